@@ -1,0 +1,333 @@
+"""The agent's half of the tunnel: takes exchanges, starts each at most once, keeps answers through cuts.
+
+Sans-I/O, one object per life of an agent. What a request means and who may ask it belongs to the caller
+of this module; that it starts once, or provably never, belongs here.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+
+from penstock.tunnel.agent_exchange import AgentEvent, Exchange, Gone, Started
+from penstock.tunnel.credit import Budget
+from penstock.tunnel.errors import CloseCode, LocalError, RemoteError
+from penstock.tunnel.fields import Key
+from penstock.tunnel.frames import (
+    Attach,
+    Credit,
+    Data,
+    Done,
+    DoneReason,
+    End,
+    EndReason,
+    Frame,
+    Headers,
+    Lost,
+    Offer,
+    Open,
+    Principal,
+)
+from penstock.tunnel.limits import (
+    FREE_WINDOW,
+    MAX_EXCHANGES,
+    MAX_REQUEST,
+    ORPHANED,
+    REQUEST_BUDGET,
+)
+from penstock.tunnel.link import Link
+from penstock.tunnel.principals import Principals
+from penstock.tunnel.states import AgentInput, AgentState, LinkState
+
+
+class Agent:
+    """All exchanges of one life of an agent. `epoch` is 64 random bits, made for this life."""
+
+    def __init__(
+        self,
+        epoch: int,
+        *,
+        orphaned: float = ORPHANED,
+        max_exchanges: int = MAX_EXCHANGES,
+        request_budget: int = REQUEST_BUDGET,
+    ) -> None:
+        self.epoch = epoch
+        self._orphaned = orphaned
+        self._max_exchanges = max_exchanges
+        self._servers: frozenset[str] = frozenset()
+        self._draining = False
+        self._held: dict[Key, Exchange] = {}
+        self._floor: dict[bytes, int] = {}
+        """Per boot: an OPEN below this never starts. Raised by ATTACH of a key that is not held."""
+        self._lost: dict[bytes, int] = {}
+        """Per boot: keys below this may have run and were freed without the origin's DONE."""
+        self._principals: dict[int, Principals] = {}
+        self._links: dict[int, Link] = {}
+        self._grants: deque[Exchange] = deque()
+        self._budget = Budget(request_budget)
+        self._orphans: list[tuple[float, Key]] = []
+        self._events: deque[AgentEvent] = deque()
+
+    # -- links --------------------------------------------------------------------------------------
+
+    def offer(self, servers: Iterable[str]) -> None:
+        """The servers that may be asked for from now on; every link is told (OFFER)."""
+        self._servers = frozenset(servers)
+        digest, names = digest_of(self._servers)
+        for link in self._links.values():
+            link.control(Offer(digest, names))
+
+    def drain(self) -> None:
+        """No exchange starts from now on: OPEN is refused."""
+        self._draining = True
+
+    def link_up(self, link: Link) -> None:
+        """`link` is greeted."""
+        self._links[link.number] = link
+        self._principals[link.number] = Principals()
+
+    def link_gone(self, number: int, now: float) -> None:
+        """The link is closed or dead. Its exchanges wait for an ATTACH."""
+        link = self._links.pop(number, None)
+        self._principals.pop(number, None)
+        for exchange in self._held.values():
+            if exchange.link is link:
+                self._cut(exchange, now)
+
+    def _cut(self, exchange: Exchange, now: float) -> None:
+        exchange.advance(AgentInput.LINK_GONE)
+        exchange.link = None
+        heapq.heappush(self._orphans, (now + self._orphaned, exchange.key))
+
+    def receive(self, link: Link, data: bytes, now: float) -> None:
+        """What arrived on `link`; RemoteError closes it (then call `link_gone`)."""
+        for hop, frame in link.receive(data, now):
+            if hop:
+                raise RemoteError(CloseCode.MALFORMED, "only replicas name the link of an agent")
+            self.frame(link, frame, now)
+
+    def frame(self, link: Link, frame: Frame, now: float) -> None:
+        """One frame of an origin, or LOST."""
+        match frame:
+            case Open():
+                self._open(link, frame)
+            case Attach():
+                self._attach(link, frame)
+            case Principal():
+                if sha256(frame.content).digest() != frame.digest:
+                    raise RemoteError(CloseCode.MALFORMED, "a principal with the digest of another")
+                self._principals[link.number].add(frame.digest, frame.content)
+            case Data() | End() | Credit() | Done():
+                exchange = self._held.get(frame.key)
+                if exchange is not None:
+                    self._of_exchange(link, exchange, frame)
+            case Lost(boot):
+                for exchange in self._held.values():
+                    if exchange.link is link and exchange.key.boot == boot:
+                        self._cut(exchange, now)
+            case _:
+                pass  # GOAWAY is for whoever dials
+
+    def _of_exchange(self, link: Link, exchange: Exchange, frame: Data | End | Credit | Done) -> None:
+        match frame:
+            case Data():
+                exchange.advance(AgentInput.DATA)
+                self._bytes(exchange, frame.offset, frame.data)
+                if frame.end:
+                    self._request_end(exchange, frame.offset + len(frame.data))
+            case End():
+                self._request_end(exchange, frame.offset)
+            case Credit():
+                exchange.advance(AgentInput.CREDIT)
+                exchange.sending.credit(frame.have, frame.limit)
+                self._ready(exchange)
+            case Done():
+                exchange.advance(AgentInput.DONE)
+                if frame.reason is DoneReason.REVOKED:
+                    # The origin attaches again until it has heard this, or that the key is unknown.
+                    link.control(End(exchange.key, exchange.sending.sent, EndReason.REVOKED))
+                self._free(exchange, frame.reason)
+
+    # -- OPEN and ATTACH ----------------------------------------------------------------------------
+
+    def _open(self, link: Link, frame: Open) -> None:
+        held = self._held.get(frame.key)
+        if held is not None:
+            held.advance(AgentInput.OPEN)
+        principal = self._principals[link.number].use(frame.principal)
+        refusal = self._refusal(link, frame, principal)
+        if refusal is not None or principal is None:
+            link.control(End(frame.key, 0, refusal or EndReason.UNKNOWN_PRINCIPAL))
+            return
+        exchange = self._held[frame.key] = Exchange(frame, link, principal, self._events.append)
+        if frame.length > FREE_WINDOW:
+            self._grants.append(exchange)
+            self._grant()
+        self._bytes(exchange, 0, frame.data)
+        frame.data = b""
+        if frame.end:
+            self._request_end(exchange, exchange.received)
+
+    def _refusal(self, link: Link, frame: Open, principal: bytes | None) -> EndReason | None:
+        if frame.epoch != self.epoch:
+            return EndReason.WRONG_EPOCH
+        if frame.key.seq < self._floor.get(frame.key.boot, 0):
+            return EndReason.STALE
+        if frame.length > MAX_REQUEST:
+            return EndReason.TOO_LARGE
+        if self._draining or link.state is LinkState.DRAINING:
+            return EndReason.DRAINING
+        if len(self._held) >= self._max_exchanges:
+            return EndReason.BUSY
+        if frame.server and frame.server not in self._servers:
+            return EndReason.UNKNOWN_SERVER
+        if principal is None:
+            return EndReason.UNKNOWN_PRINCIPAL
+        return None
+
+    def _attach(self, link: Link, frame: Attach) -> None:
+        key = frame.key
+        if frame.epoch != self.epoch:
+            link.control(End(key, 0, EndReason.WRONG_EPOCH))
+            return
+        exchange = self._held.get(key)
+        if exchange is None:
+            if key.seq < self._lost.get(key.boot, 0):
+                link.control(End(key, 0, EndReason.FORGOTTEN))
+                return
+            # From now on it is certain that this key never starts: a late OPEN is stale.
+            self._floor[key.boot] = max(self._floor.get(key.boot, 0), key.seq + 1)
+            link.control(End(key, 0, EndReason.UNKNOWN))
+            return
+        if frame.counter <= exchange.counter:
+            return
+        exchange.advance(AgentInput.ATTACH)
+        exchange.counter = frame.counter
+        exchange.link = link
+        exchange.sending.credit(frame.have, frame.limit)
+        exchange.sending.rewind(frame.have)
+        exchange.head_sent = False
+        exchange.end_said = False
+        link.control(Credit(key, exchange.received, exchange.granted))
+        self._ready(exchange)
+
+    # -- the request --------------------------------------------------------------------------------
+
+    def _grant(self) -> None:
+        """Credit for long requests, each whole, in order of arrival: granted piecewise they deadlock."""
+        while self._grants:
+            exchange = self._grants[0]
+            if exchange.state is AgentState.FREED:
+                self._grants.popleft()
+                continue
+            if not self._budget.take(exchange.open.length - FREE_WINDOW):
+                return
+            self._grants.popleft()
+            exchange.granted = exchange.open.length
+            if exchange.link is not None:
+                exchange.link.control(Credit(exchange.key, exchange.received, exchange.granted))
+
+    def _bytes(self, exchange: Exchange, offset: int, data: bytes) -> None:
+        if not data or offset != exchange.received or exchange.state is not AgentState.RECEIVING:
+            return  # only what continues is taken
+        if exchange.received + len(data) > exchange.granted:
+            raise RemoteError(CloseCode.CREDIT, "more bytes than the credit allows")
+        exchange.body.append(data)
+        exchange.received += len(data)
+
+    def _request_end(self, exchange: Exchange, offset: int) -> None:
+        if exchange.state is AgentState.RECEIVING:
+            if exchange.received < offset:
+                return  # a gap can only be a frame of an older link; it is repeated
+            if offset != exchange.open.length:
+                raise RemoteError(CloseCode.MALFORMED, "a request of another length than OPEN said")
+            body = exchange.body[0] if len(exchange.body) == 1 else b"".join(exchange.body)
+            exchange.body = []
+            exchange.advance(AgentInput.END)
+            self._events.append(Started(exchange, body, exchange.principal))
+        else:
+            exchange.advance(AgentInput.END)
+
+    # -- the answer ---------------------------------------------------------------------------------
+
+    def head(self, exchange: Exchange, status: int, headers: Headers) -> None:
+        """Status and headers of the answer; once, before the first `write`."""
+        if exchange.state is AgentState.FREED:
+            return
+        exchange.advance(AgentInput.WRITE)
+        if exchange.head is not None:
+            raise LocalError("an answer has one head")
+        exchange.head = (status, headers)
+        self._ready(exchange)
+
+    def write(self, exchange: Exchange, data: bytes) -> None:
+        """Bytes of the answer. They wait here for credit: look at `exchange.sending.unsent`."""
+        if exchange.state is AgentState.FREED:
+            return
+        exchange.advance(AgentInput.WRITE)
+        if exchange.head is None:
+            raise LocalError("the head of an answer comes first")
+        exchange.sending.write(data)
+        self._ready(exchange)
+
+    def end(self, exchange: Exchange, reason: EndReason = EndReason.OK) -> None:
+        """The last word. Any reason but OK: the request may have run, and what was not sent is dropped."""
+        if exchange.state is AgentState.FREED:
+            return
+        exchange.advance(AgentInput.LAST_WORD)
+        if reason is not EndReason.OK:
+            exchange.sending.truncate()
+        elif exchange.head is None:
+            raise LocalError("an answer without a head")
+        exchange.last_word = reason
+        self._ready(exchange)
+
+    def _ready(self, exchange: Exchange) -> None:
+        if exchange.link is not None and exchange.state is not AgentState.RECEIVING:
+            exchange.link.ready(exchange)
+
+    def _free(self, exchange: Exchange, reason: DoneReason | None) -> None:
+        del self._held[exchange.key]
+        exchange.sending.clear()
+        exchange.body = []
+        if exchange.granted > FREE_WINDOW:
+            self._budget.give_back(exchange.granted - FREE_WINDOW)
+        self._grant()
+        self._events.append(Gone(exchange, reason))
+
+    # -- time and events ----------------------------------------------------------------------------
+
+    @property
+    def due(self) -> float | None:
+        """When `tick` must be called next (CLOCK_BOOTTIME); None when nothing waits."""
+        return self._orphans[0][0] if self._orphans else None
+
+    def tick(self, now: float) -> None:
+        """Frees exchanges whose link has been gone for 120 s, and remembers that they may have run."""
+        while self._orphans and self._orphans[0][0] <= now:
+            _, key = heapq.heappop(self._orphans)
+            exchange = self._held.get(key)
+            if exchange is None or exchange.link is not None or any(at[1] == key for at in self._orphans):
+                continue  # done, attached again, or cut again since
+            if exchange.state is not AgentState.RECEIVING:
+                self._lost[key.boot] = max(self._lost.get(key.boot, 0), key.seq + 1)
+            exchange.advance(AgentInput.ORPHANED)
+            self._free(exchange, None)
+
+    def events(self) -> Sequence[AgentEvent]:
+        """What happened since the last call, in order."""
+        events = tuple(self._events)
+        self._events.clear()
+        return events
+
+    @property
+    def open_exchanges(self) -> int:
+        return len(self._held)
+
+
+def digest_of(servers: Iterable[str]) -> tuple[bytes, tuple[str, ...]]:
+    """The digest of server names in HELLO and OFFER, and the names as they stand there."""
+    names = tuple(sorted(servers))
+    return sha256("\n".join(names).encode()).digest(), names

@@ -1,0 +1,1 @@
+"""The relay: an authenticated switchboard between public callers and the agents of sites."""
