@@ -54,12 +54,22 @@ class _Stop(Exception):
 class Driver:
     """Owns one websocket from HELLO to its end."""
 
-    def __init__(self, link: Link, websocket: Connection, deliver: Callable[[bytes, float], None]) -> None:
-        """`deliver(data, now)` hands what arrives to the tunnel; a RemoteError of it closes the link."""
+    def __init__(
+        self,
+        link: Link,
+        websocket: Connection,
+        deliver: Callable[[bytes, float], None],
+        taken: Callable[[], None] | None = None,
+    ) -> None:
+        """`deliver(data, now)` hands what arrives to the tunnel; a RemoteError of it closes the link.
+        `taken()` is called after frames left, which may have made room for a writer.
+        """
         self.link = link
         self._websocket = websocket
         self._deliver = deliver
+        self._taken = taken
         self._awake = asyncio.Event()
+        self._flushed = asyncio.Event()
         self._stop: asyncio.Future[CloseCode] = asyncio.get_running_loop().create_future()
         self._kernel = _Kernel(websocket)
         link.wake = self._awake.set
@@ -68,6 +78,12 @@ class Driver:
         """Ends `run`; harmless when it has ended."""
         if not self._stop.done():
             self._stop.set_result(code)
+
+    async def flushed(self) -> None:
+        """Waits until everything that the link had to send was handed to the kernel, or the link ended."""
+        if self.link.pending:
+            self._flushed.clear()
+        await self._flushed.wait()
 
     async def run(self) -> Ended:
         """Carries frames until the link ends. Never raises for what the peer or the network does.
@@ -93,6 +109,7 @@ class Driver:
         except* OSError as group:
             ended = Ended(1006, type(group.exceptions[0]).__name__, ours=False)
         finally:
+            self._flushed.set()
             self._kernel.close()
             await self._close(ended)
         return ended
@@ -120,11 +137,15 @@ class Driver:
         # loop, so what that queues leaves in one message.
         while True:
             if not self.link.pending:
+                self._flushed.set()
                 self._awake.clear()
                 await self._awake.wait()
+                self._flushed.clear()
             await self._kernel.writable()
             data = self.link.take(now())
             if data:
+                if self._taken is not None:
+                    self._taken()
                 await self._websocket.send(data)
 
     async def _beat(self) -> NoReturn:

@@ -101,15 +101,21 @@ class Agent:
         exchange.link = None
         heapq.heappush(self._orphans, (now + self._orphaned, exchange.key))
 
-    def receive(self, link: Link, data: bytes, now: float) -> None:
-        """What arrived on `link`; RemoteError closes it (then call `link_gone`)."""
+    def receive(self, link: Link, data: bytes, now: float) -> list[Frame]:
+        """What arrived on `link`; RemoteError closes it (then call `link_gone`).
+
+        Returns the frames that are for whoever dials: GOAWAY.
+        """
+        others = []
         for hop, frame in link.receive(data, now):
             if hop:
                 raise RemoteError(CloseCode.MALFORMED, "only replicas name the link of an agent")
-            self.frame(link, frame, now)
+            if not self.frame(link, frame, now):
+                others.append(frame)
+        return others
 
-    def frame(self, link: Link, frame: Frame, now: float) -> None:
-        """One frame of an origin, or LOST."""
+    def frame(self, link: Link, frame: Frame, now: float) -> bool:
+        """One frame of an origin, or LOST; False when it is not about exchanges."""
         match frame:
             case Open():
                 self._open(link, frame)
@@ -128,7 +134,8 @@ class Agent:
                     if exchange.link is link and exchange.key.boot == boot:
                         self._cut(exchange, now)
             case _:
-                pass  # GOAWAY is for whoever dials
+                return False
+        return True
 
     def _of_exchange(self, link: Link, exchange: Exchange, frame: Data | End | Credit | Done) -> None:
         match frame:

@@ -31,6 +31,10 @@ def _nobody() -> None:
     """Nobody waits for this link."""
 
 
+def _unheeded(link: Link, welcome: Welcome) -> None:
+    """Nobody wants to know."""
+
+
 class Link:
     """One end of a link. `number` is the owner's name for it, never reused in one life."""
 
@@ -45,6 +49,8 @@ class Link:
         """Seconds of the last PING and its answer."""
         self.wake: Callable[[], None] = _nobody
         """Called when there is something to `take` where there was nothing. Set by the driver."""
+        self.greeted: Callable[[Link, Welcome], None] = _unheeded
+        """Called at the dialling end for WELCOME, before any frame behind it is returned."""
         self._decoder = Decoder()
         self._control: deque[bytes] = deque()
         self._ready: deque[Sender] = deque()
@@ -91,6 +97,7 @@ class Link:
                 self.welcome = frame
                 self.heartbeat = min(max(frame.heartbeat_ms / 1000, 1.0), 600.0)
                 self.state = self._step(LinkInput.GREETED)
+                self.greeted(self, frame)
             case Ping(token, ack=False):
                 self.control(Ping(token, ack=True))
             case Ping(token):

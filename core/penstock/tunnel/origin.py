@@ -113,27 +113,34 @@ class Origin:
         exchange.request_end = True  # until the agent's CREDIT says what it lacks
         path.link.ready(exchange)
 
-    def receive(self, link: Link, data: bytes, now: float) -> None:
-        """What arrived on `link`; RemoteError closes it (then call `link_gone`)."""
+    def receive(self, link: Link, data: bytes, now: float) -> list[Frame]:
+        """What arrived on `link`; RemoteError closes it (then call `link_gone`).
+
+        Returns the frames that are for whoever routes: OFFER and GOAWAY.
+        """
+        others = []
         for hop, frame in link.receive(data, now):
             if hop:
                 raise RemoteError(CloseCode.MALFORMED, "only replicas name the link of an agent")
-            self.frame(link, frame, now)
+            if not self.frame(link, frame, now):
+                others.append(frame)
+        return others
 
-    def frame(self, link: Link, frame: Frame, now: float) -> None:
-        """One frame of an agent, or LOST."""
+    def frame(self, link: Link, frame: Frame, now: float) -> bool:
+        """One frame of an agent, or LOST; False when it is not about exchanges."""
         match frame:
             case Head() | Data() | End() | Credit():
                 exchange = self._find(frame.key)
                 if exchange is None or exchange.path is None or exchange.path.link is not link:
-                    return  # finished, or of a link that it has left
+                    return True  # finished, or of a link that it has left
                 if exchange.state is OriginState.QUEUED:
                     raise RemoteError(CloseCode.UNKNOWN_EXCHANGE, "an exchange that was never opened")
                 self._of_exchange(exchange, frame, now)
             case Lost():
                 self.link_gone(link.number, now)
             case _:
-                pass  # OFFER and GOAWAY are for whoever routes
+                return False
+        return True
 
     def _find(self, key: Key) -> Exchange | None:
         if key.boot != self.boot or key.seq >= self._next:

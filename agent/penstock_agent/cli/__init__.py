@@ -1,0 +1,68 @@
+"""``penstock-agent``: the commands of the agent. One module per command; heavy imports inside them."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from penstock import __version__
+from penstock_agent.cli import check, expose, join, run, status
+
+app = typer.Typer(
+    name="penstock-agent",
+    help="Lets the MCP servers of this site be used from the cloud: only what is exposed, only outbound.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+config_app = typer.Typer(no_args_is_help=True, help="Look after agent.toml.")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"penstock-agent {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("join")(join.join)
+app.command("run")(run.run)
+app.command("expose")(expose.expose)
+app.command("hide")(expose.hide)
+app.command("status")(status.status)
+config_app.command("check")(check.check)
+app.add_typer(config_app, name="config")
+
+
+def main() -> None:
+    """The console script. Never shows a stack trace; the exit statuses are those of ``problem.Exit``."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as e:
+        # An error of ours. Its text may hold what must not be shown, so only its kind and place are told.
+        place = ""
+        trace = e.__traceback__
+        while trace is not None:
+            code = trace.tb_frame.f_code
+            if "penstock" in code.co_filename:
+                place = f" at {code.co_qualname}:{trace.tb_lineno}"
+            trace = trace.tb_next
+        typer.echo(
+            f"penstock-agent {__version__}: internal error ({type(e).__name__}{place}). This is a bug; "
+            "please report "
+            "this line.",
+            err=True,
+        )
+        sys.exit(1)

@@ -1,0 +1,123 @@
+"""``penstock-agent config check``: every setting, where it came from, and what is wrong with it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import typer
+
+from penstock_agent.cli.common import ConfigOption, JsonOption, StateDirOption, emit, problems, say
+from penstock_agent.problem import Exit
+
+if TYPE_CHECKING:
+    from penstock_agent.config import Settings
+
+
+def check(config: ConfigOption = None, state_dir: StateDirOption = None, json: JsonOption = False) -> None:
+    """Check agent.toml and the state folder; list the settings in effect. Exit status 2 for mistakes."""
+    with problems(json):
+        from penstock_agent.config import Options, load
+
+        settings = load(Options(config, state_dir))
+        wrong, notes = _look(settings)
+        if json:
+            emit(_as_json(settings, wrong, notes))
+        else:
+            _show(settings, wrong, notes)
+    raise typer.Exit(Exit.USAGE if wrong else Exit.DONE)
+
+
+def _look(settings: Settings) -> tuple[list[str], list[str]]:
+    """What is wrong, and what is only worth knowing."""
+    from cryptography import x509
+
+    from penstock_agent import state
+    from penstock_agent.config import ConfigError
+
+    wrong: list[str] = []
+    notes: list[str] = []
+    try:
+        joined = state.load(settings.state_dir)
+        settings.proxy_for(joined.relay_url)
+    except state.NotJoined as e:
+        notes.append(str(e))
+    except (state.StateError, ConfigError) as e:
+        wrong.append(str(e))
+    if settings.ca_file is not None:
+        try:
+            x509.load_pem_x509_certificates(settings.ca_file.read_bytes())
+        except OSError as e:
+            wrong.append(f"ca_file: {settings.ca_file} cannot be read: {e.strerror}.")
+        except ValueError:
+            wrong.append(f"ca_file: {settings.ca_file} holds no PEM certificate.")
+    if not settings.servers:
+        notes.append(f"No servers. Add a [servers.NAME] table with a command to {settings.config_file}.")
+    for name, server in settings.servers.items():
+        # A note only: the unit's PATH is not the PATH of this shell.
+        if shutil.which(server.command[0], path=server.env.get("PATH", os.environ.get("PATH"))) is None:
+            notes.append(
+                f"servers.{name}.command: {server.command[0]} is not found on this PATH. Write the absolute "
+                "path, or set PATH for the agent (systemctl edit penstock-agent)."
+            )
+        if not server.expose:
+            notes.append(f"servers.{name}: nothing is exposed. Run: penstock-agent expose {name}")
+    return wrong, notes
+
+
+def _effective(settings: Settings) -> dict[str, object]:
+    from penstock_agent import proxy
+
+    return {
+        "state_dir": str(settings.state_dir),
+        "runtime_dir": str(settings.runtime_dir),
+        "proxy": proxy.redact(settings.proxy) if settings.proxy else None,
+        "ca_file": str(settings.ca_file) if settings.ca_file else None,
+        "call_timeout": settings.call_timeout,
+        "max_children": settings.max_children,
+        "log_level": settings.log_level,
+    }
+
+
+def _as_json(settings: Settings, wrong: list[str], notes: list[str]) -> dict[str, object]:
+    return {
+        "config_file": str(settings.config_file),
+        "problems": wrong,
+        "notes": notes,
+        "settings": {
+            name: {"value": value, "source": settings.sources[name]}
+            for name, value in _effective(settings).items()
+        },
+        "servers": {
+            name: {
+                "command": list(server.command),
+                # Values may be secrets.
+                "env": sorted(server.env),
+                "expose": list(server.expose),
+                "network": server.network,
+                "isolation": server.isolation,
+            }
+            for name, server in settings.servers.items()
+        },
+    }
+
+
+def _show(settings: Settings, wrong: list[str], notes: list[str]) -> None:
+    say(f"settings file {settings.config_file}{'' if settings.config_file.exists() else ' (does not exist)'}")
+    for name, value in _effective(settings).items():
+        source = settings.sources[name]
+        shown = "not set" if value is None else value
+        say(f"  {name} = {shown}" + ("" if source == "default" else f"   (from {source})"))
+    for name, server in settings.servers.items():
+        say(f"server {name}")
+        say(f"  command = {list(server.command)}")
+        if server.env:
+            say(f"  env = {', '.join(sorted(server.env))}   (values not shown)")
+        say(f"  expose = {list(server.expose)}")
+        say(f'  network = "{server.network}", isolation = "{server.isolation}"')
+    for text in notes:
+        say(f"note: {text}")
+    for text in wrong:
+        say(f"WRONG: {text}")
+    say("Something is wrong." if wrong else "The configuration is good.")

@@ -1,0 +1,130 @@
+"""``penstock-agent status``: is there a link, for whom, and what is exposed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import typer
+
+from penstock_agent.cli.common import ConfigOption, JsonOption, StateDirOption, emit, problems, say
+from penstock_agent.problem import Exit, Problem
+
+if TYPE_CHECKING:
+    from penstock_agent import control, state
+    from penstock_agent.config import ServerSettings, Settings
+
+LIMITS = (
+    'Children run with isolation = "process" (own process group, clean environment) and network = "host": '
+    "this version does not confine them further."
+)
+
+
+def status(config: ConfigOption = None, state_dir: StateDirOption = None, json: JsonOption = False) -> None:
+    """Show the link, the site, the servers and the certificate. Exit status 0 when the link is up, else 1."""
+    with problems(json):
+        from penstock_agent import control, state
+        from penstock_agent.config import Options, load
+
+        settings = load(Options(config, state_dir))
+        try:
+            joined = state.load(settings.state_dir)
+        except state.NotJoined as e:
+            raise Problem(str(e)) from None  # no link: status 1, and no mistake in the configuration
+        running: control.Status | None = None
+        problem = ""
+        try:
+            running = asyncio.run(control.status(control.socket_to_ask(settings)))
+        except control.ControlError as e:
+            problem = str(e)
+        if json:
+            emit(_as_json(settings, joined, running, problem))
+        else:
+            _show(settings, joined, running, problem)
+    raise typer.Exit(Exit.DONE if running is not None and running.linked else Exit.FAILED)
+
+
+def _show(settings: Settings, joined: state.Joined, running: control.Status | None, problem: str) -> None:
+    say(f"agent        {joined.id.agent} of the site {joined.id.site}")
+    say(f"relay        {joined.relay_url}")
+    if running is None:
+        say(f"link         none: {problem}")
+    elif running.linked:
+        url = f", public address {running.public_url}" if running.public_url else ""
+        say(f"link         up for {_duration(time.time() - running.since)}{url}")
+    else:
+        say(
+            f"link         down for {_duration(time.time() - running.since)}: "
+            f"{running.problem or 'connecting'}"
+        )
+    left = joined.expires - datetime.now(UTC)
+    say(f"certificate  {_until(left.total_seconds())} ({joined.expires:%Y-%m-%d %H:%M} UTC)")
+    say()
+    if not settings.servers:
+        say(f"No servers. Add a [servers.NAME] table with a command to {settings.config_file}.")
+    for name, server in settings.servers.items():
+        say(f"server {name}: {_server(name, server, running)}")
+    if running is not None:
+        say(
+            f"children: {running.children} of at most {running.max_children}, calls under way: "
+            f"{running.exchanges}"
+        )
+    say()
+    say(LIMITS)
+
+
+def _server(name: str, server: ServerSettings, running: control.Status | None) -> str:
+    exposed = f"{len(server.expose)} expose entries" if server.expose else "nothing exposed"
+    if running is None:
+        return exposed
+    known = {s.name: s for s in running.servers}.get(name)
+    if known is None or tuple(known.expose) != server.expose:
+        return f"{exposed}, but the running agent does not know that yet (restart it)"
+    children = f"{known.children} children run" if known.children else "no child runs"
+    url = f", {connector_url(running, name)}" if server.expose and running.public_url else ""
+    return f"{exposed}, {children}{url}"
+
+
+def connector_url(running: control.Status, server: str) -> str:
+    """What a user pastes into the assistant's connector settings."""
+    return f"{running.public_url}/{running.site}/{server}/mcp"
+
+
+def _as_json(
+    settings: Settings, joined: state.Joined, running: control.Status | None, problem: str
+) -> dict[str, object]:
+    import msgspec
+
+    return {
+        "site": joined.id.site,
+        "agent": joined.id.agent,
+        "relay_url": joined.relay_url,
+        "running": running is not None,
+        "linked": running is not None and running.linked,
+        "problem": problem if running is None else running.problem,
+        "certificate_expires": joined.expires.isoformat(),
+        "isolation": "process",
+        "network": "host",
+        "servers": {
+            name: {
+                "expose": list(server.expose),
+                "url": connector_url(running, name) if running is not None and running.public_url else None,
+            }
+            for name, server in settings.servers.items()
+        },
+        "daemon": None if running is None else msgspec.to_builtins(running),
+    }
+
+
+def _duration(seconds: float) -> str:
+    whole = max(0, int(seconds))
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if whole >= size:
+            return f"{whole // size} {unit}"
+    return f"{whole} s"
+
+
+def _until(seconds: float) -> str:
+    return f"valid for {_duration(seconds)}" if seconds > 0 else "EXPIRED: join again"

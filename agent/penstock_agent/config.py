@@ -1,0 +1,353 @@
+"""Settings: ``agent.toml``, overridden by ``PENSTOCK_AGENT_*``, overridden by the command line.
+
+What this version does not know, or knows but does not enforce, is refused: a line in the file that
+restricts nothing would be worse than no line.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictStr,
+    ValidationError,
+)
+from pydantic_core import ErrorDetails
+
+from penstock.names import BadName, parse_name
+from penstock_agent import proxy as proxies
+from penstock_agent.problem import Exit, Problem
+
+DEFAULT_CONFIG = Path("/etc/penstock-agent/agent.toml")
+DEFAULT_STATE_DIR = Path("/var/lib/penstock-agent")
+MAX_CONFIG_BYTES = 1 << 20
+ENVIRON_PREFIX = "PENSTOCK_AGENT_"
+
+# Keys of the documented surface that do nothing yet: accepting one would promise what is not there.
+_NOT_ENFORCED = {
+    "read": "children are not confined yet",
+    "effect": "no call is retried or held for collection yet",
+    "url": "only stdio servers (command) are served yet",
+}
+_NOT_ENFORCED_VALUES = {
+    "isolation": ("process", "children are not confined yet"),
+    "network": ("host", "children share the network of this machine"),
+}
+
+
+class ConfigError(Problem):
+    """The settings cannot be used; one line per reason, each naming where it stands and what is allowed."""
+
+    status = Exit.USAGE
+
+
+def _argument(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("contains a NUL byte, which no process can be given")
+    return text
+
+
+def _program(command: tuple[str, ...]) -> tuple[str, ...]:
+    if not command or not command[0].strip():
+        raise ValueError('names no program; write command = ["program", "argument", ...]')
+    return command
+
+
+def _variable(name: str) -> str:
+    if not name or "=" in name or "\0" in name:
+        raise ValueError("is not a name of an environment variable")
+    return name
+
+
+def _pattern(text: str) -> str:
+    # Imported here because the gate's parser is the one authority on patterns.
+    from penstock_agent.gate.expose import parse_pattern
+
+    parse_pattern(text)
+    return text
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("must be an absolute path")
+    return path
+
+
+def _number(value: object) -> object:
+    # Pydantic would take true for 1; the environment has only text.
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return value
+
+
+class ServerSettings(BaseModel):
+    """One ``[servers.NAME]`` table: an MCP server that speaks over its standard input and output."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    #: The program and its arguments, started without a shell.
+    command: Annotated[tuple[Annotated[StrictStr, AfterValidator(_argument)], ...], AfterValidator(_program)]
+    #: What the child finds in its environment beside the few variables that every child gets.
+    env: dict[
+        Annotated[StrictStr, AfterValidator(_variable)], Annotated[StrictStr, AfterValidator(_argument)]
+    ] = {}
+    #: What callers may see and use: ``kind:glob`` or ``glob`` for tools. Nothing without it.
+    expose: tuple[Annotated[StrictStr, AfterValidator(_pattern)], ...] = ()
+    #: The child's network. This version gives every child the network of the machine.
+    network: Literal["host"] = "host"
+    #: How the child is confined. In this version: a process group of its own and a clean environment.
+    isolation: Literal["process"] = "process"
+
+
+class _File(BaseModel):
+    """What may stand in ``agent.toml``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    state_dir: Annotated[Path, AfterValidator(_absolute)] = DEFAULT_STATE_DIR
+    runtime_dir: Annotated[Path, AfterValidator(_absolute)] | None = None
+    proxy: (
+        Annotated[StrictStr, AfterValidator(lambda p: p if p == proxies.DIRECT else proxies.check(p))] | None
+    ) = None
+    ca_file: Annotated[Path, AfterValidator(_absolute)] | None = None
+    call_timeout: Annotated[float, BeforeValidator(_number), Field(ge=1, le=3600)] = 120.0
+    max_children: Annotated[int, BeforeValidator(_number), Field(ge=1, le=1024)] = 64
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    servers: dict[str, ServerSettings] = {}
+
+
+# Settings that one variable can carry.
+_SCALARS = tuple(name for name in _File.model_fields if name != "servers")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says about where the settings are."""
+
+    config: Path | None = None
+    state_dir: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The effective settings of this agent. Times are seconds."""
+
+    config_file: Path
+    state_dir: Path
+    #: Where ``control.sock`` lies.
+    runtime_dir: Path
+    #: The ``proxy`` setting: an address, ``"none"``, or None for HTTPS_PROXY and NO_PROXY.
+    proxy: str | None = field(repr=False)
+    #: Trust anchors of the relay's tunnel certificate, when it is not issued by the relay's own CA.
+    ca_file: Path | None
+    call_timeout: float
+    max_children: int
+    log_level: str
+    servers: Mapping[str, ServerSettings]
+    #: Setting -> where its value came from: "default", a file, a variable or an option.
+    sources: Mapping[str, str] = field(repr=False)
+    options: Options = field(repr=False, default_factory=Options)
+
+    def reload(self) -> Settings:
+        """Read everything again, as it was read the first time. Raises :exc:`ConfigError`."""
+        return load(self.options)
+
+    def proxy_for(self, url: str) -> str | None:
+        """The CONNECT proxy towards ``url``, None for none. :exc:`ConfigError` for a bad HTTPS_PROXY."""
+        try:
+            return proxies.proxy_for(url, self.proxy)
+        except ValueError as e:
+            raise ConfigError(f"{e}.") from None
+
+    def server(self, name: str) -> ServerSettings:
+        """The settings of one server. Raises :exc:`ConfigError` naming those that exist."""
+        try:
+            return self.servers[name]
+        except KeyError:
+            known = ", ".join(sorted(self.servers)) or "none"
+            raise ConfigError(
+                f"{self.config_file} has no server named {name!r} (configured: {known}). "
+                f"Add a [servers.{name}] table with its command."
+            ) from None
+
+
+def load(options: Options = Options(), environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings. Raises :exc:`ConfigError` with every reason at once."""
+    env = os.environ if environ is None else environ
+    config, named = _config_path(options, env)
+    text = read_text(config, must_exist=named)
+    return parse("" if text is None else text, config, options, env)
+
+
+def parse(text: str, config: Path, options: Options, env: Mapping[str, str]) -> Settings:
+    """Settings from the ``text`` of the file ``config``. Raises :exc:`ConfigError`."""
+    try:
+        table: dict[str, object] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as e:
+        raise ConfigError(f"{config}: not valid TOML: {e}.") from None
+    problems = list(_not_enforced(table, config))
+    sources = {name: str(config) if name in table else "default" for name in _SCALARS}
+    for name, value in env.items():
+        key = name.removeprefix(ENVIRON_PREFIX).lower()
+        if not name.startswith(ENVIRON_PREFIX) or key == "config":
+            continue
+        if key not in _SCALARS:
+            known = ", ".join(f"{ENVIRON_PREFIX}{k.upper()}" for k in ("config", *_SCALARS))
+            problems.append(f"environment: {name} is unknown; known here: {known}.")
+            continue
+        table[key], sources[key] = value, name
+    if options.state_dir is not None:
+        table["state_dir"], sources["state_dir"] = str(options.state_dir.absolute()), "--state-dir"
+    try:
+        file = _File.model_validate(table)
+    except ValidationError as e:
+        problems += [_sentence(error, config, sources) for error in e.errors(include_url=False)]
+        file = None
+    problems += _bad_names(table, config)
+    if problems or file is None:
+        raise ConfigError("\n".join(problems))
+    runtime_dir = file.runtime_dir
+    if runtime_dir is None:
+        # systemd may name several, separated by colons; the unit has one.
+        given = env.get("RUNTIME_DIRECTORY", "").split(":")[0]
+        runtime_dir = Path(given) if given else file.state_dir
+        sources["runtime_dir"] = "RUNTIME_DIRECTORY" if given else "state_dir"
+    return Settings(
+        config_file=config,
+        state_dir=file.state_dir,
+        runtime_dir=runtime_dir,
+        proxy=file.proxy,
+        ca_file=file.ca_file,
+        call_timeout=file.call_timeout,
+        max_children=file.max_children,
+        log_level=file.log_level,
+        servers=MappingProxyType(dict(file.servers)),
+        sources=MappingProxyType(sources),
+        options=options,
+    )
+
+
+def _config_path(options: Options, env: Mapping[str, str]) -> tuple[Path, bool]:
+    if options.config is not None:
+        return options.config.absolute(), True
+    given = env.get(f"{ENVIRON_PREFIX}CONFIG")
+    if given:
+        return Path(given).absolute(), True
+    return DEFAULT_CONFIG, False
+
+
+def read_text(path: Path, *, must_exist: bool) -> str | None:
+    """The text of a settings file that nobody else may write; None when it does not exist and need not.
+
+    Raises :exc:`ConfigError`.
+    """
+    try:
+        with path.open("rb") as f:
+            info = os.fstat(f.fileno())
+            _check_safe(path, info)
+            data = f.read(MAX_CONFIG_BYTES + 1)
+    except FileNotFoundError:
+        if must_exist:
+            raise ConfigError(
+                f"{path} does not exist. Create it, or name another file with --config."
+            ) from None
+        return None
+    except OSError as e:
+        raise ConfigError(
+            f"{path} cannot be read: {e.strerror}. Run the command as a user who may."
+        ) from None
+    if len(data) > MAX_CONFIG_BYTES:
+        raise ConfigError(f"{path} is larger than {MAX_CONFIG_BYTES} bytes.")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as e:
+        raise ConfigError(f"{path}: not UTF-8 at byte {e.start}.") from None
+
+
+def _check_safe(path: Path, info: os.stat_result) -> None:
+    """Whoever writes this file decides what leaves the site, and which programs run here."""
+    if not stat.S_ISREG(info.st_mode):
+        raise ConfigError(f"{path} is not a regular file.")
+    if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ConfigError(
+            f"{path} can be written by others (mode {stat.S_IMODE(info.st_mode):04o}), and it decides what "
+            f"leaves this site. Check its content, then: chmod go-w {path}"
+        )
+    if info.st_uid not in (0, os.geteuid()):
+        raise ConfigError(
+            f"{path} belongs to another user (uid {info.st_uid}), and it decides what leaves this site. "
+            f"Check its content, then: chown root {path}"
+        )
+
+
+def _not_enforced(table: dict[str, object], config: Path) -> Iterable[str]:
+    """Take the settings out of ``table`` that this version does not enforce, and say so for each."""
+    servers = table.get("servers")
+    for name, server in servers.items() if isinstance(servers, dict) else ():
+        if not isinstance(server, dict):
+            continue
+        where = f"{config}: servers.{name}"
+        for key, why in _NOT_ENFORCED.items():
+            if key in server:
+                del server[key]
+                if key == "url":
+                    server.setdefault("command", ["-"])  # one reason is enough
+                yield f"{where}.{key}: this version does not enforce it ({why}). Remove the line."
+        for key, (allowed, why) in _NOT_ENFORCED_VALUES.items():
+            if server.get(key, allowed) != allowed:
+                given = server.pop(key)
+                yield (
+                    f"{where}.{key}: this version does not enforce {_show(given)} ({why}). "
+                    f'Allowed: "{allowed}" (the default).'
+                )
+
+
+def _bad_names(table: Mapping[str, object], config: Path) -> Iterable[str]:
+    servers = table.get("servers")
+    for name in servers if isinstance(servers, dict) else ():
+        try:
+            parse_name(name, "server name")
+        except BadName as e:
+            yield f"{config}: servers.{name}: {e}"
+
+
+def _show(value: object) -> str:
+    if isinstance(value, str):
+        return f'"{value[:40]}"'
+    return "a list" if isinstance(value, list) else str(value)[:40]
+
+
+_TOML_WORDS = {
+    "tuple_type": "should be a list",
+    "dict_type": "should be a table",
+    "model_type": "should be a table",
+    "string_type": "should be a string",
+}
+
+
+def _sentence(error: ErrorDetails, config: Path, sources: Mapping[str, str]) -> str:
+    """One pydantic error in words: where it stands, what is wrong or allowed. Never the value itself."""
+    path = [str(part) for part in error["loc"] if part != "[key]"]
+    source = sources.get(path[0], "")
+    where = source if source and source not in ("default", str(config)) else f"{config}: {'.'.join(path)}"
+    if error["type"] == "extra_forbidden":
+        model = ServerSettings if path[0] == "servers" else _File
+        return f"{where}: unknown key. Known here: {', '.join(model.model_fields)}."
+    if error["type"] == "missing":
+        return f"{where}: missing."
+    if error["type"] == "value_error":
+        return f"{where}: {error['ctx']['error']}."
+    message = _TOML_WORDS.get(error["type"]) or error["msg"].removeprefix("Input ")
+    return f"{where}: {message}."

@@ -1,0 +1,336 @@
+"""The control socket: how the commands talk to the running agent.
+
+One JSON object per line in each direction: ``{"verb": ..., "args": {...}}`` is answered by ``{"ok": {...}}``
+or ``{"error": {"text": ..., "status": ...}}``. The socket is 0600; who asks is known from the kernel
+(SO_PEERCRED), never from what the peer says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+import msgspec
+
+from penstock_agent.config import DEFAULT_STATE_DIR, Settings
+from penstock_agent.problem import Exit, Problem
+
+SOCKET_NAME = "control.sock"
+#: Where the unit's runtime directory is; a command in an administrator's shell is not told.
+UNIT_RUNTIME_DIR = Path("/run/penstock-agent")
+MAX_REQUEST_BYTES = 64 * 1024
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+MAX_CONNECTIONS = 16
+#: A connection that sends no request for this long is closed (seconds).
+IDLE_S = 60.0
+_MAX_SOCKET_PATH = 107  # sun_path, without its NUL
+
+
+class ControlError(Problem):
+    """The running agent refused, or failed at, what it was asked."""
+
+
+class NotRunning(ControlError):
+    """No agent listens on the control socket."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The process at the other end of the control socket, as the kernel names it."""
+
+    uid: int
+    pid: int
+
+
+Args: TypeAlias = Mapping[str, object]
+#: Carries out one verb. What it returns is the answer; a :exc:`Problem` is told to the peer in its own words.
+Handler: TypeAlias = Callable[[Peer, Args], Awaitable[Args]]
+
+
+class _Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    verb: str
+    args: dict[str, object] = {}
+
+
+class _Error(msgspec.Struct, frozen=True):
+    text: str
+    status: int = 1
+
+
+class _Answer(msgspec.Struct, frozen=True, omit_defaults=True):
+    ok: dict[str, object] | None = None
+    error: _Error | None = None
+
+
+class ServerStatus(msgspec.Struct, frozen=True):
+    """One configured server, in the answer to ``status``."""
+
+    name: str
+    #: How many children of it run now.
+    children: int = 0
+    #: The ``expose`` list in effect.
+    expose: list[str] = []
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The answer to ``status``. Times are seconds since 1970."""
+
+    version: str
+    pid: int
+    site: str
+    agent: str
+    relay_url: str
+    linked: bool
+    #: Since when it has been like that.
+    since: float
+    #: Origin of the public URL that the relay told; empty until the first link.
+    public_url: str = ""
+    replica: str = ""
+    #: Why there is no link, in words; empty while there is one.
+    problem: str = ""
+    children: int = 0
+    max_children: int = 0
+    exchanges: int = 0
+    servers: list[ServerStatus] = []
+
+
+class Link(msgspec.Struct, frozen=True):
+    """The answer to ``link`` {wait_s: seconds}: whether there was a link before that time was over."""
+
+    linked: bool
+    public_url: str = ""
+    problem: str = ""
+
+
+async def serve_control(
+    path: Path, handlers: Mapping[str, Handler], *, ready: Callable[[], None] | None = None
+) -> None:
+    """Answer on the socket ``path`` until cancelled; removes it then. ``ready`` is called once it listens.
+
+    Raises :exc:`ControlError` when the socket cannot be made, or another agent already listens there.
+    """
+    _check_length(path)
+    with suppress(NotRunning):
+        _, writer = await _connect(path)
+        await _close(writer)
+        raise ControlError(f"Another agent already runs here: it answers on {path}. Stop it first.")
+    listener, inode = _listen(path)
+    loop = asyncio.get_running_loop()
+    slots = asyncio.BoundedSemaphore(MAX_CONNECTIONS)
+    try:
+        if ready is not None:
+            ready()
+        async with asyncio.TaskGroup() as group:
+            while True:
+                # Further peers wait in the kernel's queue, which is bounded too.
+                await slots.acquire()
+                connection, _ = await loop.sock_accept(listener)
+                group.create_task(_converse(connection, handlers, slots))
+    finally:
+        listener.close()
+        _remove(path, inode)
+
+
+def _listen(path: Path) -> tuple[socket.socket, int]:
+    """The listening socket, and the number of its file."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    before = os.umask(0o177)  # the socket is 0600 from its first moment
+    try:
+        if path.is_socket():
+            path.unlink()  # nobody answered there: what a killed agent leaves behind
+        listener.bind(str(path))
+        listener.listen(MAX_CONNECTIONS)
+        return listener, path.stat().st_ino
+    except OSError as e:
+        listener.close()
+        raise ControlError(
+            f"{path} cannot be made: {e.strerror}. Check the folder, or set PENSTOCK_AGENT_RUNTIME_DIR to "
+            "another."
+        ) from None
+    finally:
+        os.umask(before)
+
+
+def _remove(path: Path, inode: int) -> None:
+    with suppress(OSError):
+        if path.stat().st_ino == inode:  # not the socket of a successor
+            path.unlink()
+
+
+async def _converse(
+    connection: socket.socket, handlers: Mapping[str, Handler], slots: asyncio.BoundedSemaphore
+) -> None:
+    try:
+        peer = _peer(connection)
+        reader, writer = await asyncio.open_unix_connection(sock=connection, limit=MAX_REQUEST_BYTES)
+        try:
+            while (line := await _request_line(reader)) is not None:
+                answer = await _answer(peer, line, handlers)
+                writer.write(msgspec.json.encode(answer) + b"\n")
+                await writer.drain()
+                if not line:
+                    return  # too long: where the next request begins is not known
+        finally:
+            await _close(writer)
+    except (OSError, TimeoutError):
+        return  # the peer is gone or silent, which concerns nobody else
+    finally:
+        slots.release()
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+
+
+def _peer(connection: socket.socket) -> Peer:
+    data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, uid, _gid = struct.unpack("3i", data)
+    return Peer(uid, pid)
+
+
+async def _request_line(reader: asyncio.StreamReader) -> bytes | None:
+    """One request, ``b""`` for one that is too long, None at the end."""
+    try:
+        async with asyncio.timeout(IDLE_S):
+            return await reader.readuntil(b"\n")
+    except asyncio.IncompleteReadError:
+        return None
+    except asyncio.LimitOverrunError:
+        return b""
+
+
+async def _answer(peer: Peer, line: bytes, handlers: Mapping[str, Handler]) -> _Answer:
+    if peer.uid not in (0, os.geteuid()):
+        return _error("Only root and the user that runs the agent may ask it anything.")
+    if not line:
+        return _error(f"The request is larger than {MAX_REQUEST_BYTES} bytes.")
+    try:
+        request = msgspec.json.decode(line, type=_Request)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _error('Not a request; send {"verb": ..., "args": {...}} on one line.', Exit.USAGE)
+    handler = handlers.get(request.verb)
+    if handler is None:
+        known = ", ".join(sorted(handlers))
+        return _error(
+            f"This agent does not know the verb {request.verb[:40]!r} (known: {known}).", Exit.USAGE
+        )
+    try:
+        return _Answer(ok=dict(await handler(peer, request.args)))
+    except Problem as e:
+        return _error(str(e), e.status)
+    except Exception as e:
+        from penstock import log  # heavy, and only the agent gets here: commands start faster without it
+
+        log.get(__name__).error("control verb failed", verb=request.verb, error=type(e).__name__)
+        return _error(f"The agent failed at this ({type(e).__name__}); its log says more.")
+
+
+def _error(text: str, status: int = Exit.FAILED) -> _Answer:
+    return _Answer(error=_Error(text, int(status)))
+
+
+async def ask(path: Path, verb: str, /, *, timeout: float = 30.0, **args: object) -> Args:
+    """Ask the agent behind the socket ``path`` to carry out one verb; wait at most ``timeout`` seconds.
+
+    Raises :exc:`NotRunning`, or :exc:`ControlError` with the agent's words.
+    """
+    try:
+        async with asyncio.timeout(timeout):
+            reader, writer = await _connect(path)
+            try:
+                writer.write(msgspec.json.encode(_Request(verb, dict(args))) + b"\n")
+                line = await reader.readuntil(b"\n")
+            finally:
+                await _close(writer)
+        answer = msgspec.json.decode(line, type=_Answer)
+    except TimeoutError:
+        raise ControlError(
+            f"The agent did not answer within {timeout:g} s. Its log says what it is doing."
+        ) from None
+    except (OSError, asyncio.IncompleteReadError):
+        raise NotRunning(f"The agent on {path} went away before it answered.") from None
+    except (asyncio.LimitOverrunError, msgspec.DecodeError):
+        raise ControlError(f"What listens on {path} does not answer like an agent of this version.") from None
+    if answer.error is not None:
+        raise ControlError(
+            answer.error.text, Exit(answer.error.status) if answer.error.status in _STATUSES else None
+        )
+    return answer.ok or {}
+
+
+_STATUSES = frozenset(status.value for status in Exit)
+
+
+async def _connect(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    _check_length(path)
+    try:
+        return await asyncio.open_unix_connection(path, limit=MAX_ANSWER_BYTES)
+    except PermissionError:
+        raise ControlError(
+            f"{path}: not allowed. Run the command as root or as the user that runs the agent."
+        ) from None
+    except OSError:
+        raise NotRunning(
+            f"The agent does not run (nothing answers on {path}). Start it: systemctl start penstock-agent, "
+            "or: penstock-agent run"
+        ) from None
+
+
+def _check_length(path: Path) -> None:
+    if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
+        raise ControlError(
+            f"{path} is too long for a socket (at most {_MAX_SOCKET_PATH} bytes). Set "
+            "PENSTOCK_AGENT_RUNTIME_DIR to "
+            "a shorter folder.",
+            Exit.USAGE,
+        )
+
+
+def socket_path(settings: Settings) -> Path:
+    """Where the agent listens."""
+    return settings.runtime_dir / SOCKET_NAME
+
+
+def socket_to_ask(settings: Settings) -> Path:
+    """Where a command finds the agent: as set, else in the unit's folder if the unit's state is meant."""
+    unit = UNIT_RUNTIME_DIR / SOCKET_NAME
+    derived = settings.sources.get("runtime_dir") == "state_dir"
+    if derived and settings.state_dir == DEFAULT_STATE_DIR and _exists(unit):
+        return unit
+    return socket_path(settings)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:
+        return True  # asking then says who may
+
+
+async def status(path: Path) -> Status:
+    """What the running agent says of itself. Raises :exc:`ControlError`."""
+    return _typed(await ask(path, "status"), Status, path)
+
+
+async def link(path: Path, wait_s: float) -> Link:
+    """Wait up to ``wait_s`` seconds for the agent's link. Raises :exc:`ControlError`."""
+    return _typed(await ask(path, "link", timeout=wait_s + 5, wait_s=wait_s), Link, path)
+
+
+_T = TypeVar("_T")
+
+
+def _typed(answer: Args, shape: type[_T], path: Path) -> _T:
+    try:
+        return msgspec.convert(answer, shape)
+    except msgspec.ValidationError:
+        raise ControlError(f"The agent on {path} is of another version. Restart it.") from None

@@ -1,0 +1,264 @@
+"""``penstock-agent run``: puts the parts together, and takes them down in order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Mapping
+from typing import Final, NoReturn
+
+import msgspec
+
+from penstock import __version__, log, tls
+from penstock_agent import control, state
+from penstock_agent.children.child import ChildSpec
+from penstock_agent.children.environment import BadEnvironment, prepare
+from penstock_agent.children.pool import Children
+from penstock_agent.config import Settings
+from penstock_agent.control import Args, Peer
+from penstock_agent.dialer import Dialer, LinkStatus, Target
+from penstock_agent.endpoint import Endpoint
+from penstock_agent.gate.gate import Gate
+from penstock_agent.problem import Exit, Problem
+from penstock_agent.served import Served, Tunnel
+from penstock_agent.systemd import Notifier
+
+DRAIN: Final = 5.0
+"""Seconds that calls get to finish after a signal to stop; streams that only listen get none."""
+MAX_LINK_WAIT: Final = 300.0
+"""Seconds that the control verb ``link`` waits at most."""
+
+_log = log.get(__name__)
+
+
+class _Stop(Exception):
+    """A signal asked the agent to stop."""
+
+
+async def run(settings: Settings) -> int:
+    """Runs the agent until SIGTERM or SIGINT. Returns the exit status; raises Problem."""
+    notifier = Notifier.from_environ()
+    joined = state.load(settings.state_dir)
+    tls.small_read_buffers()
+    try:
+        context = tls.client_context(
+            settings.ca_file or joined.ca_file, joined.certificate_file, joined.key_file
+        )
+    except tls.BadTlsFile as error:
+        raise Problem(str(error), Exit.USAGE) from None
+    target = Target(
+        joined.relay_url,
+        joined.id,
+        bytes.fromhex(joined.instance),
+        context,
+        settings.proxy_for(joined.relay_url),
+    )
+    specs = _specs(settings)
+    async with Children(settings.max_children) as children:
+        return await _Daemon(settings, target, specs, children, notifier).run()
+
+
+class _Daemon:
+    """One run of the agent. Its TaskGroup owns every task but those of the endpoint and the links."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        target: Target,
+        specs: Mapping[str, ChildSpec],
+        children: Children,
+        notifier: Notifier,
+    ) -> None:
+        self._settings = settings
+        self._target = target
+        self._children = children
+        self._notifier = notifier
+        self._calls = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._linked = asyncio.Event()
+        self._stopping = False
+        self._tasks: asyncio.TaskGroup | None = None
+        self._endpoint = Endpoint(
+            target.agent, specs, _gate(settings), children, call_timeout=settings.call_timeout
+        )
+        self._tunnel = Tunnel(self._start)
+        self._tunnel.offer(self._offered())
+        self._dialer = Dialer(target, self._tunnel, self._offered, self._link_changed)
+
+    def _offered(self) -> frozenset[str]:
+        """Servers with nothing exposed are not even named to the relay."""
+        return frozenset(name for name, server in self._settings.servers.items() if server.expose)
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        told = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, told.set)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                tasks.create_task(self._endpoint.run())
+                tasks.create_task(self._dialer.run())
+                tasks.create_task(self._control())
+                tasks.create_task(self._watchdog())
+                await told.wait()
+                loop.add_signal_handler(signal.SIGINT, _interrupt, asyncio.current_task())
+                await self._drain()
+                raise _Stop
+        except* _Stop:
+            _log.info("stopped")
+        except* Problem as group:
+            raise _first(group) from None
+        return Exit.DONE
+
+    # -- exchanges ------------------------------------------------------------------------------------
+
+    def _start(self, exchange: Served) -> None:
+        if self._tasks is None:
+            exchange.fail("the agent is stopping")
+            return
+        self._tasks.create_task(self._serve(exchange))
+
+    async def _serve(self, exchange: Served) -> None:
+        listening = exchange.method == "GET"
+        if not listening:
+            self._calls += 1
+            self._idle.clear()
+        try:
+            await self._endpoint.serve(exchange)
+        finally:
+            exchange.fail("no answer was given")
+            if not listening:
+                self._calls -= 1
+                if not self._calls:
+                    self._idle.set()
+
+    # -- the link ---------------------------------------------------------------------------------------
+
+    def _link_changed(self, status: LinkStatus) -> None:
+        if status.linked:
+            self._linked.set()
+        else:
+            self._linked.clear()
+        self._notifier.status(f"linked to {self._target.url}" if status.linked else status.problem)
+
+    async def _drain(self) -> None:
+        self._stopping = True
+        self._notifier.stopping("finishing calls that are under way")
+        self._tunnel.drain()
+        self._dialer.go_away()
+        try:
+            async with asyncio.timeout(DRAIN):
+                await self._idle.wait()
+                await self._dialer.flushed()  # what is answered must also leave
+        except TimeoutError:
+            _log.warning("stopping_with_calls_under_way", calls=self._calls)
+
+    # -- control ----------------------------------------------------------------------------------------
+
+    async def _control(self) -> NoReturn:
+        handlers = {"status": self._status, "reload": self._reload, "link": self._link}
+        await control.serve_control(control.socket_path(self._settings), handlers, ready=self._ready)
+        raise AssertionError("the control socket serves until it is cancelled")
+
+    def _ready(self) -> None:
+        self._notifier.ready("dialling " + self._target.url)
+        _log.info(
+            "agent_started", site=self._target.agent.site, agent=self._target.agent.agent, pid=os.getpid()
+        )
+
+    async def _status(self, peer: Peer, args: Args) -> Args:
+        link = self._dialer.status
+        counts = self._children.counts()
+        answer = control.Status(
+            version=__version__,
+            pid=os.getpid(),
+            site=self._target.agent.site,
+            agent=self._target.agent.agent,
+            relay_url=self._target.url,
+            linked=link.linked,
+            since=link.since,
+            public_url=link.public_url,
+            replica=link.replica,
+            problem=link.problem,
+            children=len(self._children),
+            max_children=self._children.max_children,
+            exchanges=self._tunnel.exchanges,
+            servers=[
+                control.ServerStatus(name, counts[name].running if name in counts else 0, list(server.expose))
+                for name, server in self._settings.servers.items()
+            ],
+        )
+        return msgspec.to_builtins(answer)  # type: ignore[no-any-return]  # a Struct becomes a dict
+
+    async def _link(self, peer: Peer, args: Args) -> Args:
+        wait = args.get("wait_s", 0)
+        seconds = min(float(wait), MAX_LINK_WAIT) if isinstance(wait, int | float) else 0.0
+        try:
+            async with asyncio.timeout(seconds):
+                await self._linked.wait()
+        except TimeoutError:
+            pass
+        link = self._dialer.status
+        return {"linked": link.linked, "public_url": link.public_url, "problem": link.problem}
+
+    async def _reload(self, peer: Peer, args: Args) -> Args:
+        self._reread()
+        _log.info("configuration_read_again", by_uid=peer.uid)
+        return {"servers": sorted(self._settings.servers)}
+
+    def _hang_up(self) -> None:
+        self._notifier.reloading()
+        try:
+            self._reread()
+        except Problem as problem:
+            _log.error("configuration_kept_as_it_was", why=str(problem))
+        self._notifier.ready()
+
+    def _reread(self) -> None:
+        """Servers and what is exposed, from the file as it is now; all or nothing. Raises Problem."""
+        settings = self._settings.reload()
+        specs, gate = _specs(settings), _gate(settings)
+        self._settings = settings
+        self._endpoint.reload(specs, gate)
+        self._tunnel.offer(self._offered())
+
+    async def _watchdog(self) -> None:
+        limit = self._notifier.watchdog_s
+        while limit:
+            self._notifier.watchdog()
+            await asyncio.sleep(limit / 2)
+
+
+def _specs(settings: Settings) -> dict[str, ChildSpec]:
+    try:
+        return {
+            name: prepare(settings.state_dir, name, server.command, server.env, os.environ)
+            for name, server in settings.servers.items()
+        }
+    except BadEnvironment as error:
+        raise Problem(str(error), Exit.USAGE) from None
+    except OSError as error:
+        raise Problem(
+            f"The folders of the servers in {settings.state_dir} cannot be made: {error.strerror}.",
+            Exit.USAGE,
+        ) from None
+
+
+def _gate(settings: Settings) -> Gate:
+    return Gate.of({name: server.expose for name, server in settings.servers.items()})
+
+
+def _interrupt(task: asyncio.Task[int] | None) -> None:
+    """A second Ctrl-C: whoever types it does not want to wait for the calls."""
+    if task is not None:
+        task.cancel()
+
+
+def _first(group: BaseExceptionGroup[Problem]) -> Problem:
+    for error in group.exceptions:
+        return _first(error) if isinstance(error, BaseExceptionGroup) else error
+    raise AssertionError("a group is never empty")

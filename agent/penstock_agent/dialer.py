@@ -1,0 +1,224 @@
+"""Dials the relay and keeps a link to it, through whatever happens in between."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.typing import Subprotocol
+
+from penstock import log
+from penstock.link import CLOSE_TIMEOUT, Driver, Ended, now
+from penstock.names import AgentId
+from penstock.tunnel.agent import digest_of
+from penstock.tunnel.errors import CloseCode
+from penstock.tunnel.frames import GoAway, GoAwayReason, Hello, Lane, Role, Welcome
+from penstock.tunnel.limits import HANDSHAKE, MAX_MESSAGE, SUBPROTOCOL, VERSIONS
+from penstock.tunnel.link import Link
+from penstock.tunnel.states import End
+from penstock_agent.reach import explain
+from penstock_agent.redial import Redial
+from penstock_agent.served import Tunnel
+
+LINK_PATH: Final = "/link"
+OPEN_TIMEOUT: Final = 15.0
+"""Seconds for name, proxy, TLS and the websocket handshake."""
+WRITE_LIMIT: Final = 16 * 1024
+NOT_KNOWN: Final = 403
+"""What the tunnel listener answers to a certificate that is not an enrolled agent's."""
+
+_CLOSED: Final = {
+    CloseCode.VERSION: "Agent and relay have no protocol version in common. Update the older of the two.",
+    CloseCode.IDENTITY: "The relay knows this certificate under another name. Join again.",
+    CloseCode.TOO_MANY: "The relay has as many links of this agent as it allows. Is it running twice?",
+    CloseCode.DUPLICATE: "Another program runs with a copy of this agent's state folder. Stop one of them.",
+}
+
+_log = log.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where and as whom to dial."""
+
+    url: str
+    """``wss://host:port`` of the tunnel listener."""
+    agent: AgentId
+    instance: bytes
+    context: ssl.SSLContext
+    proxy: str | None
+
+
+@dataclass(slots=True)
+class LinkStatus:
+    """What is known of the link, for whoever asks. `since` is in seconds since the epoch."""
+
+    linked: bool = False
+    since: float = 0.0
+    problem: str = ""
+    public_url: str = ""
+    replica: str = ""
+
+
+class Dialer:
+    """Keeps one link. (One replica has one; several replicas come with their own loop of this.)"""
+
+    def __init__(
+        self,
+        target: Target,
+        tunnel: Tunnel,
+        servers: Callable[[], frozenset[str]],
+        changed: Callable[[LinkStatus], None],
+    ) -> None:
+        """`changed` is called whenever the link comes or goes, and when its problem is another one."""
+        self._target = target
+        self._tunnel = tunnel
+        self._servers = servers
+        self._changed = changed
+        self._numbers = 0
+        self._up: set[int] = set()
+        self._drivers: set[Driver] = set()
+        self.status = LinkStatus(since=time.time())
+
+    async def run(self) -> NoReturn:
+        """Dials, and dials again, until it is cancelled. Its links end with it."""
+        redial = Redial()
+        async with asyncio.TaskGroup() as links:
+            while True:
+                started = now()
+                try:
+                    websocket = await self._dial()
+                except (OSError, TimeoutError, WebSocketException, EOFError) as error:
+                    self._problem(explain(error, self._target.url, self._target.proxy))
+                    refused = _status(error) == NOT_KNOWN
+                    redial = redial.after(None)
+                else:
+                    leave = asyncio.get_running_loop().create_future()
+                    links.create_task(self._keep(websocket, leave))
+                    spread = await leave
+                    if spread is not None:
+                        # The relay asked for it; the old link goes on until the relay closes it.
+                        await asyncio.sleep(random.random() * spread)  # noqa: S311  jitter, not a secret
+                        continue
+                    refused = False
+                    redial = redial.after(now() - started)
+                wait = redial.wait(
+                    random.random(),  # noqa: S311  jitter, not a secret
+                    unfinished=self._tunnel.exchanges > 0,
+                    refused=refused,
+                )
+                _log.info("dialling_again", in_s=round(wait, 1))
+                await asyncio.sleep(wait)
+
+    def go_away(self) -> None:
+        """Tells the relay that this agent stops: it opens nothing more here."""
+        for driver in self._drivers:
+            driver.link.go_away(GoAwayReason.DRAIN, 0)
+
+    async def flushed(self) -> None:
+        """Waits until the links have nothing left to send."""
+        for driver in self._drivers:
+            await driver.flushed()
+
+    async def _dial(self) -> ClientConnection:
+        target = self._target
+        return await connect(
+            target.url + LINK_PATH,
+            ssl=target.context,
+            proxy=target.proxy,
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            compression=None,
+            max_size=MAX_MESSAGE,
+            open_timeout=OPEN_TIMEOUT,
+            close_timeout=CLOSE_TIMEOUT,
+            ping_interval=None,
+            write_limit=WRITE_LIMIT,
+            # Nothing about this machine goes out: no program, no version, no host name.
+            user_agent_header=None,
+            logger=logging.getLogger("websockets.dialer"),
+        )
+
+    async def _keep(self, websocket: ClientConnection, leave: asyncio.Future[float | None]) -> None:
+        """Carries one link to its end. `leave` gets a spread in seconds on GOAWAY, None at the end."""
+        self._numbers += 1
+        link = Link(End.AGENT, self._numbers, now())
+        number = link.number
+
+        def deliver(data: bytes, at: float) -> None:
+            for frame in self._tunnel.receive(link, data, at):
+                if isinstance(frame, GoAway) and not leave.done():
+                    leave.set_result(frame.spread_ms / 1000)
+
+        driver = Driver(link, websocket, deliver, self._tunnel.dispatch)
+        link.greeted = self._greeted
+        unanswered = asyncio.get_running_loop().call_later(HANDSHAKE, self._unanswered, number, driver)
+        digest, names = digest_of(self._servers())
+        link.greet(
+            Hello(
+                role=Role.AGENT,
+                name=self._target.agent.agent,
+                instance=self._target.instance,
+                epoch=self._tunnel.epoch,
+                lane=Lane.MAIN,
+                versions=VERSIONS,
+                digest=digest,
+                servers=names,
+            )
+        )
+        self._drivers.add(driver)
+        try:
+            ended = await driver.run()
+        finally:
+            unanswered.cancel()
+            self._drivers.discard(driver)
+            self._up.discard(number)
+            link.close()
+            self._tunnel.link_gone(link)
+            if not leave.done():
+                leave.set_result(None)
+        _log.info("link_ended", link=number, code=ended.code, why=ended.text, ours=ended.ours)
+        if not self._up:
+            self._problem(_why(ended))
+
+    def _unanswered(self, number: int, driver: Driver) -> None:
+        if number not in self._up:
+            driver.stop(CloseCode.WRONG_STATE)
+
+    def _greeted(self, link: Link, welcome: Welcome) -> None:
+        # Before anything that came behind WELCOME in the same message is looked at.
+        self._up.add(link.number)
+        self._tunnel.link_up(link)
+        self.status = LinkStatus(True, time.time(), "", welcome.public_url, welcome.replica)
+        _log.info("link_up", link=link.number, replica=welcome.replica)
+        self._changed(self.status)
+
+    def _problem(self, text: str) -> None:
+        was = self.status
+        if not was.linked and was.problem == text:
+            return
+        since = time.time() if was.linked else was.since
+        self.status = LinkStatus(False, since, text, was.public_url, was.replica)
+        _log.warning("no_link", why=text)
+        self._changed(self.status)
+
+
+def _status(error: BaseException) -> int:
+    return error.response.status_code if isinstance(error, InvalidStatus) else 0
+
+
+def _why(ended: Ended) -> str:
+    if ended.code in _CLOSED:
+        return _CLOSED[CloseCode(ended.code)]
+    if ended.code == CloseCode.GOING_AWAY:
+        return "The relay is stopping or restarting. Dialling again."
+    if ended.code == CloseCode.OVERDUE:
+        return "Nothing was heard from the relay for too long. Dialling again."
+    return "The link to the relay broke. Dialling again."

@@ -1,0 +1,227 @@
+"""Serving one exchange of a session: from the caller's message to the end of the HTTP response.
+
+One task per exchange. It waits for at most one thing at a time: the child taking the request, or the next message
+of its stream, or the next moment at which something is due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from penstock.envelope import Message
+from penstock.http import Headers
+
+from penstock_agent.endpoint import failures
+from penstock_agent.endpoint.answers import SESSION_ID, Answer, empty, reply
+from penstock_agent.endpoint.correlate import Call
+from penstock_agent.endpoint.failures import Failure
+from penstock_agent.endpoint.lifeline import NotRunning
+from penstock_agent.endpoint.limits import Limits
+from penstock_agent.endpoint.ports import Spawn
+from penstock_agent.endpoint.session import Session
+from penstock_agent.endpoint.streams import Stream
+from penstock_agent.exchange import DoneReason, Exchange, ExchangeGone
+
+#: The caller's going means that it does not want the call any more. All else only means that nobody listens:
+#: in the handshake era a broken connection is no cancellation.
+_STOPS_THE_CALL: Final = frozenset({DoneReason.REVOKED, DoneReason.DEADLINE})
+
+
+class Watch:
+    """Learns that a caller is gone while nothing is written to it."""
+
+    def __init__(self, exchange: Exchange, stream: Stream, spawn: Spawn) -> None:
+        self.reason: DoneReason | None = None
+        self._task = spawn(self._run(exchange, stream))
+
+    async def _run(self, exchange: Exchange, stream: Stream) -> None:
+        self.reason = await exchange.gone()
+        stream.wake()
+
+    def stop(self) -> None:
+        self._task.cancel()
+
+
+class CallServer:
+    """Serves one request that the gate has allowed. ``until`` is when its answer is due (loop time)."""
+
+    def __init__(
+        self,
+        session: Session,
+        exchange: Exchange,
+        request: Message,
+        until: float,
+        limits: Limits,
+        spawn: Spawn,
+    ) -> None:
+        self._session = session
+        self._exchange = exchange
+        self._request = request
+        self._until = until
+        self._limits = limits
+        self._spawn = spawn
+        self._now = asyncio.get_running_loop().time
+        self._begun = self._now()
+        self._answer = Answer(exchange)
+        self._stream = session.stream(exchange.key)
+
+    async def serve(self) -> None:
+        call: Call[Stream] | None = None
+        try:
+            call = await self._give()
+            if call is not None:
+                await self._relay(call)
+        except ExchangeGone as e:
+            self._left(call, e.reason)
+        except BaseException:
+            self._left(call, DoneReason.ORIGIN_LOST)
+            raise
+
+    async def _give(self) -> Call[Stream] | None:
+        """Give the request to the child; None when it cannot be, and the caller has been told why."""
+        commit_at = self._begun + self._limits.commit_after
+        while True:
+            due = self._until if self._answer.committed else min(self._until, commit_at)
+            try:
+                async with asyncio.timeout_at(due):
+                    return await self._session.give(self._request, self._stream)
+            except NotRunning as e:
+                await self._refuse(e.failure)
+                return None
+            except TimeoutError:
+                if self._now() >= self._until:
+                    await self._refuse(failures.STUCK)
+                    return None
+                await self._commit()
+
+    async def _relay(self, call: Call[Stream]) -> None:
+        stream, answer = self._stream, self._answer
+        commit_at = self._begun + self._limits.commit_after
+        watch_at = self._begun + self._limits.watch_after
+        watch: Watch | None = None
+        try:
+            while True:
+                due = self._until
+                if watch is None:
+                    due = min(due, watch_at)
+                if not answer.committed:
+                    due = min(due, commit_at)
+                item = await stream.next(due)
+                if item is not None:
+                    try:
+                        if item.last:
+                            self._answer.headers = self._headers()
+                        await answer.send(item)
+                    finally:
+                        stream.sent(item)
+                    if item.last:
+                        return
+                    continue
+                if watch is not None and watch.reason is not None:
+                    raise ExchangeGone(watch.reason)
+                now = self._now()
+                if now >= self._until:
+                    self._session.expire(call, self._late(), b'"deadline"')
+                    continue
+                if watch is None and now >= watch_at:
+                    watch = Watch(self._exchange, stream, self._spawn)
+                if now >= commit_at:
+                    await self._commit()
+        finally:
+            if watch is not None:
+                watch.stop()
+
+    async def _commit(self) -> None:
+        self._answer.headers = self._headers(pending=True)
+        await self._answer.commit()
+
+    def _headers(self, *, pending: bool = False) -> Headers:
+        """An answer to ``initialize`` names the session, unless there is none because the server refused."""
+        if self._request.method == "initialize" and (pending or self._session.version is not None):
+            return ((SESSION_ID, self._session.id),)
+        return ()
+
+    def _late(self) -> Failure:
+        if self._request.method == "initialize":
+            return failures.NO_ANSWER_TO_INITIALIZE
+        return failures.TIMED_OUT
+
+    async def _refuse(self, failure: Failure) -> None:
+        status, data = failure.answer(self._request, self._exchange.key)
+        self._stream.finish(data, status)
+        item = await self._stream.next(self._until)
+        if item is not None:
+            self._stream.sent(item)
+            await self._answer.send(item)
+
+    def _left(self, call: Call[Stream] | None, reason: DoneReason) -> None:
+        """Nobody listens any more. The call goes on in the child, up to its deadline."""
+        self._stream.drain()
+        if call is None:
+            return
+        if reason in _STOPS_THE_CALL:
+            self._session.expire(call, failures.REVOKED, b'"the caller is gone"')
+        else:
+            loop = asyncio.get_running_loop()
+            loop.call_at(self._until, self._session.expire, call, self._late(), b'"deadline"')
+
+
+async def tell(session: Session, exchange: Exchange, message: Message, until: float) -> None:
+    """Serve a notification. Raises :exc:`~penstock_agent.exchange.ExchangeGone`."""
+    if message.method == "notifications/cancelled":
+        session.cancel(message.params)
+    else:
+        try:
+            async with asyncio.timeout_at(until):
+                await session.tell(message)
+        except TimeoutError:
+            await _stuck(exchange, message)
+            return
+    await empty(exchange, 202)
+
+
+async def answer(session: Session, exchange: Exchange, message: Message, until: float) -> bool:
+    """Serve the caller's answer to a request of the child. False, and nothing served, when there is no such request.
+
+    Raises :exc:`~penstock_agent.exchange.ExchangeGone`.
+    """
+    try:
+        async with asyncio.timeout_at(until):
+            known = await session.answer(message)
+    except TimeoutError:
+        await _stuck(exchange, message)
+        return True
+    if known:
+        await empty(exchange, 202)
+    return known
+
+
+async def listen(session: Session, exchange: Exchange, spawn: Spawn) -> None:
+    """Serve a GET stream. Raises :exc:`~penstock_agent.exchange.ExchangeGone`."""
+    stream = session.stream(exchange.key)
+    session.listen(stream)
+    watch = Watch(exchange, stream, spawn)
+    try:
+        response = Answer(exchange)
+        await response.commit()
+        while True:
+            item = await stream.next(exchange.deadline)
+            if item is not None:
+                try:
+                    await response.send(item)
+                finally:
+                    stream.sent(item)
+            elif not stream.open or asyncio.get_running_loop().time() >= exchange.deadline:
+                break
+            elif watch.reason is not None:
+                raise ExchangeGone(watch.reason)
+    finally:
+        watch.stop()
+        session.unlisten(stream)
+    await exchange.end()
+
+
+async def _stuck(exchange: Exchange, message: Message) -> None:
+    status, data = failures.STUCK.answer(message, exchange.key)
+    await reply(exchange, status, data)

@@ -1,0 +1,271 @@
+"""The MCP endpoint of the agent: Streamable HTTP of the handshake era (2025-06-18, 2025-11-25).
+
+An exchange comes in, is judged as HTTP, as JSON-RPC and by the gate, in that order, and ends up with its session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
+
+from penstock.envelope import EnvelopeError, Kind, Message, parse_caller
+from penstock.http import check, every
+from penstock.log import get
+from penstock.names import AgentId
+from penstock.outcome import rpc_error
+
+from penstock_agent.children.child import ChildSpec
+from penstock_agent.endpoint import calls, failures, versions
+from penstock_agent.endpoint.answers import SESSION_ID, VERSION, empty, refuse, reply
+from penstock_agent.endpoint.held import Held
+from penstock_agent.endpoint.limits import Limits
+from penstock_agent.endpoint.ports import Children, Stopping
+from penstock_agent.endpoint.session import Session
+from penstock_agent.endpoint.sessions import Sessions, TooManySessions
+from penstock_agent.exchange import Exchange, ExchangeGone, Purpose
+from penstock_agent.gate.gate import Denied, Gate
+
+_log = get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
+    """What the sessions of one server do now."""
+
+    sessions: int
+    calls: int
+    events: Mapping[str, int]
+    """What went wrong without anybody being told, by name, over the sessions that are open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """For ``penstock-agent status``."""
+
+    sessions: int
+    held_bytes: int
+    """Bytes that children have written and that callers have not taken yet."""
+    servers: Mapping[str, ServerStatus]
+
+
+class Endpoint:
+    """``run`` is started once, in a task of its own; ``serve`` once per exchange."""
+
+    def __init__(
+        self,
+        agent: AgentId,
+        servers: Mapping[str, ChildSpec],
+        gate: Gate,
+        children: Children,
+        *,
+        call_timeout: float = 120.0,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+    ) -> None:
+        """``call_timeout``: seconds after which a call is given up, when its caller does not give up sooner."""
+        self._servers = dict(servers)
+        self._gate = gate
+        self._children = children
+        self._call_timeout = call_timeout
+        self._limits = limits
+        self._held = Held(limits.agent_held)
+        self._sessions = Sessions(agent, limits)
+        self._tasks: asyncio.TaskGroup | None = None
+
+    async def run(self) -> None:
+        """Owns every task of the endpoint but those of ``serve``. Until cancelled; stops every child then."""
+        pause = max(0.01, min(60.0, self._limits.idle_timeout / 10))
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            try:
+                while True:
+                    await asyncio.sleep(pause)
+                    if ended := self._sessions.reap(loop.time()):
+                        _log.info("idle_sessions_ended", sessions=ended)
+            finally:
+                self._tasks = None
+                for session in self._sessions:
+                    session.end()
+
+    def reload(self, servers: Mapping[str, ChildSpec], gate: Gate) -> None:
+        """Use another configuration from now on, for open sessions as well."""
+        self._gate = gate
+        changed = {name for name, spec in servers.items() if self._servers.get(name) != spec}
+        for name in changed:
+            self._children.forget(name)
+        self._servers = dict(servers)
+        for session in self._sessions:
+            session.gate = gate
+            if session.server not in servers:
+                session.end()
+            elif session.server in changed:
+                session.renew(servers[session.server])
+
+    def status(self) -> Status:
+        servers: dict[str, ServerStatus] = {}
+        for name in self._servers:
+            own = [session for session in self._sessions if session.server == name]
+            events: Counter[str] = Counter()
+            for session in own:
+                events.update(session.counts)
+            servers[name] = ServerStatus(len(own), sum(s.calls for s in own), dict(events))
+        return Status(len(self._sessions), self._held.bytes, servers)
+
+    async def serve(self, exchange: Exchange) -> None:
+        """Answer one exchange. Raises nothing but CancelledError."""
+        try:
+            await self._serve(exchange)
+        except ExchangeGone:
+            return
+        except Stopping:
+            exchange.fail("the agent is stopping")
+        except Exception as e:  # whatever it is, it must not end the other exchanges
+            _log.error("exchange_failed", exchange=exchange.key, error=type(e).__name__)
+            exchange.fail("the agent failed inside")
+
+    async def _serve(self, exchange: Exchange) -> None:
+        if (refusal := check(exchange.method, exchange.headers)) is not None:
+            await refuse(exchange, refusal.status, refusal.text, headers=refusal.headers)
+            return
+        if exchange.purpose is not Purpose.MCP:
+            await refuse(exchange, 501, "This agent serves MCP over Streamable HTTP only: use the path .../mcp.")
+            return
+        version, session_id = every(exchange.headers, VERSION), every(exchange.headers, SESSION_ID)
+        if len(version) > 1 or len(session_id) > 1:
+            await refuse(exchange, 400, "A header of MCP stands twice: send each once.")
+            return
+        header = version[0] if version else None
+        id = session_id[0] if session_id else None
+        if exchange.method == "POST":
+            await self._post(exchange, header, id)
+        elif not versions.is_handshake(header):
+            await reply(exchange, 400, failures.unsupported_version(None, versions.SUPPORTED, header or ""))
+        elif (session := await self._session(exchange, header, id, None)) is not None:
+            if exchange.method == "GET":
+                await self._listen(session, exchange)
+            else:
+                session.end()
+                await empty(exchange, 204)
+
+    async def _post(self, exchange: Exchange, header: str | None, id: str | None) -> None:
+        try:
+            message = parse_caller(exchange.body)
+        except EnvelopeError as e:
+            await reply(exchange, 400, rpc_error(e.id, e.code, str(e)))
+            return
+        if not versions.is_handshake(header):
+            body = failures.unsupported_version(message.id, versions.SUPPORTED, header or "")
+            await reply(exchange, 400, body)
+            return
+        if message.kind is Kind.REQUEST and message.method == "initialize" and id is None:
+            await self._initialize(exchange, message)
+            return
+        session = await self._session(exchange, header, id, message.id)
+        if session is None:
+            return
+        if message.kind is Kind.REQUEST and message.method == "initialize":
+            text = "This session is initialized already: send initialize without Mcp-Session-Id for a new one."
+            await refuse(exchange, 400, text, id=message.id)
+            return
+        await self._in_session(session, exchange, message)
+
+    async def _session(
+        self, exchange: Exchange, header: str | None, id: str | None, request: bytes | None
+    ) -> Session | None:
+        """The session that the exchange names; None when it is refused, and has been."""
+        if id is None:
+            await refuse(
+                exchange,
+                400,
+                "Mcp-Session-Id is missing: start with initialize, then send the id that its answer carries.",
+                id=request,
+            )
+            return None
+        session = self._sessions.find(id, exchange.server, exchange.principal)
+        if session is None:
+            # The same bytes for what never was, what has ended, and what belongs to somebody else.
+            await refuse(exchange, 404, "There is no such session: start a new one with initialize.", id=request)
+            return None
+        if (objection := versions.objection(header, session.version)) is not None:
+            await refuse(exchange, 400, objection, id=request)
+            return None
+        return session
+
+    async def _initialize(self, exchange: Exchange, request: Message) -> None:
+        spec = self._servers.get(exchange.server)
+        if spec is None:
+            await refuse(exchange, 404, "There is no such server on this site.", id=request.id)
+            return
+        if self._tasks is None:
+            await self._fail(exchange, request, failures.STOPPING)
+            return
+
+        def make(id: str) -> Session:
+            return Session(
+                id,
+                exchange.server,
+                exchange.principal,
+                spec,
+                self._gate,
+                self._children,
+                self._limits,
+                self._held,
+                self._spawn,
+                self._sessions.remove,
+            )
+
+        try:
+            session = self._sessions.add(exchange.principal, make)
+        except TooManySessions as e:
+            await self._fail(exchange, request, e.failure)
+            return
+        session.start()
+        try:
+            await self._in_session(session, exchange, request)
+        finally:
+            if session.version is None:
+                session.end()
+
+    async def _in_session(self, session: Session, exchange: Exchange, message: Message) -> None:
+        session.exchanges += 1
+        try:
+            verdict = self._gate.inbound(session.server, exchange.principal, message)
+            if isinstance(verdict, Denied):
+                await self._fail(exchange, message, failures.denied(verdict.text))
+                return
+            now = asyncio.get_running_loop().time()
+            until = min(exchange.deadline, now + self._call_timeout)
+            if message.kind is Kind.REQUEST:
+                call = calls.CallServer(session, exchange, message, until, self._limits, self._spawn)
+                await call.serve()
+                return
+            # Their answer is due when that of a request would become a stream.
+            until = min(until, now + self._limits.commit_after)
+            if message.kind is Kind.NOTIFICATION:
+                await calls.tell(session, exchange, message, until)
+            elif not await calls.answer(session, exchange, message, until):
+                text = "This answers no request that is open in this session: send each answer once."
+                await refuse(exchange, 400, text, id=message.id)
+        finally:
+            session.exchanges -= 1
+            session.used_at = asyncio.get_running_loop().time()
+
+    async def _listen(self, session: Session, exchange: Exchange) -> None:
+        session.exchanges += 1
+        try:
+            await calls.listen(session, exchange, self._spawn)
+        finally:
+            session.exchanges -= 1
+            session.used_at = asyncio.get_running_loop().time()
+
+    async def _fail(self, exchange: Exchange, message: Message, failure: failures.Failure) -> None:
+        status, body = failure.answer(message, exchange.key)
+        await reply(exchange, status, body)
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        if self._tasks is None:
+            work.close()
+            raise Stopping
+        return self._tasks.create_task(work)

@@ -1,0 +1,41 @@
+"""Every bound of the endpoint, by name. Times are seconds, sizes bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The defaults are what the documentation promises; tests make them small."""
+
+    commit_after: float = 15.0
+    """A request that is unanswered for this long gets its response head, as an event stream."""
+    watch_after: float = 1.0
+    """How long a request may run before anybody looks whether its caller was revoked."""
+    start_timeout: float = 30.0
+    """How long a restarted child may take to answer the replayed ``initialize``."""
+    asked_wait: float = 30.0
+    """How long a request of a child waits for a stream of the client."""
+    idle_timeout: float = 30 * 60.0
+    """A session without exchanges and streams for this long is ended."""
+    sessions: int = 256
+    """Sessions of this agent."""
+    sessions_per_principal: int = 64
+    """Sessions of one principal (issuer, subject, client); its longest idle one makes room for a new one."""
+    calls_per_session: int = 256
+    """Requests in flight in one session."""
+    session_held: int = 64 << 20
+    """Bytes that wait for the callers of one session; above it the child is not read."""
+    agent_held: int = 256 << 20
+    """The same over all sessions; above it only sessions for which nothing waits are read."""
+    stream_events: int = 1024
+    """Messages that wait on one stream; above it notifications are dropped."""
+    backlog_events: int = 256
+    """Notifications that wait for a stream of the client; the oldest are dropped."""
+    backlog_bytes: int = 1 << 20
+    """The same in bytes."""
+    backlog_asked: int = 16
+    """Requests of a child that wait for a stream of the client; more are answered with an error."""
+    replies: int = 64
+    """Answers of the agent itself that wait for the child to read them; more are dropped."""

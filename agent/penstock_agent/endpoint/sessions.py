@@ -1,0 +1,83 @@
+"""All sessions of the agent: their ids, to whom they belong, how many there may be, and when they end."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+
+from penstock.names import AgentId
+from penstock.principal import Principal
+
+from penstock_agent.endpoint.failures import Failure, not_executed
+from penstock_agent.endpoint.limits import Limits
+from penstock_agent.endpoint.session import Session
+
+
+class TooManySessions(Exception):
+    """No session can be added; nothing was executed."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
+
+
+class Sessions:
+    """The table. A session leaves it by ending."""
+
+    def __init__(self, agent: AgentId, limits: Limits) -> None:
+        self._tag = agent.tag
+        self._limits = limits
+        self._by_id: dict[str, Session] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(list(self._by_id.values()))
+
+    def find(self, id: str, server: str, principal: Principal) -> Session | None:
+        """The session of this id if it is that principal's on that server; else None, whatever the reason."""
+        session = self._by_id.get(id)
+        if session is None or session.server != server or session.principal.identity != principal.identity:
+            return None
+        return session
+
+    def add(self, principal: Principal, make: Callable[[str], Session]) -> Session:
+        """Take up what ``make`` returns for a new id. Raises :exc:`TooManySessions`."""
+        own = [s for s in self._by_id.values() if s.principal.identity == principal.identity]
+        if len(own) >= self._limits.sessions_per_principal:
+            # Clients that never end their sessions would lock themselves out.
+            idle = [(since, s) for s in own if (since := s.idle_since()) is not None]
+            if not idle:
+                raise TooManySessions(
+                    not_executed(
+                        f"You have {len(own)} sessions on this agent, all of them in use, and more are not allowed. "
+                        "End one, then try again."
+                    )
+                )
+            min(idle, key=lambda pair: pair[0])[1].end()
+        if len(self._by_id) >= self._limits.sessions:
+            raise TooManySessions(
+                not_executed(
+                    f"The agent on site has {len(self._by_id)} sessions, which is all that it may have. "
+                    "Try again later."
+                )
+            )
+        session = make(f"{self._tag}.{secrets.token_urlsafe(32)}")
+        self._by_id[session.id] = session
+        return session
+
+    def remove(self, session: Session) -> None:
+        """It has ended."""
+        self._by_id.pop(session.id, None)
+
+    def reap(self, now: float) -> int:
+        """End those that nobody has used for too long. Returns how many."""
+        idle = [
+            session
+            for session in self._by_id.values()
+            if (since := session.idle_since()) is not None and now - since >= self._limits.idle_timeout
+        ]
+        for session in idle:
+            session.end()
+        return len(idle)

@@ -1,0 +1,24 @@
+"""Which protocol versions are spoken here, and which era a request belongs to."""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: The handshake era: client and server agree on one of these in ``initialize``.
+HANDSHAKE: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
+#: Versions of that era that this endpoint serves in full over Streamable HTTP; what we name to other eras.
+SUPPORTED: Final = ("2025-06-18", "2025-11-25")
+
+
+def is_handshake(header: str | None) -> bool:
+    """Whether a request with this ``MCP-Protocol-Version`` belongs to the handshake era."""
+    return header is None or header in HANDSHAKE
+
+
+def objection(header: str | None, negotiated: str | None) -> str | None:
+    """What is wrong with the header of a request in a session, in words."""
+    if header is None or negotiated is None or header == negotiated:
+        return None
+    return (
+        "MCP-Protocol-Version is not the version that this session agreed on: send that one, or leave the header out."
+    )

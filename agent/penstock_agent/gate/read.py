@@ -1,0 +1,63 @@
+"""How the gate reads what children list: an item that two parsers could name differently has no name.
+
+Callers' messages need none of this: the envelope's parser has refused duplicate keys and look-alikes already.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import msgspec
+from penstock.envelope import Kind, Message, text_member
+from penstock.lookalike import fold
+
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_encode = msgspec.json.Encoder().encode
+
+_NOT_JSON = (msgspec.MsgspecError, ValueError, RecursionError)
+
+
+def name_of(raw: bytes, key: str) -> str | None:
+    """The string ``key`` of a child's object; None when it has none, or a key twice in one object."""
+    try:
+        members = _object(raw)
+        # A compact object is exactly as long as its distinct members, so anything longer is looked at closely.
+        compact = 1 + sum(len(_encode(k)) + len(bytes(v)) + 2 for k, v in members.items())
+        if len(raw) != compact:
+            json.loads(raw, object_pairs_hook=_distinct, parse_int=str, parse_float=str)
+    except _NOT_JSON:
+        return None
+    return text_member(raw, key)
+
+
+def filtered(raw: bytes, member: str, shown: Callable[[bytes], bool]) -> bytes | None:
+    """The object ``raw`` with only the ``shown`` items of its list ``member``, each byte-exact, other members kept.
+
+    None when there is no such list.
+    """
+    try:
+        members = _object(raw)
+        items = [bytes(item) for item in _array(members[member])]
+    except (KeyError, *_NOT_JSON):
+        return None
+    kept = b"[" + b",".join(item for item in items if shown(item)) + b"]"
+    # Always written anew, without look-alikes: a second list in the child's object does not leave with the first.
+    parts = [
+        _encode(key) + b":" + (kept if key == member else bytes(value))
+        for key, value in members.items()
+        if key == member or fold(key) != fold(member)
+    ]
+    return b"{" + b",".join(parts) + b"}"
+
+
+def error(message: Message, code: int, text: str) -> Message:
+    """An error in the place of the response ``message``."""
+    body = _encode({"code": code, "message": text})
+    return Message(kind=Kind.ERROR, id=message.id, method=None, params=None, result=None, error=body)
+
+
+def _distinct(pairs: list[tuple[str, object]]) -> None:
+    if len({key for key, _ in pairs}) != len(pairs):
+        raise ValueError("duplicate key")

@@ -1,0 +1,232 @@
+"""The state folder: this agent's key, its certificate, the relay's CA, and which relay and site they are for.
+
+``agent.json`` is written last: a folder without it is a folder that has not joined, whatever else lies there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pwd
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+from cryptography import x509
+
+from penstock.names import AgentId, BadName
+from penstock_agent.files import write_atomic
+from penstock_agent.problem import Exit, Problem
+
+SERVICE_USER = "penstock-agent"
+_MAX_FILE = 256 * 1024
+
+
+class StateError(Problem):
+    """The state folder cannot be used; the sentence says what to do about it."""
+
+    status = Exit.USAGE
+
+
+class NotJoined(StateError):
+    """This agent has no identity yet."""
+
+
+class _AgentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    relay_url: str
+    site: str
+    agent: str
+    instance: str
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What enrolment yields: PEM of the key (unencrypted PKCS #8), of the certificate chain and of the CA."""
+
+    relay_url: str
+    id: AgentId
+    key: bytes
+    certificate: bytes
+    ca: bytes
+
+    def __repr__(self) -> str:
+        return f"Credentials({self.id.uri})"
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The identity of this agent, as the state folder holds it."""
+
+    folder: Path
+    #: ``wss://host:port`` of the relay's tunnel listener.
+    relay_url: str
+    id: AgentId
+    #: 16 random bytes as hex, made once per enrolment: tells a restored copy from the original.
+    instance: str
+    certificate: x509.Certificate
+    ca: x509.Certificate
+
+    @property
+    def key_file(self) -> Path:
+        return self.folder / "key.pem"
+
+    @property
+    def certificate_file(self) -> Path:
+        return self.folder / "cert.pem"
+
+    @property
+    def ca_file(self) -> Path:
+        return self.folder / "ca.pem"
+
+    @property
+    def expires(self) -> datetime:
+        """When the certificate ends (UTC)."""
+        return self.certificate.not_valid_after_utc
+
+
+def service_user() -> tuple[int, int] | None:
+    """(uid, gid) of the service user, None when this machine has none."""
+    try:
+        entry = pwd.getpwnam(SERVICE_USER)
+    except KeyError:
+        return None
+    return entry.pw_uid, entry.pw_gid
+
+
+def load(folder: Path) -> Joined:
+    """Read the identity. Raises :exc:`NotJoined`, or :exc:`StateError` for a folder that cannot be used."""
+    data = _read(folder / "agent.json")
+    if data is None:
+        raise NotJoined(
+            f"This agent has not joined a site yet ({folder} has no agent.json). Get a join string from the "
+            "relay (penstock-relay site add NAME) and run: penstock-agent join JOIN_STRING"
+        )
+    _check_folder(folder)
+    _check_key(folder / "key.pem")
+    try:
+        file = msgspec.json.decode(data, type=_AgentFile)
+        identity = AgentId(file.site, file.agent)
+        certificate = x509.load_pem_x509_certificates(_required(folder / "cert.pem"))[0]
+        ca = x509.load_pem_x509_certificate(_required(folder / "ca.pem"))
+    except (msgspec.DecodeError, BadName, ValueError) as e:
+        raise StateError(
+            f"{folder} is damaged ({type(e).__name__}). Restore it from a backup, or remove it and join "
+            "again."
+        ) from None
+    return Joined(folder, file.relay_url, identity, file.instance, certificate, ca)
+
+
+def prepare(folder: Path) -> tuple[int, int] | None:
+    """Make the folder (0700) and prove that files can be stored in it, before a one-time secret is spent.
+
+    As root, the folder is handed to the service user when there is one; returns the (uid, gid) that its files
+    must get, None for our own. Raises :exc:`StateError`.
+    """
+    owner = service_user() if os.geteuid() == 0 else None
+    probe = folder / f".probe.{secrets.token_hex(8)}"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_folder(folder)
+        if owner is not None:
+            os.chown(folder, *owner, follow_symlinks=False)
+        probe.touch(mode=0o600, exist_ok=False)
+        probe.unlink()
+    except OSError as e:
+        raise StateError(
+            f"{folder} cannot be written: {e.strerror}. Run the command as root or as the user that runs the "
+            "agent, or name another folder with --state-dir."
+        ) from None
+    return owner
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold the folder against a second ``join``. Raises :exc:`StateError` when somebody else holds it."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StateError(
+                f"Another penstock-agent join is at work in {folder}. Wait for it to end."
+            ) from None
+        yield
+    finally:
+        os.close(fd)
+
+
+def store(folder: Path, credentials: Credentials, owner: tuple[int, int] | None) -> Joined:
+    """Store what enrolment yielded, every file 0600. Raises :exc:`StateError`."""
+    file = _AgentFile(
+        credentials.relay_url, credentials.id.site, credentials.id.agent, secrets.token_bytes(16).hex()
+    )
+    content = {
+        "key.pem": credentials.key,
+        "cert.pem": credentials.certificate,
+        "ca.pem": credentials.ca,
+        "agent.json": msgspec.json.format(msgspec.json.encode(file)) + b"\n",
+    }
+    try:
+        try:
+            for name, data in content.items():
+                write_atomic(folder / name, data, 0o600, owner)
+        except BaseException:
+            for name in content:
+                (folder / name).unlink(missing_ok=True)
+            raise
+    except OSError as e:
+        raise StateError(
+            f"{folder} cannot be written: {e.strerror}. The join string is used up: make another one at the "
+            "relay."
+        ) from None
+    return load(folder)
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        with path.open("rb") as f:
+            return f.read(_MAX_FILE)
+    except FileNotFoundError:
+        return None
+    except OSError as e:
+        raise StateError(
+            f"{path} cannot be read: {e.strerror}. Run the command as root or as the user that runs the "
+            "agent."
+        ) from None
+
+
+def _required(path: Path) -> bytes:
+    data = _read(path)
+    if data is None:
+        raise StateError(
+            f"{path} is missing. Restore it from a backup, or remove {path.parent} and join again."
+        )
+    return data
+
+
+def _check_folder(folder: Path) -> None:
+    info = folder.stat()
+    if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise StateError(
+            f"{folder} can be written by others (mode {stat.S_IMODE(info.st_mode):04o}): they could exchange "
+            f"the agent's identity. Run: chmod go-w {folder}"
+        )
+
+
+def _check_key(path: Path) -> None:
+    try:
+        info = path.lstat()
+    except FileNotFoundError:
+        raise StateError(f"{path} is missing. Remove {path.parent} and join again.") from None
+    if not stat.S_ISREG(info.st_mode):
+        raise StateError(f"{path} is not a regular file. Remove {path.parent} and join again.")
+    if info.st_mode & 0o077:
+        raise StateError(
+            f"{path} can be read by others (mode {stat.S_IMODE(info.st_mode):04o}): whoever read it can act "
+            f"as this agent. Run: chmod 600 {path}, and join again if somebody may have."
+        )

@@ -1,0 +1,194 @@
+"""Personal access tokens: made, and checked on every request.
+
+A token is ``pst_<public id>_<secret>``. The store knows the public id and the SHA-256 of the secret; with
+256 random bits a slower hash would protect nothing.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import re
+import secrets
+import string
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from penstock.log import get
+from penstock.principal import Principal
+from penstock_relay.store import Store, Token
+
+ISSUER: Final = "penstock"
+"""Issuer of the principals of personal access tokens; issuers of OAuth tokens are URLs."""
+
+POLL_S: Final = 0.5
+"""How often the change sequence is read: a revocation takes effect within this time."""
+STALE_S: Final = 5.0
+"""Age of the last successful poll above which nothing remembered is believed."""
+STORE_TIMEOUT_S: Final = 2.0
+"""How long one look into the store may take."""
+MAX_KNOWN: Final = 16_384
+"""Tokens remembered; above it all are forgotten and looked up again."""
+MAX_ABSENT: Final = 16_384
+"""Public ids remembered to belong to no token; counted apart, so that guessing displaces no real token."""
+
+_ID_CHARACTERS: Final = string.ascii_lowercase + string.digits
+_SECRET_CHARACTERS: Final = string.ascii_letters + string.digits
+_ID_LENGTH: Final = 10
+_SECRET_LENGTH: Final = 43  # 62 ** 43 > 2 ** 256
+_TOKEN: Final = re.compile(rf"pst_([a-z0-9]{{{_ID_LENGTH}}})_([A-Za-z0-9]{{{_SECRET_LENGTH}}})")
+_NO_HASH: Final = bytes(32)
+
+_log = get(__name__)
+
+
+class AccessUnavailable(Exception):
+    """Whether a token is good cannot be told now, so nobody is let in: answer 503, not 401.
+
+    The text is for the caller.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class TokenGrant:
+    """What a good token allows, until ``expires_at`` (since the epoch); ``server`` None: all of ``site``."""
+
+    principal: Principal
+    site: str
+    server: str | None
+    expires_at: float
+
+
+def issue(
+    site: str, server: str | None, name: str | None, now: float, expires_at: float
+) -> tuple[str, Token]:
+    """A new token: its text, to be shown once, and the record to store. ``name`` defaults to its id."""
+    public_id = "".join(secrets.choice(_ID_CHARACTERS) for _ in range(_ID_LENGTH))
+    secret = "".join(secrets.choice(_SECRET_CHARACTERS) for _ in range(_SECRET_LENGTH))
+    record = Token(public_id, _digest(secret), name or public_id, site, server, now, expires_at)
+    return f"pst_{public_id}_{secret}", record
+
+
+def public_id(text: str) -> str:
+    """The public id in a whole token, or ``text`` itself, for commands that take either."""
+    match = _TOKEN.fullmatch(text)
+    return match[1] if match else text
+
+
+def principal_of(token: Token) -> Principal:
+    """Who the bearer of ``token`` is: ``svc:NAME``."""
+    return Principal(issuer=ISSUER, subject=f"svc:{token.name}", name=token.name)
+
+
+def _boottime() -> float:
+    # Counts while the machine is suspended, unlike the monotonic clock: what was fresh before is not after.
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Access:
+    """Checks tokens against the store, remembering what it found until anything in the store changes.
+
+    :meth:`run` must be running. ``clock`` is wall-clock time in seconds since the epoch; ``ticks`` counts
+    seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = _boottime,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._ticks = ticks
+        self._known: dict[str, Token] = {}
+        self._absent: set[str] = set()
+        self._sequence: int | None = None
+        self._polled: float | None = None
+        self._generation = 0
+        self._failing = False
+
+    async def principal(self, token: str) -> TokenGrant | None:
+        """What ``token`` allows now; None when it is malformed, unknown, altered, revoked or expired.
+
+        Raises AccessUnavailable when the store has not been readable for 5 s.
+        """
+        match = _TOKEN.fullmatch(token)
+        if match is None:
+            return None
+        if self._polled is None:
+            await self.poll()
+        if self._polled is None or self._ticks() - self._polled > STALE_S:
+            raise AccessUnavailable("The relay cannot check tokens at the moment. Try again in a minute.")
+        record = await self._find(match[1])
+        # The same work whether or not there is such a token: the time taken tells nothing.
+        good = hmac.compare_digest(_NO_HASH if record is None else record.secret_hash, _digest(match[2]))
+        if record is None or not good or record.revoked_at is not None or record.expires_at <= self._clock():
+            return None
+        return TokenGrant(principal_of(record), record.site, record.server, record.expires_at)
+
+    async def run(self) -> NoReturn:
+        """Watches the change sequence for ever, through failures of the store. A TaskGroup owns it."""
+        while True:
+            await self.poll()
+            await asyncio.sleep(POLL_S)
+
+    async def poll(self) -> None:
+        """Looks once whether anything changed, and if so forgets what it knows. Logs a store that fails."""
+        begun = self._ticks()
+        try:
+            async with asyncio.timeout(STORE_TIMEOUT_S):
+                sequence = await self._store.change_sequence()
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            if not self._failing:
+                _log.warning("store_unreadable", cause=type(error).__name__, refusing_after_s=STALE_S)
+            self._failing = True
+            return
+        if self._failing:
+            _log.info("store_readable_again")
+        self._failing = False
+        self._polled = begun
+        if sequence != self._sequence:
+            self._sequence = sequence
+            self._forget()
+
+    def _forget(self) -> None:
+        self._known.clear()
+        self._absent.clear()
+        self._generation += 1
+
+    async def _find(self, public_id: str) -> Token | None:
+        if public_id in self._known:
+            return self._known[public_id]
+        if public_id in self._absent:
+            return None
+        generation = self._generation
+        try:
+            async with asyncio.timeout(STORE_TIMEOUT_S):
+                record = await self._store.tokens.find(public_id)
+        except (SQLAlchemyError, OSError, TimeoutError):
+            raise AccessUnavailable(
+                "The relay cannot check tokens at the moment. Try again in a minute."
+            ) from None
+        # Something changed while we looked: what we found is good for this request, not for later ones.
+        if generation == self._generation:
+            self._remember(public_id, record)
+        return record
+
+    def _remember(self, public_id: str, record: Token | None) -> None:
+        if record is None:
+            if len(self._absent) >= MAX_ABSENT:
+                self._absent.clear()
+            self._absent.add(public_id)
+        else:
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            self._known[public_id] = record
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()

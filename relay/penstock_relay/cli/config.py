@@ -1,0 +1,42 @@
+"""``penstock-relay config``."""
+
+import typer
+
+from penstock_relay.cli.common import (
+    ConfigOption,
+    JsonOption,
+    guarded,
+    say,
+    say_json,
+    settings_of,
+    wants_json,
+)
+
+
+@guarded
+def check(ctx: typer.Context, config: ConfigOption = None, json: JsonOption = False) -> None:
+    """Check the configuration and show what is in force.
+
+    Status 2 when `serve` would refuse it.
+    """
+    settings = settings_of(ctx, config)
+    settings.check()
+    shown = settings.model_dump(mode="json")
+    shown["database_url"] = settings.database
+    # With port 0 only the running relay knows its URLs.
+    if settings.listen.port != 0:
+        shown["public_url"] = settings.public_url_at(settings.listen)
+    if settings.tunnel_listen.port != 0:
+        shown["tunnel_url"] = settings.tunnel_url_at(settings.tunnel_listen)
+    if wants_json(ctx, json):
+        say_json({"ok": True, "settings": shown})
+        return
+    say("The configuration is good. In force:")
+    for key, value in shown.items():
+        say(f"  {key} = {_text(value)}")
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "(known once the relay runs)"
+    return ", ".join(value) or "(none)" if isinstance(value, list) else str(value)

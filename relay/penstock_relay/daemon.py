@@ -1,0 +1,187 @@
+"""``penstock-relay serve``: opens the listeners, says where they are, and takes everything down in order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+import ssl
+import time
+from typing import Final, NoReturn
+from urllib.parse import urlsplit
+
+from penstock import log, tls
+from penstock_relay import listening
+from penstock_relay.access import Access
+from penstock_relay.address import Address
+from penstock_relay.ca import CertificateAuthority
+from penstock_relay.config import ConfigError, Settings
+from penstock_relay.door.door import Door
+from penstock_relay.edge.serve import serve_edge
+from penstock_relay.edge.stats import Stats
+from penstock_relay.listening import Listening
+from penstock_relay.ops import Readiness, serve_ops
+from penstock_relay.store import Store
+from penstock_relay.switchboard.switchboard import Switchboard
+
+DRAIN: Final = 5.0
+"""Seconds that calls get to finish after a signal to stop."""
+SPREAD_MS: Final = 5000
+"""Over how long agents spread their next dialling when this relay stops."""
+CERTIFICATE_CHECK: Final = 12 * 3600.0
+"""How often the tunnel certificate is looked at, and renewed once a third of its life is left."""
+BACKLOG: Final = 512
+
+_log = log.get(__name__)
+
+
+class _Stop(Exception):
+    """A signal asked the relay to stop."""
+
+
+async def serve(settings: Settings) -> None:
+    """Runs the relay until SIGTERM or SIGINT. Raises ConfigError, CaError, StoreError, OSError."""
+    log.setup("penstock-relay", level=settings.log_level)
+    tls.small_read_buffers()
+    ca = CertificateAuthority.open(settings.state_dir, time.time())
+    async with await Store.open(settings.database) as store:
+        with _bind(settings.tunnel_listen) as listener:
+            await _Daemon(settings, ca, store, listener).run()
+
+
+class _Daemon:
+    """One run of the relay. Its TaskGroup owns every listener."""
+
+    def __init__(
+        self, settings: Settings, ca: CertificateAuthority, store: Store, listener: socket.socket
+    ) -> None:
+        self._settings = settings
+        self._ca = ca
+        self._listener = listener
+        self._access = Access(store)
+        self._stats = Stats()
+        self._switchboard = Switchboard(secrets.token_hex(4))
+        self._door = Door(self._switchboard, store, ca)
+        host, port = listener.getsockname()[:2]
+        self._tunnel_listen = Address(host, port)
+        self._tunnel_url = settings.tunnel_url_at(self._tunnel_listen)
+        self._public_listen: asyncio.Future[Address] = asyncio.get_running_loop().create_future()
+        self._ops_listen: asyncio.Future[Address] = asyncio.get_running_loop().create_future()
+
+        async def probe() -> None:
+            await store.change_sequence()
+
+        self._readiness = Readiness(probe, frozenset({"public", "tunnel"}))
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        told = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, told.set)
+        settings = self._settings
+        context = self._context()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._access.run())
+                tasks.create_task(
+                    serve_edge(
+                        settings.listen.host,
+                        settings.listen.port,
+                        listening=self._public_open,
+                        switchboard=self._switchboard,
+                        access=self._access,
+                        stats=self._stats,
+                    )
+                )
+                tasks.create_task(
+                    serve_ops(
+                        settings.ops_listen.host,
+                        settings.ops_listen.port,
+                        listening=lambda host, port: self._ops_listen.set_result(Address(host, port)),
+                        readiness=self._readiness,
+                        stats=self._stats,
+                        links=lambda: self._switchboard.links,
+                    )
+                )
+                tasks.create_task(self._tunnel(context))
+                tasks.create_task(self._renew(context))
+                await told.wait()
+                await self._drain()
+                raise _Stop
+        except* _Stop:
+            _log.info("stopped")
+        except* (ConfigError, OSError) as group:
+            raise _first(group) from None
+        finally:
+            listening.remove(settings.state_dir, os.getpid())
+
+    def _public_open(self, host: str, port: int) -> str:
+        address = Address(host, port)
+        self._switchboard.public_url = self._settings.public_url_at(address)
+        self._readiness.opened("public")
+        self._public_listen.set_result(address)
+        return self._switchboard.public_url
+
+    async def _tunnel(self, context: ssl.SSLContext) -> None:
+        # Agents are told the public URL, so they are let in once it is known.
+        public, ops = await self._public_listen, await self._ops_listen
+        listening.write(
+            self._settings.state_dir,
+            Listening(
+                pid=os.getpid(),
+                public_url=self._switchboard.public_url,
+                listen=str(public),
+                tunnel_url=self._tunnel_url,
+                tunnel_listen=str(self._tunnel_listen),
+                ops_listen=str(ops),
+            ),
+        )
+        self._readiness.opened("tunnel")
+        _log.info("tunnel_listener_open", address=str(self._tunnel_listen), tunnel_url=self._tunnel_url)
+        await self._door.serve(self._listener, context)
+
+    def _context(self) -> ssl.SSLContext:
+        files = self._ca.tunnel_files(self._host, time.time())
+        return tls.server_context(files.chain, files.key, files.ca)
+
+    @property
+    def _host(self) -> str:
+        return urlsplit(self._tunnel_url).hostname or ""
+
+    async def _renew(self, context: ssl.SSLContext) -> NoReturn:
+        while True:
+            await asyncio.sleep(CERTIFICATE_CHECK)
+            files = self._ca.tunnel_files(self._host, time.time())
+            context.load_cert_chain(files.chain, files.key)  # handshakes from now on show the new one
+
+    async def _drain(self) -> None:
+        self._readiness.drain()
+        self._switchboard.drain(SPREAD_MS)
+        try:
+            async with asyncio.timeout(DRAIN):
+                await self._switchboard.idle.wait()
+        except TimeoutError:
+            _log.warning("stopping_with_calls_under_way", calls=self._switchboard.calls)
+
+
+def _bind(address: Address) -> socket.socket:
+    try:
+        family, _, _, _, place = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.create_server(place[:2], family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise ConfigError(
+            f"tunnel_listen: cannot listen on {address}: {error.strerror}. Is another relay running? Choose "
+            "another address with tunnel_listen."
+        ) from None
+    listener.setblocking(False)
+    return listener
+
+
+def _first(group: BaseExceptionGroup[ConfigError | OSError]) -> ConfigError | OSError:
+    for error in group.exceptions:
+        return _first(error) if isinstance(error, BaseExceptionGroup) else error
+    raise AssertionError("a group is never empty")

@@ -1,0 +1,93 @@
+"""What a caller is told when there is no answer from the site. Pure.
+
+A model can read the result of a tool, and nothing else: `tools/call` gets a tool result that says in words
+what happened. Everything else gets a JSON-RPC error with the request's id and a status above 499 (below it,
+clients conclude that the server is of an older revision).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from penstock import outcome
+from penstock.envelope import EnvelopeError, Kind, Message, parse_caller
+from penstock_relay.edge.limits import RETRY_AFTER
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """An answer of the relay's own: a status and one JSON-RPC message."""
+
+    status: int
+    body: bytes
+    retry_after_s: int | None = None
+
+
+def offline(method: str, body: bytes, site: str, since: float | None, now: float) -> Said:
+    """The site has no link. `since` (None: it never had one) and `now` are seconds since the epoch."""
+    if since is None:
+        absence = "has not been connected since the relay started"
+    else:
+        at = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        absence = f"has been offline since {at} ({_ago(now - since)})"
+    text = (
+        f"The site '{site}' {absence}: its agent has no connection to the relay. This request was not "
+        "executed. Try again later, or ask the site's administrator to run 'penstock-agent status'."
+    )
+    return not_executed(method, body, text, RETRY_AFTER)
+
+
+def not_executed(method: str, body: bytes, text: str, retry_after_s: int) -> Said:
+    """The request did not run and never will. A body that is not JSON-RPC is refused as such (400)."""
+    try:
+        message = _message(method, body)
+    except EnvelopeError as error:
+        return Said(400, outcome.rpc_error(error.id, error.code, str(error)))
+    return _said(message, None, outcome.NOT_EXECUTED, text, "", retry_after_s)
+
+
+def outcome_unknown(method: str, body: bytes, text: str, exchange: str = "") -> Said:
+    """The request may have run. `exchange` is its key, for whoever looks into the site's log."""
+    try:
+        message = _message(method, body)
+    except EnvelopeError as error:
+        return _said(None, error.id, outcome.OUTCOME_UNKNOWN, text, exchange, None)
+    return _said(message, None, outcome.OUTCOME_UNKNOWN, text, exchange, None)
+
+
+def last_event(method: str, body: bytes, text: str, exchange: str) -> bytes | None:
+    """The JSON-RPC error that ends a broken event stream; None where no request waits for one."""
+    try:
+        message = _message(method, body)
+    except EnvelopeError as error:
+        id = error.id
+    else:
+        id = message.id if message is not None and message.kind is Kind.REQUEST else None
+    return None if id is None else outcome.rpc_error(id, outcome.OUTCOME_UNKNOWN, text, exchange=exchange)
+
+
+def _message(method: str, body: bytes) -> Message | None:
+    return parse_caller(body) if method == "POST" else None
+
+
+def _said(
+    message: Message | None, id: bytes | None, code: int, text: str, exchange: str, retry_after_s: int | None
+) -> Said:
+    row = outcome.TABLE[code]
+    if message is not None and message.kind is Kind.REQUEST:
+        id = message.id
+        if message.method == "tools/call" and id is not None:
+            result = outcome.tool_error(
+                id, text, outcome=row.outcome or "", exchange=exchange, retry_safe=bool(row.retry_safe)
+            )
+            return Said(200, result)
+    return Said(row.status, outcome.rpc_error(id, code, text, exchange=exchange), retry_after_s)
+
+
+def _ago(seconds: float) -> str:
+    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second")):
+        count = int(seconds // size)
+        if count >= 1:
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now"

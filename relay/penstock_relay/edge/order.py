@@ -1,0 +1,247 @@
+"""The order in which a request is judged before its body counts. Pure: values in, a Refusal out.
+
+DESIGN §9: malformed 400; Host 421; Origin 403; path of no known form 404; token 401; access 404; method 405;
+encoding or type 415; Accept 406; length 413. (Then JSON 400 and offline, which need the body: `failure`.)
+The first check that fails answers. `admit` is what can be said before the token is looked up, `permit` what
+comes after; between the two there is exactly one look-up, of the token.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, Protocol
+from urllib.parse import urlsplit
+
+from penstock import http
+from penstock.http import Headers, Refusal
+from penstock.names import RESERVED
+from penstock_relay.edge.limits import MAX_DIGITS, MAX_HEADER_BYTES, MAX_HEADERS, MAX_TOKEN
+
+_ENDPOINT: Final = re.compile(r"/([a-z0-9-]{1,40})/([a-z0-9-]{1,40})/mcp/?")
+_OF_LATER_VERSIONS: Final = re.compile(
+    r"/\.well-known/.*|/oauth(/.*)?|/[a-z0-9-]{1,40}/mcp/?|/[a-z0-9-]{1,40}/[a-z0-9-]{1,40}/(sse|messages)/?"
+)
+_TARGET: Final = re.compile(r"/[!-\"$-\[\]-~]*")  # printable ASCII without "#" and "\"
+_HOST: Final = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+
+_ONCE, _LIST, _TRAVELS, _NEVER = 1, 2, 4, 8
+_RULES: Final[Mapping[str, int]] = {
+    "host": _ONCE,
+    "origin": _ONCE,
+    "authorization": _ONCE,
+    "content-length": _ONCE,
+    "transfer-encoding": _ONCE,
+    "expect": _ONCE,
+    "user-agent": _ONCE,
+    "content-encoding": _LIST,
+    "accept": _LIST | _TRAVELS,
+    **dict.fromkeys(http.REQUEST_HEADERS - {"accept"}, _ONCE | _TRAVELS),
+    "upgrade": _NEVER,
+    "trailer": _NEVER,
+}
+"""Headers that somebody decides by, here or at the agent. Two of a kind that is not a list would be read in
+two ways, so they are refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where this edge is reached from outside."""
+
+    origin: str
+    """Scheme, host and port of the public URL, as a browser writes them."""
+    hosts: frozenset[str]
+    """Host headers that mean us, lower case."""
+
+    @classmethod
+    def of(cls, public_url: str, host: str, port: int) -> Place:
+        """For the public URL (an origin, lower case) and the address that the listener really has."""
+        parts = urlsplit(public_url)
+        default = 443 if parts.scheme == "https" else 80
+        name = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
+        hosts = {f"{name}:{parts.port or default}"}
+        if parts.port in (None, default):
+            hosts.add(name)
+        if ipaddress.ip_address(host).is_loopback:
+            shown = f"[{host}]" if ":" in host else host
+            hosts |= {f"{shown}:{port}", f"localhost:{port}"}
+        return cls(public_url, frozenset(hosts))
+
+
+@dataclass(slots=True)
+class Asked:
+    """The head of one request, as it was on the wire."""
+
+    version: tuple[int, int]
+    method: str
+    target: str
+    headers: Headers
+
+
+@dataclass(slots=True)
+class Admitted:
+    """A request that may have its token looked up."""
+
+    site: str
+    server: str
+    token: str
+    method: str
+    values: Mapping[str, str]
+    """The headers that decide, by name; several of one name joined by commas, as HTTP has it."""
+    headers: Headers
+    """Those that travel to the agent."""
+
+    length: int | None
+    """Bytes of the body; None when it comes in chunks and only its end will tell."""
+
+
+class Scope(Protocol):
+    """What a valid token is for."""
+
+    @property
+    def site(self) -> str: ...
+    @property
+    def server(self) -> str | None: ...  # None: every server of the site
+
+
+def admit(asked: Asked, place: Place) -> Admitted | Refusal:
+    """Malformed, Host, Origin, path, and whether there is a token at all."""
+    values: dict[str, str] = {}
+    travelling: list[tuple[str, str]] = []
+    problem = _headers(asked.headers, values, travelling) or _malformed(asked, values)
+    if problem:
+        return Refusal(400, problem)
+    host = values["host"].lower()
+    if host not in place.hosts:
+        if _HOST.fullmatch(host) is None:
+            return Refusal(400, "The Host header must be a host name with an optional port.")
+        return Refusal(421, "This relay does not answer for that host: use the URL that its operator gave.")
+    origin = values.get("origin")
+    if origin is not None and origin != place.origin:
+        return Refusal(403, "Pages of other origins may not call this relay.")
+    path = asked.target.partition("?")[0]
+    found = _ENDPOINT.fullmatch(path)
+    if found is None or found[1] in RESERVED or found[2] in RESERVED:
+        if _OF_LATER_VERSIONS.fullmatch(path):
+            return Refusal(404, "This version of the relay serves /{site}/{server}/mcp only.")
+        return Refusal(404, "There is nothing at this path: an MCP endpoint is /{site}/{server}/mcp.")
+    length = None if "transfer-encoding" in values else int(values.get("content-length", 0))
+    token = _token(values.get("authorization", ""))
+    if token is None:
+        return unauthorised(presented=False)
+    return Admitted(found[1], found[2], token, asked.method, values, tuple(travelling), length)
+
+
+def permit(admitted: Admitted, scope: Scope | None, *, unknown: bool, limit: int) -> Refusal | None:
+    """Token, access, then method, encoding, type, Accept and length.
+
+    `scope` is None for a token that is not valid; `unknown` says that the site has no such server;
+    `limit` is the most bytes that a body may have.
+    """
+    if scope is None:
+        return unauthorised(presented=True)
+    if unknown or scope.site != admitted.site or scope.server not in (None, admitted.server):
+        return NO_ACCESS
+    values = admitted.values
+    refusal = _check(
+        admitted.method, values.get("content-encoding"), values.get("content-type"), values.get("accept")
+    )
+    if refusal is not None:
+        return refusal
+    return too_long(limit) if admitted.length is not None and admitted.length > limit else None
+
+
+@lru_cache(maxsize=256)
+def _check(method: str, encoding: str | None, media_type: str | None, accept: str | None) -> Refusal | None:
+    """`http.check`, remembered: one client sends the same few values with every request."""
+    named = (("content-encoding", encoding), ("content-type", media_type), ("accept", accept))
+    return http.check(method, tuple((name, value) for name, value in named if value is not None))
+
+
+NO_ACCESS: Final = Refusal(
+    404,
+    "No MCP server is available to this token at this URL. "
+    "Check the URL, or ask the relay's operator for access.",
+)
+"""The one answer for a site or server that does not exist and for one that the token is not for."""
+
+
+def unauthorised(*, presented: bool) -> Refusal:
+    """401; `presented` is whether there was a token."""
+    if presented:
+        return Refusal(
+            401,
+            "The bearer token is unknown, expired or revoked: ask the relay's operator for another.",
+            (("www-authenticate", 'Bearer realm="penstock", error="invalid_token"'),),
+        )
+    return Refusal(
+        401,
+        "Send the token that the relay's operator gave you: 'Authorization: Bearer TOKEN'.",
+        (("www-authenticate", 'Bearer realm="penstock"'),),
+    )
+
+
+def too_long(limit: int) -> Refusal:
+    """413."""
+    return Refusal(413, f"The request body is longer than {limit} bytes: send less in one message.")
+
+
+def _headers(headers: Headers, values: dict[str, str], travelling: list[tuple[str, str]]) -> str | None:
+    """Sorts the headers into those that decide and those that travel; says what is wrong with them."""
+    size = 0
+    for pair in headers:
+        name, value = pair
+        size += len(name) + len(value)
+        rule = _RULES.get(name)
+        if rule is None:
+            if not name.startswith(http.REQUEST_PREFIXES):
+                continue
+            rule = _TRAVELS
+        elif name not in values:
+            values[name] = value
+        elif rule & _ONCE:
+            return f"The header '{name}' may stand only once."
+        else:
+            values[name] += "," + value
+        if rule & _TRAVELS:
+            if not value.isascii():
+                return "Headers that travel to the site must be ASCII."
+            travelling.append(pair)
+        elif rule & _NEVER:
+            return f"The header '{name}' is not accepted here."
+    if len(headers) > MAX_HEADERS or size > MAX_HEADER_BYTES:
+        return f"More than {MAX_HEADERS} headers, or more than {MAX_HEADER_BYTES} bytes of them."
+    return None
+
+
+def _malformed(asked: Asked, values: Mapping[str, str]) -> str | None:
+    """Why the head is not a request that is read in exactly one way; None when it is."""
+    if asked.version not in ((1, 1), (1, 0)):
+        return "This relay speaks HTTP/1.1."
+    if asked.method == "CONNECT" or _TARGET.fullmatch(asked.target) is None:
+        return "The request target must be a path in printable ASCII."
+    if "host" not in values:
+        return "The Host header is missing."
+    coding = values.get("transfer-encoding")
+    if coding is not None and (asked.version != (1, 1) or coding.lower() != "chunked"):
+        return "Transfer-Encoding may only be 'chunked', and only in HTTP/1.1."
+    length = values.get("content-length", "0")
+    if not (length.isascii() and length.isdigit() and len(length) <= MAX_DIGITS):
+        return "Content-Length must be a number."
+    if asked.method in ("GET", "DELETE") and (coding is not None or length.strip("0")):
+        return f"A {asked.method} request has no body."
+    if values.get("expect", "100-continue").lower() != "100-continue":
+        return "The only expectation that can be met is '100-continue'."
+    return None
+
+
+def _token(authorization: str) -> str | None:
+    scheme, _, token = authorization.partition(" ")
+    token = token.strip(" ")
+    if scheme.lower() != "bearer" or len(token) > MAX_TOKEN or _TOKEN.fullmatch(token) is None:
+        return None
+    return token

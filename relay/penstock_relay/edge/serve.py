@@ -1,0 +1,61 @@
+"""The public listener as one task: set up, serve until cancelled, clean up."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Final
+
+from aiohttp import web
+
+from penstock import log
+from penstock_relay.edge.connection import Server, require_parser
+from penstock_relay.edge.handler import Edge
+from penstock_relay.edge.limits import Limits
+from penstock_relay.edge.order import Place
+from penstock_relay.edge.ports import Access, Exchanges
+from penstock_relay.edge.stats import Stats
+
+BACKLOG: Final = 1024
+"""Connections that the kernel accepts for us before we do."""
+
+_log = log.get(__name__)
+
+Listening = Callable[[str, int], str]
+"""Told the real host and port, once, before anything is served; returns the public URL (an origin)."""
+
+
+async def serve_edge(
+    host: str,
+    port: int,
+    *,
+    listening: Listening,
+    switchboard: Exchanges,
+    access: Access,
+    stats: Stats,
+    limits: Limits | None = None,
+) -> None:
+    """Serves the public until it is cancelled; then ends what is running and closes.
+
+    `port` 0 picks a free one. Raises NoParser, and OSError when the address cannot be had.
+    """
+    require_parser()
+    limits = limits or Limits()
+    family, _, _, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    with socket.create_server(address[:2], family=family, backlog=BACKLOG) as listener:
+        listener.setblocking(False)
+        real_host, real_port = listener.getsockname()[:2]
+        public_url = listening(real_host, real_port)
+        edge = Edge(switchboard, access, Place.of(public_url, real_host, real_port), limits, stats)
+        runner = web.ServerRunner(Server(edge.handle, limits, stats), shutdown_timeout=limits.stop_s)
+        await runner.setup()
+        try:
+            await web.SockSite(runner, listener, backlog=BACKLOG).start()
+            _log.info("public listener open", address=f"{real_host}:{real_port}", public_url=public_url)
+            await asyncio.get_running_loop().create_future()
+        finally:
+            edge.stop()  # first: cleaning up waits for open streams, twice
+            await runner.cleanup()

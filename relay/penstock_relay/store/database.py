@@ -1,0 +1,148 @@
+"""The engine under the store: opened, migrated, and read or written in whole transactions."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final, Self
+
+from sqlalchemy import Connection, event, select, text, update
+from sqlalchemy.engine import make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from penstock_relay import files
+from penstock_relay.store.models import ChangeRow
+
+HEAD: Final = "0001"
+"""Newest migration. Known here so that a command on a current database never loads Alembic."""
+
+BUSY_TIMEOUT_S: Final = 10
+"""How long one process waits for another one's write."""
+
+
+class StoreError(Exception):
+    """The store cannot be used; the text says why and what to do."""
+
+
+class Database:
+    """Transactions on the relay's SQLite database, which several processes use at once."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._writer = engine.execution_options(penstock_write=True)
+        # SQLite has one writer. Queueing here is fair; its own busy handler polls, and may starve one.
+        self._write_turn = asyncio.Lock()
+
+    @classmethod
+    async def open(cls, url: str) -> Self:
+        """Opens the database, making it (mode 0600) and bringing it to HEAD first. Raises StoreError."""
+        path = Path(make_url(url).database or "")
+        try:
+            files.make_folder(path.parent)
+            files.touch(path)
+        except OSError as error:
+            raise StoreError(
+                f"Cannot make the database {path}: {error.strerror}. Run as the relay's user, or set "
+                "state_dir to a folder that this user may write."
+            ) from None
+        database = cls(_engine(url))
+        try:
+            await database._migrate(path)
+        except SQLAlchemyError as error:
+            await database.close()
+            raise StoreError(f"Cannot use the database {path}: {_cause(error)}.") from None
+        except BaseException:
+            await database.close()
+            raise
+        return database
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        await self._engine.dispose()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """One consistent view of the database. Raises SQLAlchemyError."""
+        async with self._engine.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """One transaction that alone may write, committed at the end, undone by an exception.
+
+        It moves the change sequence, so that caches in every process notice. Raises SQLAlchemyError.
+        """
+        async with self._write_turn, self._writer.begin() as connection:
+            await connection.execute(update(ChangeRow).values(sequence=ChangeRow.sequence + 1))
+            yield connection
+
+    async def change_sequence(self) -> int:
+        """A number that every write of any process moves. Raises SQLAlchemyError."""
+        async with self.reading() as connection:
+            return (await connection.execute(select(ChangeRow.sequence))).scalar_one()
+
+    async def _migrate(self, path: Path) -> None:
+        async with self.reading() as connection:
+            found = await connection.run_sync(_version)
+        if found == HEAD:
+            return
+        # Of two processes that come here at once, the second finds the work done: Alembic looks again.
+        async with self._writer.begin() as connection:
+            await connection.run_sync(_upgrade, path)
+
+
+def _engine(url: str) -> AsyncEngine:
+    # isolation_level None: sqlite3 would begin on its own, late, and leave schema changes outside.
+    engine = create_async_engine(
+        url, pool_size=4, max_overflow=0, connect_args={"isolation_level": None, "timeout": BUSY_TIMEOUT_S}
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def prepare(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+        cursor = connection.cursor()
+        for pragma in (f"busy_timeout = {BUSY_TIMEOUT_S * 1000}", "journal_mode = WAL", "foreign_keys = ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Connection) -> None:
+        write = connection.get_execution_options().get("penstock_write", False)
+        # A write outside writing() would not move the change sequence, and revocation hangs on that.
+        connection.exec_driver_sql(f"PRAGMA query_only = {'OFF' if write else 'ON'}")
+        # A writer takes the lock at once: a transaction that begins as a reader cannot wait for it later.
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+def _version(connection: Connection) -> str | None:
+    if connection.dialect.has_table(connection, "alembic_version"):
+        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    return None
+
+
+def _upgrade(connection: Connection, path: Path) -> None:
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    scripts = Path(__file__).parent / "migrations"
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    found = _version(connection)
+    if found is not None and found not in known:
+        raise StoreError(
+            f"The database {path} was written by a newer version of Penstock (schema {found}, this version "
+            f"knows {HEAD}). Run that version, or restore the backup made before the upgrade."
+        )
+    command.upgrade(config, HEAD)
+
+
+def _cause(error: SQLAlchemyError) -> str:
+    # str(error) holds the statement and its parameters; the driver's own words are enough.
+    return str(getattr(error, "orig", None) or type(error).__name__)

@@ -1,0 +1,1 @@
+"""Alembic's scripts. They run inside the store's own connection and transaction."""

@@ -1,0 +1,39 @@
+"""The store: every durable record of the relay, and no payload ever."""
+
+from typing import Self
+
+from penstock_relay.store.agents import Agents
+from penstock_relay.store.database import Database
+from penstock_relay.store.invites import Invites
+from penstock_relay.store.sites import Sites
+from penstock_relay.store.tokens import Tokens
+
+
+class Store:
+    """Records by aggregate. Methods raise sqlalchemy.exc.SQLAlchemyError where the database fails."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.sites = Sites(database)
+        self.agents = Agents(database)
+        self.invites = Invites(database)
+        self.tokens = Tokens(database)
+
+    @classmethod
+    async def open(cls, url: str) -> Self:
+        """The store at ``url`` (``sqlite+aiosqlite:////path``), made and migrated. Raises StoreError."""
+        return cls(await Database.open(url))
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        await self._database.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def change_sequence(self) -> int:
+        """A number that every write of any process moves."""
+        return await self._database.change_sequence()

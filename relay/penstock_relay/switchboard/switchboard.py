@@ -1,0 +1,346 @@
+"""The origin of every call of this replica: its links, its exchanges, its attempts."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from typing import Final
+
+from websockets.asyncio.server import ServerConnection
+
+from penstock import http, log
+from penstock.link import Driver, now
+from penstock.names import AgentId, BadName, parse_name, tag_of
+from penstock.principal import Principal
+from penstock.tunnel.errors import CloseCode, RemoteError
+from penstock.tunnel.frames import (
+    EndReason,
+    Frame,
+    GoAway,
+    GoAwayReason,
+    Hello,
+    Method,
+    Offer,
+    Role,
+    Welcome,
+)
+from penstock.tunnel.frames import Principal as PrincipalFrame
+from penstock.tunnel.limits import (
+    ANSWER_BUDGET_AGENT,
+    DEADLINE_SLACK,
+    HANDSHAKE,
+    HEARTBEAT,
+    MAX_EXCHANGES,
+    MAX_REQUEST,
+    VERSIONS,
+)
+from penstock.tunnel.link import Link
+from penstock.tunnel.origin import Origin
+from penstock.tunnel.origin_exchange import (
+    Answered,
+    DataArrived,
+    HeadArrived,
+    NotStarted,
+    OutcomeUnknown,
+    Request,
+)
+from penstock.tunnel.states import End
+from penstock_relay.switchboard.answer import LiveAnswer, NeverStarted
+from penstock_relay.switchboard.calls import Answer, Call, NotExecuted, Offline
+from penstock_relay.switchboard.registry import Entry, Registry
+
+ATTEMPTS: Final = 3
+"""Keys that are tried for one call before it is given up as not executed."""
+LINKS_PER_AGENT: Final = 8
+LINKS: Final = 10_000
+"""Links of one replica."""
+SERVERS_PER_AGENT: Final = 256
+
+_REFUSED: Final = {
+    EndReason.BUSY: "The site's agent has as many requests under way as it can hold.",
+    EndReason.DRAINING: "The site's agent is stopping.",
+    EndReason.UNKNOWN_SERVER: "The site's agent no longer serves this server.",
+    EndReason.TOO_LARGE: "The request is larger than the site's agent accepts.",
+}
+_NOT_DELIVERED: Final = "The link to the site broke before the request was delivered."
+_METHODS: Final = {"GET": Method.GET, "POST": Method.POST, "DELETE": Method.DELETE}
+_MAX_DEADLINE_MS: Final = 2**32 - 1
+
+_log = log.get(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class _Line:
+    """A link of this replica with what drives it."""
+
+    link: Link
+    driver: Driver
+    agent: AgentId
+    greeted: bool = False
+
+
+class Switchboard:
+    """One object per life of a replica."""
+
+    def __init__(self, replica: str) -> None:
+        self._replica = replica
+        self.public_url = ""
+        """What WELCOME tells agents; known once the public listener is bound."""
+        self._origin = Origin(secrets.token_bytes(16))
+        self._registry = Registry()
+        self._lines: dict[int, _Line] = {}
+        self._next = 1
+        self._changed: asyncio.Future[None] | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._draining = False
+        self.calls = 0
+        """Calls under way, without those that only listen."""
+        self.idle = asyncio.Event()
+        """Set while there are none."""
+        self.idle.set()
+
+    # -- calls ----------------------------------------------------------------------------------------
+
+    async def exchange(self, call: Call) -> Answer:
+        """Carries `call` to its site. Returns at HEAD; raises Offline, NotExecuted, OutcomeUnknown.
+
+        A call whose request provably never started is tried again, under a new key, at most three times.
+        """
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        deadline = begun + call.deadline_s
+        failure: NeverStarted | None = None
+        for _ in range(ATTEMPTS):
+            entry = await self._route(call, min(deadline, begun + call.no_byte_s))
+            left = deadline - loop.time()
+            if left <= 0:
+                break
+            answer = LiveAnswer(self._origin, deadline + DEADLINE_SLACK, self._count(call))
+            answer.opened(self._origin.open(_request(call, left), entry.number, answer))
+            try:
+                await answer.begun(min(deadline + DEADLINE_SLACK, begun + call.no_byte_s))
+            except NeverStarted as error:
+                failure = error
+                continue
+            return answer
+        why = _NOT_DELIVERED if failure is None or failure.reason is None else _REFUSED.get(failure.reason)
+        raise NotExecuted(f"{why or _NOT_DELIVERED} It was not executed; try again.")
+
+    def _count(self, call: Call) -> Callable[[], None]:
+        """Counts a call that is not just listening, until what it returns is called."""
+        if call.method == "GET":
+            return _uncounted
+        self.calls += 1
+        self.idle.clear()
+
+        def left() -> None:
+            self.calls -= 1
+            if not self.calls:
+                self.idle.set()
+
+        return left
+
+    async def _route(self, call: Call, until: float) -> Entry:
+        """The link for a call. Waits a little for an agent that was lost a moment ago; raises Offline."""
+        loop = asyncio.get_running_loop()
+        session = http.first(call.headers, "mcp-session-id")
+        tag = tag_of(session) if session else None
+        while True:
+            entry = self._registry.pick(call.site, call.server, tag)
+            if entry is not None and (tag is None or entry.agent.tag == tag):
+                return entry
+            wait = min(self._registry.expected(call.site, call.server, tag, now()), until - loop.time())
+            if wait <= 0:
+                if entry is not None:
+                    return entry
+                if self._registry.linked(call.site):
+                    raise NotExecuted("No agent of the site serves this server now. It was not executed.", 5)
+                raise Offline(self._registry.offline_since(call.site))
+            await self._change(wait)
+
+    async def _change(self, wait: float) -> None:
+        """Waits until the set of links changes, `wait` seconds at most."""
+        if self._changed is None or self._changed.done():
+            self._changed = asyncio.get_running_loop().create_future()
+        await asyncio.wait((self._changed,), timeout=wait)
+
+    def lacks(self, site: str, server: str) -> bool:
+        """Whether agents of the site are linked and none, nor one lost a moment ago, offers `server`."""
+        return self._registry.lacks(site, server, now())
+
+    @property
+    def links(self) -> int:
+        """Links that are greeted."""
+        return len(self._registry)
+
+    # -- links ----------------------------------------------------------------------------------------
+
+    async def serve(self, websocket: ServerConnection, agent: AgentId) -> None:
+        """Carries one agent's link until it ends. `agent` is who the certificate says."""
+        if self._registry.of_agent(agent) >= LINKS_PER_AGENT or len(self._lines) >= LINKS:
+            await websocket.close(CloseCode.TOO_MANY, "too many links")
+            return
+        number = self._next
+        self._next += 1
+        link = Link(End.RELAY, number, now())
+        driver = Driver(link, websocket, lambda data, at: self._deliver(line, data, at))
+        line = self._lines[number] = _Line(link, driver, agent)
+        unanswered = asyncio.get_running_loop().call_later(HANDSHAKE, self._unanswered, line)
+        logger = _log.bind(site=agent.site, agent=agent.agent, link=number)
+        try:
+            ended = await driver.run()
+        finally:
+            unanswered.cancel()
+            del self._lines[number]
+            link.close()
+            self._registry.remove(number, now(), time.time())
+            self._origin.link_gone(number, now())
+            self._dispatch()
+            self._announce()
+        logger.info("link_ended", code=ended.code, why=ended.text, ours=ended.ours)
+
+    def _unanswered(self, line: _Line) -> None:
+        if not line.greeted:
+            line.driver.stop(CloseCode.WRONG_STATE)
+
+    def _deliver(self, line: _Line, data: bytes, at: float) -> None:
+        try:
+            for frame in self._origin.receive(line.link, data, at):
+                self._of_link(line, frame)
+            if not line.greeted and line.link.hello is not None:
+                self._greet(line, line.link.hello, at)
+        finally:
+            self._dispatch()
+
+    def _greet(self, line: _Line, hello: Hello, at: float) -> None:
+        """Judges a HELLO and answers it; RemoteError refuses the link."""
+        if hello.role is not Role.AGENT or hello.name != line.agent.agent:
+            raise RemoteError(CloseCode.IDENTITY, "HELLO names another agent than the certificate")
+        common = set(VERSIONS) & set(hello.versions)
+        if not common:
+            ours = ", ".join(map(str, VERSIONS))
+            raise RemoteError(CloseCode.VERSION, f"no version in common: the relay speaks {ours}")
+        line.greeted = True
+        servers = _servers(hello.servers)
+        line.link.admit(
+            Welcome(
+                version=max(common),
+                replica=self._replica,
+                boot=self._origin.boot,
+                replicas=1,
+                public_url=self.public_url,
+                heartbeat_ms=int(HEARTBEAT * 1000),
+                max_exchanges=MAX_EXCHANGES,
+                answer_budget=ANSWER_BUDGET_AGENT,
+                max_request=MAX_REQUEST,
+            )
+        )
+        if self._draining:
+            line.link.go_away(GoAwayReason.RESTART, 1000)
+        self._registry.add(Entry(line.link.number, line.agent, servers, self._draining))
+        self._origin.link_up(line.link, line.agent.uri, hello.epoch, at)
+        self._announce()
+        _log.info(
+            "link_up",
+            site=line.agent.site,
+            agent=line.agent.agent,
+            link=line.link.number,
+            servers=len(servers),
+        )
+
+    def _of_link(self, line: _Line, frame: Frame) -> None:
+        match frame:
+            case Offer():
+                self._registry.offer(line.link.number, _servers(frame.servers))
+                self._announce()
+            case GoAway():
+                self._registry.drain(line.link.number)
+            case _:
+                pass
+
+    def _announce(self) -> None:
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
+
+    def drain(self, spread_ms: int) -> None:
+        """Asks every agent to look for another replica; calls go on over the links that stand."""
+        self._draining = True
+        for line in self._lines.values():
+            if line.greeted:
+                line.link.go_away(GoAwayReason.RESTART, spread_ms)
+                self._registry.drain(line.link.number)
+
+    def stop(self) -> None:
+        """Ends every link."""
+        for line in self._lines.values():
+            line.driver.stop(CloseCode.GOING_AWAY)
+
+    # -- events and time --------------------------------------------------------------------------------
+
+    def _dispatch(self) -> None:
+        for event in self._origin.events():
+            answer = event.exchange.owner
+            if not isinstance(answer, LiveAnswer):
+                continue
+            match event:
+                case HeadArrived():
+                    answer.head_arrived(event.status, event.headers)
+                case DataArrived():
+                    answer.data_arrived(event.data)
+                case Answered():
+                    answer.answered()
+                case NotStarted():
+                    answer.not_started(event)
+                case OutcomeUnknown():
+                    answer.unknown(event)
+        self._arm()
+
+    def _arm(self) -> None:
+        due = self._origin.due
+        if due is None or self._alarm is not None:
+            return
+        self._alarm = asyncio.get_running_loop().call_later(max(0.0, due - now()), self._wake)
+
+    def _wake(self) -> None:
+        self._alarm = None
+        self._origin.tick(now())
+        self._dispatch()
+
+
+def _uncounted() -> None:
+    """A stream that listens ends when the relay does."""
+
+
+def _servers(names: Sequence[str]) -> frozenset[str]:
+    if len(names) > SERVERS_PER_AGENT:
+        raise RemoteError(CloseCode.TOO_MANY, f"an agent offers at most {SERVERS_PER_AGENT} servers")
+    try:
+        return frozenset(parse_name(name, "server") for name in names)
+    except BadName:
+        raise RemoteError(CloseCode.MALFORMED, "a server name that is not one") from None
+
+
+def _request(call: Call, left: float) -> Request:
+    digest, content = _content(call.principal)
+    return Request(
+        site=call.site,
+        server=call.server,
+        method=_METHODS[call.method],
+        purpose=call.purpose,
+        headers=call.headers,
+        body=call.body,
+        digest=digest,
+        principal=content,
+        deadline_ms=min(int(left * 1000), _MAX_DEADLINE_MS),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _content(principal: Principal) -> tuple[bytes, bytes]:
+    content = PrincipalFrame.pack(principal.dump())
+    return sha256(content).digest(), content

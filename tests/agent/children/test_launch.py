@@ -1,0 +1,27 @@
+import asyncio
+import os
+from pathlib import Path
+
+from tests.agent.children.kit import descriptors
+
+from penstock_agent.children.launch import explain, instructions, launch
+
+
+async def test_a_launcher_that_is_discarded_leaves_nothing() -> None:
+    before = descriptors()
+    launched = launch()
+    assert os.getpgid(launched.process.pid) == launched.process.pid
+    launched.discard(asyncio.get_running_loop())
+    assert launched.process.returncode is not None
+    assert descriptors() == before
+
+
+def test_instructions_say_their_length_and_end_every_part() -> None:
+    told = instructions(("tool", "", "ü"), {"K": "a=b"}, Path("/srv"))
+    length, _, body = told.partition(b" ")
+    assert int(length) == len(body)
+    assert body == "/srv\0003\0tool\0\0ü\0K=a=b\0".encode()
+
+
+def test_a_report_of_an_unknown_step_still_makes_a_sentence() -> None:
+    assert explain(b"\xff 9x", ("tool",), {}, Path("/")).startswith("tool could not be started")

@@ -1,0 +1,81 @@
+import pytest
+from tests.harness.agent_site import Site
+
+
+def check(site: Site, *more: str) -> tuple[int, str]:
+    done = site.run("config", "check", *more)
+    return done.status, done.stdout + done.stderr
+
+
+def test_effective_settings_and_where_they_come_from(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.join()
+    site.configure('max_children = 8\nproxy = "http://me:hunter2@proxy:3128"\n')
+    monkeypatch.setenv("PENSTOCK_AGENT_CALL_TIMEOUT", "60")
+    status, text = check(site)
+    assert status == 0
+    assert f"max_children = 8   (from {site.config})" in text
+    assert "call_timeout = 60.0   (from PENSTOCK_AGENT_CALL_TIMEOUT)" in text
+    assert "log_level = info\n" in text
+    assert "proxy = http://me:***@proxy:3128" in text
+    assert "hunter2" not in text
+    assert "The configuration is good." in text
+
+
+def test_json_has_the_same(site: Site) -> None:
+    site.join()
+    site.add_server(["read_*"])
+    found = site.run("config", "check", "--json").json
+    assert found["problems"] == []
+    settings = found["settings"]
+    assert isinstance(settings, dict)
+    assert settings["max_children"] == {"value": 64, "source": "default"}
+    assert settings["state_dir"] == {"value": str(site.state), "source": "--state-dir"}
+
+
+def test_values_of_the_environment_of_servers_are_not_shown(site: Site) -> None:
+    site.configure('[servers.files]\ncommand = ["true"]\nenv = { TOKEN = "hunter2" }\n')
+    _, text = check(site)
+    assert "TOKEN" in text
+    assert "hunter2" not in text
+    assert "hunter2" not in check(site, "--json")[1]
+
+
+def test_every_mistake_is_listed_with_status_2(site: Site) -> None:
+    site.configure('foo = 1\n[servers.files]\ncommand = ["p"]\nisolation = "landlock"\nread = []\n')
+    status, text = check(site)
+    assert status == 2
+    for words in (
+        "foo: unknown key",
+        'files.isolation: this version does not enforce "landlock"',
+        "files.read:",
+    ):
+        assert words in text
+
+
+def test_a_key_that_others_can_read_is_wrong(site: Site) -> None:
+    site.join()
+    (site.state / "key.pem").chmod(0o644)
+    status, text = check(site)
+    assert status == 2
+    assert "WRONG:" in text
+    assert "chmod 600" in text
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_a_ca_file_that_cannot_be_used_is_wrong(site: Site, content: str | None) -> None:
+    path = site.folder / "other.pem"
+    if content is not None:
+        path.write_text(content)
+    site.configure(f'ca_file = "{path}"\n')
+    status, text = check(site)
+    assert status == 2
+    assert f"ca_file: {path}" in text
+
+
+def test_what_is_not_yet_done_is_a_note_and_no_mistake(site: Site) -> None:
+    site.configure('[servers.files]\ncommand = ["no-such-program-anywhere"]\n')
+    status, text = check(site)
+    assert status == 0
+    assert "has not joined a site yet" in text
+    assert "no-such-program-anywhere is not found on this PATH" in text
+    assert "penstock-agent expose files" in text

@@ -1,0 +1,48 @@
+import logging
+from collections.abc import Callable
+
+import pytest
+from tests.harness.agent_site import Site
+
+from penstock_agent import daemon
+from penstock_agent.config import Settings
+from penstock_agent.problem import Exit, Problem
+
+
+@pytest.fixture(autouse=True)
+def _logging_stays_as_it_was() -> object:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+
+
+def daemon_that(monkeypatch: pytest.MonkeyPatch, work: Callable[[Settings], int]) -> None:
+    async def run(settings: Settings) -> int:
+        return work(settings)
+
+    monkeypatch.setattr(daemon, "run", run)
+
+
+def test_the_daemon_gets_the_settings_and_its_status_is_ours(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Settings] = []
+
+    def work(settings: Settings) -> int:
+        seen.append(settings)
+        return 3
+
+    daemon_that(monkeypatch, work)
+    assert site.run("run").status == 3
+    assert seen[0].state_dir == site.state
+
+
+def test_what_the_daemon_cannot_do_is_said_in_words(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(_settings: Settings) -> int:
+        raise Problem("The key is gone.", Exit.USAGE)
+
+    daemon_that(monkeypatch, work)
+    done = site.run("run")
+    assert done.status == 2
+    assert "penstock-agent: The key is gone." in done.stderr

@@ -1,0 +1,86 @@
+from tests.harness.agent_site import Site
+
+from penstock_agent.control import ServerStatus
+
+
+def test_before_join_it_says_what_to_do(site: Site) -> None:
+    done = site.run("status")
+    assert done.status == 1
+    assert "penstock-agent join JOIN_STRING" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_stopped_agent_is_status_1_and_says_how_to_start(site: Site) -> None:
+    site.join()
+    done = site.run("status")
+    assert done.status == 1
+    assert "agent        a1 of the site plant" in done.stdout
+    assert "relay        wss://relay.example:443" in done.stdout
+    assert "The agent does not run" in done.stdout
+    assert "certificate  valid for" in done.stdout
+
+
+def test_a_linked_agent_is_status_0_with_servers_and_urls(site: Site) -> None:
+    site.join()
+    site.add_server(["read_*", "wipe"])
+    servers = [ServerStatus("files", children=2, expose=["read_*", "wipe"])]
+    with site.running(site.status(servers=servers, children=2)):
+        done = site.run("status")
+        as_json = site.run("status", "--json")
+    assert done.status == 0
+    assert "link         up" in done.stdout
+    assert (
+        "server files: 2 expose entries, 2 children run, https://relay.example/plant/files/mcp" in done.stdout
+    )
+    assert as_json.status == 0
+    assert as_json.json["linked"] is True
+    assert as_json.json["servers"] == {
+        "files": {"expose": ["read_*", "wipe"], "url": "https://relay.example/plant/files/mcp"}
+    }
+
+
+def test_no_link_is_status_1_and_says_why(site: Site) -> None:
+    site.join()
+    with site.running(site.status(linked=False, problem="The name relay.example cannot be resolved.")):
+        done = site.run("status")
+        as_json = site.run("status", "--json")
+    assert done.status == as_json.status == 1
+    assert "The name relay.example cannot be resolved." in done.stdout
+    assert as_json.json["running"] is True
+    assert as_json.json["linked"] is False
+
+
+def test_it_says_plainly_how_children_are_confined(site: Site) -> None:
+    site.join()
+    text = site.run("status").stdout
+    assert 'isolation = "process"' in text
+    assert 'network = "host"' in text
+    assert "does not confine them further" in text
+    found = site.run("status", "--json").json
+    assert (found["isolation"], found["network"]) == ("process", "host")
+
+
+def test_a_list_that_the_running_agent_has_not_read_is_noticed(site: Site) -> None:
+    site.join()
+    site.add_server(["new"])
+    with site.running(site.status(servers=[ServerStatus("files", expose=["old"])])):
+        assert "the running agent does not know that yet" in site.run("status").stdout
+
+
+def test_a_bad_configuration_is_status_2(site: Site) -> None:
+    site.join()
+    site.configure("nonsense = 1\n")
+    done = site.run("status")
+    assert done.status == 2
+    assert f"penstock-agent: {site.config}: nonsense: unknown key" in done.stderr
+
+
+def test_errors_are_json_too(site: Site) -> None:
+    site.configure("nonsense = 1\n")
+    done = site.run("status", "--json")
+    assert done.status == 2
+    error = done.json["error"]
+    assert isinstance(error, dict)
+    assert error["status"] == 2
+    assert "nonsense" in error["text"]
+    assert done.stderr == ""

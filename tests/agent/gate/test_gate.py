@@ -1,0 +1,210 @@
+"""The choke point: what may go in, and what of a child's messages may go out."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from penstock.envelope import Kind, Message, notification, request
+from penstock.principal import Principal
+from penstock_agent.gate.gate import ALLOWED, LISTS, OPEN, Denied, Gate
+
+ALICE = Principal("https://idp.example", "alice")
+
+
+def gate(*entries: str) -> Gate:
+    return Gate.of({"files": entries})
+
+
+def asks(method: str, **params: object) -> Message:
+    return request(b"1", method, json.dumps(params).encode())
+
+
+def allowed(gate: Gate, message: Message, server: str = "files") -> bool:
+    verdict = gate.inbound(server, ALICE, message)
+    assert verdict is ALLOWED or isinstance(verdict, Denied)
+    return verdict is ALLOWED
+
+
+def response(result: bytes) -> Message:
+    return Message(Kind.RESPONSE, b"1", None, None, result, None)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message", "hidden"),
+    [
+        ("tool:a*", asks("tools/call", name="ab"), asks("tools/call", name="ba")),
+        ("prompt:a*", asks("prompts/get", name="ab"), asks("prompts/get", name="b")),
+        ("resource:a://*", asks("resources/read", uri="a://b"), asks("resources/read", uri="a://b/c")),
+        ("resource:a://*", asks("resources/subscribe", uri="a://b"), asks("resources/subscribe", uri="b://b")),
+        ("resource:a://*", asks("resources/unsubscribe", uri="a://b"), asks("resources/unsubscribe", uri="b://b")),
+        (
+            "prompt:a",
+            asks("completion/complete", ref={"type": "ref/prompt", "name": "a"}),
+            asks("completion/complete", ref={"type": "ref/prompt", "name": "b"}),
+        ),
+        (
+            "resource:a://*",
+            asks("completion/complete", ref={"type": "ref/resource", "uri": "a://{x}"}),
+            asks("completion/complete", ref={"type": "ref/resource", "uri": "b://{x}"}),
+        ),
+        ("method:x/*", asks("x/y", anything=1), asks("y/x")),
+    ],
+)
+def test_an_item_can_be_used_when_it_is_exposed_and_only_then(entry: str, message: Message, hidden: Message) -> None:
+    assert allowed(gate(entry), message)
+    assert not allowed(gate(entry), hidden)
+    assert not allowed(gate(), message)
+    assert not allowed(gate(entry), message, server="other")
+
+
+@pytest.mark.parametrize("method", sorted({*OPEN, *LISTS}))
+def test_requests_that_name_no_item_are_allowed_even_where_nothing_is_exposed(method: str) -> None:
+    assert allowed(gate(), asks(method))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        request(b"1", "tools/call", None),
+        request(b"1", "tools/call", b"{}"),
+        request(b"1", "tools/call", b'{"name":1}'),
+        request(b"1", "tools/call", b'{"name":["a"]}'),
+        request(b"1", "completion/complete", None),
+        asks("completion/complete", ref={"type": "ref/tool", "name": "a"}),
+        asks("completion/complete", ref="ref/prompt"),
+        asks("tools/Call", name="a"),
+        asks("tools/call ", name="a"),
+        asks("server/discover"),
+    ],
+)
+def test_what_names_nothing_known_is_denied(message: Message) -> None:
+    assert not allowed(gate("*", "prompt:*", "resource:**"), message)
+
+
+def test_hidden_and_non_existent_look_the_same() -> None:
+    verdicts = {gate("tool:a").inbound("files", ALICE, asks("tools/call", name=name)) for name in ("b", "c", "x y")}
+    assert len(verdicts) == 1
+
+
+@given(st.text(max_size=30))
+def test_a_denial_repeats_nothing_that_the_caller_sent(name: str) -> None:
+    first = gate().inbound("files", ALICE, asks("tools/call", name=name))
+    second = gate().inbound("files", ALICE, asks("tools/call", name="another"))
+    assert first == second
+
+
+@pytest.mark.parametrize("method", ["notifications/anything", "notifications/cancelled", "x"])
+def test_notifications_and_answers_of_callers_pass(method: str) -> None:
+    assert allowed(gate(), notification(method, None))
+    assert allowed(gate(), response(b"{}"))
+
+
+TOOL = b'{"name":"read","inputSchema":{"n": 1234567890123456789012345678901234567890 },"x":"\\u00e4"}'
+
+
+@pytest.mark.parametrize(
+    ("method", "entry", "member", "key"),
+    [
+        ("tools/list", "tool:read", "tools", "name"),
+        ("prompts/list", "prompt:read", "prompts", "name"),
+        ("resources/list", "resource:read", "resources", "uri"),
+        ("resources/templates/list", "resource:read", "resourceTemplates", "uriTemplate"),
+    ],
+)
+def test_a_list_shows_what_is_exposed_byte_for_byte_and_keeps_its_other_members(
+    method: str, entry: str, member: str, key: str
+) -> None:
+    item = TOOL.replace(b'"name"', b'"%b"' % key.encode())
+    hidden = b'{"%b":"write"}' % key.encode()
+    result = b'{"_meta":{"a": 1},"%b": [ %b , %b ],"nextCursor":"n"}' % (member.encode(), hidden, item)
+    shown = gate(entry).outbound("files", ALICE, asks(method), response(result))
+    assert shown is not None
+    assert shown.result == b'{"_meta":{"a": 1},"%b":[%b],"nextCursor":"n"}' % (member.encode(), item)
+    nothing = gate().outbound("files", ALICE, asks(method), response(result))
+    assert nothing is not None
+    assert json.loads(nothing.result or b"") == {"_meta": {"a": 1}, member: [], "nextCursor": "n"}
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        b'{"name":"write","name":"read"}',
+        b'{"name":"read","name":"write"}',
+        b'{"name": "read", "na\\u006de": "write"}',
+        b'{"title":"read"}',
+        b'{"name":7}',
+        b'"read"',
+        b"[]",
+        b"null",
+    ],
+)
+def test_an_item_without_one_clear_name_is_not_shown(item: bytes) -> None:
+    shown = gate("*").outbound("files", ALICE, asks("tools/list"), response(b'{"tools":[%b]}' % item))
+    assert shown is not None
+    assert shown.result == b'{"tools":[]}'
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        b'{"tools":[{"name":"write"}],"tools":[{"name":"read"}]}',
+        b'{"tools":[{"name":"read"}],"Tools":[{"name":"write"}],"TOOLS":1}',
+        '{"tools":[{"name":"read"}],"tool\u017f":[{"name":"write"}]}'.encode(),
+    ],
+)
+def test_a_second_list_does_not_leave_beside_the_first(result: bytes) -> None:
+    shown = gate("tool:read").outbound("files", ALICE, asks("tools/list"), response(result))
+    assert shown is not None
+    assert shown.result == b'{"tools":[{"name":"read"}]}'
+
+
+@pytest.mark.parametrize("result", [b"{}", b'{"tools":{}}', b'{"tools":null}', b"[]", b"1", b'{"Tools":[]}'])
+def test_a_list_of_another_form_becomes_an_error(result: bytes) -> None:
+    shown = gate("*").outbound("files", ALICE, asks("tools/list"), response(result))
+    assert shown is not None
+    assert shown.kind is Kind.ERROR
+    assert shown.id == b"1"
+    assert json.loads(shown.error or b"")["code"] == -32603
+
+
+def test_other_results_errors_and_requests_of_a_child_pass_as_they_are() -> None:
+    passes = gate()
+    for message in (
+        response(b'{"content": [ ]}'),
+        Message(Kind.ERROR, b"1", None, None, None, b'{"code":1,"message":"x"}'),
+    ):
+        assert passes.outbound("files", ALICE, asks("tools/call", name="a"), message) is message
+    for message in (asks("sampling/createMessage"), notification("notifications/message", b'{"data":1}')):
+        assert passes.outbound("files", ALICE, None, message) is message
+
+
+@pytest.mark.parametrize(
+    ("params", "shown"),
+    [
+        (b'{"uri":"a://b"}', True),
+        (b'{"uri":"b://b"}', False),
+        (b'{"uri":"b://b","uri":"a://b"}', False),
+        (b'{"uri":"a://../b"}', False),
+        (b"{}", False),
+        (None, False),
+    ],
+)
+def test_an_update_of_a_hidden_resource_is_dropped(params: bytes | None, shown: bool) -> None:
+    message = notification("notifications/resources/updated", params)
+    assert (gate("resource:a://**").outbound("files", ALICE, None, message) is message) == shown
+
+
+names = st.text("abc_", min_size=1, max_size=4)
+
+
+@given(st.lists(names, max_size=8), st.lists(names.map(lambda n: n + "*"), max_size=3))
+def test_a_list_and_a_call_agree_on_what_is_exposed(tools: list[str], globs: list[str]) -> None:
+    policy = gate(*globs)
+    result = json.dumps({"tools": [{"name": name} for name in tools]}).encode()
+    shown = policy.outbound("files", ALICE, asks("tools/list"), response(result))
+    assert shown is not None
+    listed = [tool["name"] for tool in json.loads(shown.result or b"")["tools"]]
+    assert listed == [name for name in tools if allowed(policy, asks("tools/call", name=name))]

@@ -1,0 +1,206 @@
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from penstock_agent import config
+from penstock_agent.config import ConfigError, Options, Settings
+
+SERVER = '[servers.files]\ncommand = ["prog"]\n'
+
+
+def parse(text: str, env: dict[str, str] | None = None, options: Options | None = None) -> Settings:
+    return config.parse(text, Path("/etc/agent.toml"), options or Options(), env or {})
+
+
+def refusal(text: str, env: dict[str, str] | None = None) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, env)
+    assert caught.value.status == 2
+    return str(caught.value)
+
+
+def test_defaults() -> None:
+    settings = parse("")
+    assert settings.max_children == 64
+    assert settings.call_timeout == 120.0
+    assert settings.state_dir == settings.runtime_dir == Path("/var/lib/penstock-agent")
+    assert (settings.proxy, settings.ca_file, dict(settings.servers)) == (None, None, {})
+    assert settings.sources["max_children"] == "default"
+
+
+def test_a_server_is_read_whole() -> None:
+    server = parse(
+        '[servers.files]\ncommand = ["prog", "/srv"]\nenv = { LANG = "C" }\n'
+        'expose = ["read_*", "resource:file:///srv/**"]\nnetwork = "host"\nisolation = "process"\n'
+    ).server("files")
+    assert server.command == ("prog", "/srv")
+    assert server.env == {"LANG": "C"}
+    assert server.expose == ("read_*", "resource:file:///srv/**")
+
+
+def test_network_and_isolation_default_to_what_is_enforced() -> None:
+    server = parse(SERVER).server("files")
+    assert (server.network, server.isolation, server.expose) == ("host", "process", ())
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('read = ["/srv"]', "does not enforce it"),
+        ('effect = { "a" = "read_only" }', "does not enforce it"),
+        ('network = "none"', 'does not enforce "none"'),
+        ('network = ["host:1"]', "does not enforce a list"),
+        ('isolation = "landlock"', 'does not enforce "landlock"'),
+        ('isolation = "unit"', 'Allowed: "process"'),
+    ],
+)
+def test_what_this_version_does_not_enforce_is_refused(line: str, words: str) -> None:
+    text = refusal(SERVER + line)
+    key = line.split()[0]
+    assert f"/etc/agent.toml: servers.files.{key}: " in text
+    assert words in text
+    assert len(text.splitlines()) == 1
+
+
+def test_url_server_is_refused_with_one_reason() -> None:
+    text = refusal('[servers.crm]\nurl = "http://crm:9000/mcp"\n')
+    assert text.startswith("/etc/agent.toml: servers.crm.url: this version does not enforce it")
+    assert len(text.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("max_childs = 3", "/etc/agent.toml: max_childs: unknown key. Known here: state_dir"),
+        (SERVER + "comand = []", "servers.files.comand: unknown key. Known here: command, env, expose"),
+        ("[servers.files]\n", "servers.files.command: missing"),
+        ("[servers.files]\ncommand = []", "servers.files.command: names no program"),
+        ('[servers.files]\ncommand = "prog /srv"', "servers.files.command: should be a list"),
+        ("[servers.files]\ncommand = [1]", "servers.files.command.0: should be a string"),
+        ('[servers.Files]\ncommand = ["p"]', "servers.Files: The server name"),
+        ('[servers.oauth]\ncommand = ["p"]', "servers.oauth: "),
+        (SERVER + 'env = { "A=B" = "x" }', "is not a name of an environment variable"),
+        (SERVER + "env = { A = 1 }", "servers.files.env.A: should be a string"),
+        (SERVER + 'expose = ["tools:x"]', "servers.files.expose.0: starts with no known kind"),
+        ("max_children = 0", "max_children: should be greater than or equal to 1"),
+        ("max_children = true", "max_children: must be a number"),
+        ("call_timeout = 0.5", "call_timeout: should be greater than or equal to 1"),
+        ('log_level = "loud"', "log_level: should be 'debug', 'info', 'warning' or 'error'"),
+        ('state_dir = "relative"', "state_dir: must be an absolute path"),
+        ('proxy = "socks5://p:1"', "proxy: socks5:// proxies are not supported"),
+        ("x = ", "/etc/agent.toml: not valid TOML: "),
+        ("servers = 3", "servers: should be a table"),
+        ("[servers]\nfiles = 3", "servers.files: should be a table"),
+    ],
+)
+def test_refusals_name_file_key_and_what_is_allowed(text: str, words: str) -> None:
+    refused = refusal(text)
+    assert words in refused
+    assert "/etc/agent.toml" in refused
+
+
+def test_all_reasons_come_at_once() -> None:
+    text = refusal('max_children = 0\nfoo = 1\n[servers.a]\ncommand = ["p"]\nread = []\n')
+    assert len(text.splitlines()) == 3
+
+
+def test_a_refusal_never_repeats_a_secret() -> None:
+    assert "hunter2" not in refusal(SERVER + 'env = { TOKEN = ["hunter2"] }')
+    assert "hunter2" not in refusal('proxy = "socks5://me:hunter2@p:1"')
+
+
+def test_a_secret_is_not_in_the_repr() -> None:
+    assert "hunter2" not in repr(parse('proxy = "http://me:hunter2@p:1"'))
+
+
+def test_environment_overrides_the_file_and_is_named_as_source() -> None:
+    settings = parse("max_children = 3", {"PENSTOCK_AGENT_MAX_CHILDREN": "5", "PENSTOCK_AGENT_CONFIG": "/x"})
+    assert settings.max_children == 5
+    assert settings.sources["max_children"] == "PENSTOCK_AGENT_MAX_CHILDREN"
+
+
+def test_a_bad_variable_is_named() -> None:
+    assert refusal("", {"PENSTOCK_AGENT_MAX_CHILDREN": "many"}).startswith("PENSTOCK_AGENT_MAX_CHILDREN: ")
+
+
+def test_unknown_variables_are_refused() -> None:
+    assert "PENSTOCK_AGENT_STATEDIR is unknown" in refusal("", {"PENSTOCK_AGENT_STATEDIR": "/x"})
+
+
+def test_the_command_line_overrides_everything() -> None:
+    settings = parse('state_dir = "/a"', {"PENSTOCK_AGENT_STATE_DIR": "/b"}, Options(state_dir=Path("/c")))
+    assert settings.state_dir == Path("/c")
+    assert settings.sources["state_dir"] == "--state-dir"
+
+
+def test_runtime_folder_is_the_units_else_the_state_folder() -> None:
+    assert parse("", {"RUNTIME_DIRECTORY": "/run/penstock-agent:/run/b"}).runtime_dir == Path(
+        "/run/penstock-agent"
+    )
+    env = {"RUNTIME_DIRECTORY": "/run/a", "PENSTOCK_AGENT_RUNTIME_DIR": "/run/b"}
+    assert parse("", env).runtime_dir == Path("/run/b")
+    assert parse('state_dir = "/s"').runtime_dir == Path("/s")
+
+
+def test_an_unknown_server_names_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"no server named 'crm' \(configured: files\)"):
+        parse(SERVER).server("crm")
+
+
+# -- the file itself
+
+
+def test_a_missing_default_file_means_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(config, "DEFAULT_CONFIG", tmp_path / "agent.toml")
+    assert dict(config.load(Options(), {}).servers) == {}
+
+
+def test_a_missing_named_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="does not exist"):
+        config.load(Options(config=tmp_path / "agent.toml"), {})
+    with pytest.raises(ConfigError, match="does not exist"):
+        config.load(Options(), {"PENSTOCK_AGENT_CONFIG": str(tmp_path / "agent.toml")})
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o602, 0o660, 0o620])
+def test_a_file_that_others_can_write_is_refused(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "agent.toml"
+    path.write_text(SERVER)
+    path.chmod(mode)
+    with pytest.raises(ConfigError, match=rf"can be written by others \(mode {mode:04o}\).*chmod go-w"):
+        config.load(Options(config=path), {})
+    path.chmod(0o644)
+    assert "files" in config.load(Options(config=path), {}).servers
+
+
+def test_a_file_of_another_user_is_refused() -> None:
+    stranger = os.geteuid() + 4711
+    info = os.stat_result((stat.S_IFREG | 0o600, 1, 1, 1, stranger, 0, 0, 0, 0, 0))
+    with pytest.raises(ConfigError, match=f"belongs to another user .uid {stranger}"):
+        config._check_safe(Path("/x"), info)
+    config._check_safe(Path("/x"), os.stat_result((stat.S_IFREG | 0o600, 1, 1, 1, 0, 0, 0, 0, 0, 0)))
+
+
+def test_a_folder_or_pipe_is_no_settings_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        config.load(Options(config=tmp_path), {})
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "agent.toml"
+    path.write_bytes(b"a = '\xff'")
+    with pytest.raises(ConfigError, match="not UTF-8 at byte 5"):
+        config.load(Options(config=path), {})
+
+
+def test_reload_reads_the_same_place_again(tmp_path: Path) -> None:
+    path = tmp_path / "agent.toml"
+    path.write_text(SERVER)
+    path.chmod(0o600)
+    settings = config.load(Options(config=path, state_dir=tmp_path))
+    path.write_text(SERVER + 'expose = ["a"]\n')
+    changed = settings.reload()
+    assert changed.server("files").expose == ("a",)
+    assert changed.state_dir == tmp_path

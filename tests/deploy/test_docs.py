@@ -1,0 +1,201 @@
+"""The administrators' pages against the code: every command, option and setting is there, and no other."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from penstock import __version__
+from penstock_agent import cli as agent_cli
+from penstock_agent import config as agent_config
+from penstock_relay import config as relay_config
+from penstock_relay.cli.app import app as relay_app
+
+ROOT = Path(__file__).parents[2]
+PAGES = {"agent": ROOT / "docs/agent.md", "relay": ROOT / "docs/relay.md"}
+APPS = {"agent": agent_cli.app, "relay": relay_app}
+#: Options that every page describes once, above its table.
+COMMON = {"--config", "--state-dir", "--json"}
+
+
+def section(page: Path, title: str) -> str:
+    return page.read_text().split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def rows(text: str) -> Iterator[list[str]]:
+    """Cells of each row of the tables in ``text``, without heads and rules."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    for line, below in zip(lines, [*lines[1:], ""], strict=True):
+        cells = [cell.strip().replace("\0", "|") for cell in line.replace("\\|", "\0").strip("|").split("|")]
+        if not below.startswith("|---") and not line.startswith("|---"):
+            yield cells
+
+
+def commands(program: str) -> dict[str, set[str]]:
+    """Words of each command -> its options."""
+    found: dict[str, set[str]] = {}
+
+    def walk(command: object, words: str) -> None:
+        inner = getattr(command, "commands", None)
+        if inner is not None:
+            for name, each in inner.items():
+                walk(each, f"{words} {name}")
+        else:
+            parameters = getattr(command, "params", [])
+            found[words] = {o for p in parameters for o in p.opts if o.startswith("--")} - {"--help"}
+
+    walk(typer.main.get_command(APPS[program]), f"penstock-{program}")
+    return found
+
+
+def documented_commands(program: str) -> dict[str, str]:
+    """Words of each documented command -> its row."""
+    found = {}
+    for usage, text in rows(section(PAGES[program], "Commands")):
+        match = re.match(r"`([a-z-]+(?: [a-z]+)*)", usage)
+        assert match, usage
+        found[match[1]] = f"{usage} {text}"
+    return found
+
+
+@pytest.fixture(params=sorted(PAGES))
+def program(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_every_command_is_documented_and_no_other(program: str) -> None:
+    assert set(commands(program)) == set(documented_commands(program))
+
+
+def test_every_option_is_documented_and_no_other(program: str) -> None:
+    documented = documented_commands(program)
+    for words, options in commands(program).items():
+        in_row = set(re.findall(r"--[a-z-]+", documented[words]))
+        assert in_row - COMMON == options - COMMON, words
+    above = section(PAGES[program], "Commands").split("|")[0]
+    everywhere = set.union(*commands(program).values()) & COMMON
+    assert set(re.findall(r"--[a-z-]+", above)) == everywhere
+
+
+def settings_rows(program: str) -> list[list[str]]:
+    """Rows of the first table: setting, environment, default, meaning."""
+    return [row for row in rows(section(PAGES[program], "Settings")) if len(row) == 4]
+
+
+def defaults(program: str, tmp_path: Path) -> dict[str, str]:
+    """Each setting that one variable carries -> its default, empty where words describe it."""
+    if program == "relay":
+        fields = relay_config.Settings.model_fields
+        return {
+            name: str(field.default) if field.default not in (None, ()) else ""
+            for name, field in fields.items()
+        }
+    empty = tmp_path / "agent.toml"
+    empty.write_text("")
+    settings = agent_config.load(agent_config.Options(config=empty), {})
+    own = {field.name for field in dataclasses.fields(settings)} - {
+        "config_file",
+        "servers",
+        "sources",
+        "options",
+    }
+    in_words = {"runtime_dir", "proxy", "ca_file"}
+    shown = {name: getattr(settings, name) for name in own - in_words}
+    return dict.fromkeys(in_words, "") | {
+        name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in shown.items()
+    }
+
+
+def test_every_setting_is_documented_with_its_variable_and_default(program: str, tmp_path: Path) -> None:
+    prefix = f"PENSTOCK_{program.upper()}_"
+    first, *others = settings_rows(program)
+    assert first[:2] == ["", f"`{prefix}CONFIG`"]
+    documented = {row[0].strip("`"): row for row in others}
+    expected = defaults(program, tmp_path)
+    assert set(documented) == set(expected)
+    for name, default in expected.items():
+        _, variable, shown, _ = documented[name]
+        assert variable == f"`{prefix}{name.upper()}`"
+        assert shown.strip("`") == default or not default, name
+
+
+def test_default_files_are_the_documented_ones() -> None:
+    assert f"`{agent_config.DEFAULT_CONFIG}`" in section(PAGES["agent"], "Settings")
+    assert str(agent_config.DEFAULT_CONFIG) in section(PAGES["agent"], "Files")
+
+
+def test_every_setting_of_a_server_is_documented_and_no_other() -> None:
+    text = section(PAGES["agent"], "Settings").split("`[servers.NAME]`")[1].split("Entries of `expose`")[0]
+    assert [row[0].strip("`") for row in rows(text)] == list(agent_config.ServerSettings.model_fields)
+
+
+def test_every_kind_of_expose_entry_is_documented() -> None:
+    from penstock_agent.gate.expose import Item
+
+    text = section(PAGES["agent"], "Settings").split("Entries of `expose`")[1]
+    assert set(re.findall(r"`([a-z]+):", text)) == {kind.value for kind in Item}
+
+
+def test_what_this_version_refuses_is_not_documented_as_a_setting() -> None:
+    documented = {row[0].strip("`") for row in settings_rows("relay")}
+    assert not documented & set(relay_config.NOT_ENFORCED)
+
+
+def test_exit_statuses_are_documented() -> None:
+    from penstock_agent.problem import Exit
+
+    statuses = section(PAGES["agent"], "Commands").rpartition("Exit status:")[2]
+    for status in Exit:
+        assert re.search(rf"\b{int(status)} ", statuses), status
+
+
+def test_units_and_chart_name_only_settings_that_exist(tmp_path: Path) -> None:
+    files = [*(ROOT / "systemd").glob("*"), ROOT / "relay/Dockerfile"]
+    files += [path for path in (ROOT / "helm").rglob("*") if path.is_file()]
+    for file in files:
+        for program, name in re.findall(r"PENSTOCK_(AGENT|RELAY)_([A-Z_]+[A-Z])\b", file.read_text()):
+            known = {*defaults(program.lower(), tmp_path), "config"}
+            # Not a setting, but what Kubernetes would make of a Service; the comment there says so.
+            assert name.lower() in known or name == "PORT", (file, name)
+
+
+def test_changelog_has_the_version_of_the_program() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    versions = re.findall(r"^## \[([0-9.]+)\]", text, re.MULTILINE)
+    assert versions[0] == __version__
+    # What one can rely on stands before what changed.
+    assert text.index("## What you can rely on") < text.index(f"## [{versions[0]}]")
+
+
+def test_licence_is_the_whole_apache_licence() -> None:
+    text = (ROOT / "LICENSE").read_text()
+    assert "Apache License\n                           Version 2.0, January 2004" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "SECURITY.md",
+        "PROTOCOL.md",
+        "docs/agent.md",
+        "docs/relay.md",
+        "systemd/README.md",
+        "helm/penstock-relay/README.md",
+    ],
+)
+def test_files_that_a_page_names_exist(page: str) -> None:
+    text = (ROOT / page).read_text()
+    folders = "core|agent|relay|tests|bench|systemd|helm|docs"
+    for name in re.findall(rf"(?<![\w/.-])((?:{folders})/[\w./-]*\w)", text):
+        assert (ROOT / name).exists(), name
+    for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", text):
+        assert ((ROOT / page).parent / target).exists(), target

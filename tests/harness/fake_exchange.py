@@ -1,0 +1,147 @@
+"""An exchange without a tunnel: what was answered can be looked at, and the caller can leave."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+
+from penstock.http import Headers, first
+from penstock.principal import Principal
+from penstock_agent.exchange import DoneReason, ExchangeGone, Purpose
+
+WAIT = 600.0
+"""Seconds (of the test's loop, which may be virtual) after which a test has waited in vain."""
+
+ALICE = Principal("https://idp.example", "alice", client="assistant")
+
+
+@dataclass
+class FakeExchange:
+    """Every ``await`` here gives up after WAIT seconds, so that a broken endpoint fails a test rather than hang it."""
+
+    server: str
+    method: str = "POST"
+    headers: Headers = ()
+    body: bytes = b""
+    principal: Principal = ALICE
+    key: str = "00" * 16 + "-1"
+    deadline: float = float("inf")
+    purpose: Purpose = Purpose.MCP
+    status: int | None = None
+    answered: Headers = ()
+    chunks: list[bytes] = field(default_factory=list)
+    ended: bool = False
+    failed: str | None = None
+    left: DoneReason | None = None
+    slow: asyncio.Event | None = None
+    """A reader that is slow: ``write`` waits for this."""
+
+    def __post_init__(self) -> None:
+        self._changed = asyncio.Event()
+        self._events_taken = 0
+
+    # The endpoint's side.
+
+    async def head(self, status: int, headers: Headers = ()) -> None:
+        self._check()
+        assert self.status is None, "two heads"
+        self.status, self.answered = status, headers
+        self._change()
+
+    async def write(self, data: bytes) -> None:
+        self._check()
+        assert self.status is not None, "data before the head"
+        assert not self.ended, "data after the end"
+        if self.slow is not None:
+            await self.slow.wait()
+            self._check()
+        self.chunks.append(data)
+        self._change()
+
+    async def end(self) -> None:
+        self._check()
+        assert self.status is not None, "end before the head"
+        assert not self.ended, "two ends"
+        self.ended = True
+        self._change()
+
+    def fail(self, reason: str) -> None:
+        self.failed = reason
+        self._change()
+
+    async def gone(self) -> DoneReason:
+        while self.left is None:
+            await self._change_within(float("inf"))
+        return self.left
+
+    # The test's side.
+
+    def leave(self, reason: DoneReason = DoneReason.CLIENT_GONE) -> None:
+        self.left = reason
+        self._change()
+
+    @property
+    def content(self) -> bytes:
+        return b"".join(self.chunks)
+
+    @property
+    def content_type(self) -> str | None:
+        return first(self.answered, "content-type")
+
+    async def until_head(self) -> int:
+        while self.status is None:
+            await self._change_within(WAIT)
+        return self.status
+
+    async def until_end(self) -> FakeExchange:
+        while not (self.ended or self.failed is not None):
+            await self._change_within(WAIT)
+        return self
+
+    async def json(self) -> dict[str, object]:
+        """The one JSON body of the answer."""
+        await self.until_end()
+        assert self.content_type == "application/json", self.content_type
+        value = json.loads(self.content)
+        assert isinstance(value, dict)
+        return value
+
+    async def event(self) -> dict[str, object]:
+        """The next server-sent event."""
+        while len(events := self.events()) <= self._events_taken:
+            assert not self.ended, "the stream ended without another event"
+            await self._change_within(WAIT)
+        self._events_taken += 1
+        return events[self._events_taken - 1]
+
+    def raw_events(self) -> list[bytes]:
+        """The data of all whole events so far."""
+        assert self.content_type in (None, "text/event-stream"), self.content_type
+        found = []
+        for block in self.content.split(b"\n\n")[:-1]:
+            kind, _, data = block.partition(b"\n")
+            assert kind == b"event: message", kind
+            assert data.startswith(b"data: ")
+            assert b"\n" not in data
+            found.append(data.removeprefix(b"data: "))
+        return found
+
+    def events(self) -> list[dict[str, object]]:
+        return [json.loads(data) for data in self.raw_events()]
+
+    def _check(self) -> None:
+        if self.left is not None:
+            raise ExchangeGone(self.left)
+
+    def _change(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def _change_within(self, seconds: float) -> None:
+        changed = self._changed
+        if seconds == float("inf"):
+            await changed.wait()
+            return
+        async with asyncio.timeout(seconds):
+            await changed.wait()

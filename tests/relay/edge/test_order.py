@@ -1,0 +1,291 @@
+"""Of all that is wrong with a request, the first in the published order answers."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pytest
+
+from penstock import http
+from penstock.http import Headers, Refusal
+from penstock_relay.edge.limits import MAX_HEADER_BYTES, MAX_TOKEN
+from penstock_relay.edge.order import NO_ACCESS, Admitted, Asked, Place, admit, permit
+
+PLACE = Place.of("https://mcp.example.com", "10.0.0.1", 8080)
+LIMIT = 1000
+
+
+@dataclass(frozen=True)
+class Scope:
+    site: str = "oslo"
+    server: str | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """A whole request with what the look-ups would say about it."""
+
+    method: str = "POST"
+    target: str = "/oslo/files/mcp"
+    headers: Headers = (
+        ("host", "mcp.example.com"),
+        ("authorization", "Bearer good"),
+        ("accept", "application/json, text/event-stream"),
+        ("content-type", "application/json"),
+        ("content-length", "10"),
+    )
+    scope: Scope | None = Scope()
+    unknown: bool = False
+    version: tuple[int, int] = (1, 1)
+
+    def header(self, name: str, *values: str) -> Case:
+        others = tuple(pair for pair in self.headers if pair[0] != name)
+        return replace(self, headers=others + tuple((name, value) for value in values))
+
+
+def judge(case: Case) -> Refusal | None:
+    """What the handler does with the two halves."""
+    admitted = admit(Asked(case.version, case.method, case.target, case.headers), PLACE)
+    if isinstance(admitted, Refusal):
+        return admitted
+    return permit(admitted, case.scope, unknown=case.unknown, limit=LIMIT)
+
+
+def status(case: Case) -> int:
+    refusal = judge(case)
+    return 200 if refusal is None else refusal.status
+
+
+def admitted(case: Case) -> Admitted:
+    found = admit(Asked(case.version, case.method, case.target, case.headers), PLACE)
+    assert isinstance(found, Admitted)
+    return found
+
+
+Fault = Callable[[Case], Case]
+FAULTS: tuple[tuple[str, int, Fault], ...] = (
+    ("malformed", 400, lambda case: case.header("expect", "a miracle")),
+    ("host", 421, lambda case: case.header("host", "evil.example.com")),
+    ("origin", 403, lambda case: case.header("origin", "https://evil.example.com")),
+    ("path", 404, lambda case: replace(case, target="/oslo")),
+    ("token", 401, lambda case: replace(case, scope=None)),
+    ("access", 404, lambda case: replace(case, scope=case.scope and Scope(site="bergen"))),
+    ("method", 405, lambda case: replace(case, method="PUT")),
+    ("encoding", 415, lambda case: case.header("content-encoding", "gzip")),
+    ("type", 415, lambda case: case.header("content-type", "text/plain")),
+    ("accept", 406, lambda case: case.header("accept", "text/html")),
+    ("length", 413, lambda case: case.header("content-length", str(LIMIT + 1))),
+)
+
+
+def test_a_good_request_passes() -> None:
+    assert judge(Case()) is None
+
+
+def test_of_every_combination_of_faults_the_first_answers() -> None:
+    for size in range(1, len(FAULTS) + 1):
+        for chosen in itertools.combinations(range(len(FAULTS)), size):
+            case = Case()
+            for index in chosen:
+                case = FAULTS[index][2](case)
+            name, expected, _ = FAULTS[chosen[0]]
+            # A token that is not valid has no scope that could be the wrong one: 401 stays first.
+            assert status(case) == expected, (name, [FAULTS[index][0] for index in chosen])
+
+
+NO_TOKEN = Case().header("authorization")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        replace(Case(), version=(1, 2)),
+        replace(Case(), version=(0, 9)),
+        replace(Case(), method="CONNECT", target="mcp.example.com:443"),
+        replace(Case(), target="https://mcp.example.com/oslo/files/mcp"),
+        replace(Case(), target="*"),
+        replace(Case(), target="/oslo/files/mcp#x"),
+        replace(Case(), target="/oslo\\files/mcp"),
+        replace(Case(), target="/osl\udcf8/files/mcp"),
+        replace(Case(), target="/oslo/files/mcp?a=\udcff"),
+        replace(Case(), target="/oslo/files/mcp?a=\x7f"),
+        Case().header("host"),
+        Case().header("host", "mcp.example.com", "mcp.example.com"),
+        *(
+            Case().header("host", f"mcp.example.com{bad}")
+            for bad in ("/", "?", "#", "\\", ":x", ":123456", "\udce9")
+        ),
+        Case().header("host", "user@mcp.example.com"),
+        Case().header("host", "a/../mcp.example.com?y"),
+        Case().header("host", ""),
+        Case().header("origin", "https://mcp.example.com", "https://mcp.example.com"),
+        Case().header("authorization", "Bearer good", "Bearer good"),
+        Case().header("mcp-session-id", "a", "b"),
+        Case().header("mcp-session-id", "\udcff"),
+        Case().header("accept", "application/json\udcff"),
+        Case().header("mcp-param-x", "\udcff"),
+        Case().header("upgrade", "websocket"),
+        Case().header("upgrade", "h2c"),
+        Case().header("trailer", "x"),
+        Case().header("transfer-encoding", "gzip, chunked").header("content-length"),
+        replace(Case().header("transfer-encoding", "chunked").header("content-length"), version=(1, 0)),
+        Case().header("content-length", "٣"),
+        Case().header("content-length", "-1"),
+        Case().header("content-length", "9" * 20),
+        replace(Case(), method="GET"),
+        replace(Case().header("transfer-encoding", "chunked").header("content-length"), method="DELETE"),
+        Case().header("x", "a" * MAX_HEADER_BYTES),
+        replace(Case(), headers=Case().headers + (("x", "y"),) * 60),
+    ],
+)
+def test_a_request_that_can_be_read_in_two_ways_is_malformed(case: Case) -> None:
+    assert status(case) == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/oslo/files/mcp", 200),
+        ("/oslo/files/mcp/", 200),
+        ("/oslo/files/mcp?x=1&access_token=good", 200),
+        ("/o-s-1/-/mcp", 404),  # a form that is known, and a site that the token is not for
+        ("/", 404),
+        ("/oslo/files", 404),
+        ("/oslo/files/mcp/x", 404),
+        ("/oslo//mcp", 404),
+        ("/Oslo/files/mcp", 404),
+        ("/oslo/fil%65s/mcp", 404),
+        ("/oslo/../files/mcp", 404),
+        ("/os.lo/files/mcp", 404),
+        (f"/{'a' * 41}/files/mcp", 404),
+        ("/oauth/files/mcp", 404),
+        ("/oslo/console/mcp", 404),
+    ],
+)
+def test_only_one_form_of_path_is_an_endpoint(path: str, expected: int) -> None:
+    assert status(replace(Case(), target=path)) == expected
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/oslo/files/sse",
+        "/oslo/files/messages",
+        "/oslo/mcp",
+        "/oauth/token",
+        "/.well-known/oauth-protected-resource/oslo/files/mcp",
+        "/.well-known/oauth-authorization-server",
+        "/.well-known/openid-configuration",
+    ],
+)
+def test_what_this_version_does_not_serve_is_said_to_be_that_without_a_token(path: str) -> None:
+    refusal = judge(replace(NO_TOKEN, target=path))
+    assert refusal is not None
+    assert refusal.status == 404
+    assert "This version" in refusal.text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Basic good",
+        "Bearer",
+        "Bearer ",
+        "Bearer a b",
+        "Bearer a,b",
+        "Bearer å",
+        "good",
+        f"Bearer {'a' * (MAX_TOKEN + 1)}",
+    ],
+)
+def test_what_is_no_bearer_token_is_401_without_a_look_up(value: str) -> None:
+    refusal = judge(Case().header("authorization", value))
+    assert refusal is not None
+    assert refusal.status == 401
+    assert refusal.headers == (("www-authenticate", 'Bearer realm="penstock"'),)
+
+
+def test_a_token_that_is_not_valid_is_401_and_said_to_be_invalid() -> None:
+    refusal = judge(replace(Case(), scope=None))
+    assert refusal is not None
+    assert refusal.headers == (("www-authenticate", 'Bearer realm="penstock", error="invalid_token"'),)
+
+
+def test_a_token_in_the_query_is_no_token() -> None:
+    assert status(replace(NO_TOKEN, target="/oslo/files/mcp?access_token=good")) == 401
+
+
+def test_the_scheme_of_the_token_may_be_written_in_any_case() -> None:
+    assert admitted(Case().header("authorization", "bEARER  good")).token == "good"
+
+
+def test_no_access_is_one_answer_whatever_the_reason() -> None:
+    reasons = [
+        replace(Case(), scope=Scope(site="bergen")),
+        replace(Case(), scope=Scope(server="crm")),
+        replace(Case(), unknown=True),
+        replace(Case(), scope=Scope(site="bergen"), unknown=True),
+    ]
+    assert [judge(case) for case in reasons] == [NO_ACCESS] * len(reasons)
+    assert judge(replace(Case(), scope=Scope(server="files"))) is None
+
+
+def test_the_public_origin_may_be_named_and_no_other() -> None:
+    assert status(Case().header("origin", "https://mcp.example.com")) == 200
+    for other in (
+        "https://mcp.example.com:443",
+        "http://mcp.example.com",
+        "null",
+        "https://mcp.example.com/",
+        "",
+    ):
+        assert status(Case().header("origin", other)) == 403
+
+
+@pytest.mark.parametrize(
+    ("public_url", "listen", "host", "known"),
+    [
+        ("https://mcp.example.com", "10.0.0.1", "mcp.example.com", True),
+        ("https://mcp.example.com", "10.0.0.1", "MCP.example.COM:443", True),
+        ("https://mcp.example.com", "10.0.0.1", "mcp.example.com:80", False),
+        ("https://mcp.example.com", "10.0.0.1", "mcp.example.com.", False),
+        ("https://mcp.example.com", "10.0.0.1", "10.0.0.1:8080", False),
+        ("https://mcp.example.com:8443", "127.0.0.1", "mcp.example.com:8443", True),
+        ("https://mcp.example.com:8443", "127.0.0.1", "mcp.example.com", False),
+        ("https://mcp.example.com", "127.0.0.1", "127.0.0.1:8080", True),
+        ("https://mcp.example.com", "127.0.0.1", "localhost:8080", True),
+        ("https://mcp.example.com", "127.0.0.1", "127.0.0.1:81", False),
+        ("http://[::1]:8080", "::1", "[::1]:8080", True),
+        ("http://127.0.0.1:8080", "127.0.0.1", "127.0.0.1", False),
+    ],
+)
+def test_the_host_must_be_the_public_one_or_the_loopback_address(
+    public_url: str, listen: str, host: str, known: bool
+) -> None:
+    asked = Asked((1, 1), "POST", "/oslo/files/mcp", Case().header("host", host).headers)
+    found = admit(asked, Place.of(public_url, listen, 8080))
+    assert isinstance(found, Admitted) if known else isinstance(found, Refusal) and found.status == 421
+
+
+def test_what_travels_is_what_both_ends_agreed_on() -> None:
+    case = Case().header("mcp-param-a", "1", "2").header("cookie", "c").header("last-event-id", "e")
+    assert admitted(case).headers == http.forwarded(case.headers)
+    assert {name for name, _ in admitted(case).headers} == {
+        "accept",
+        "content-type",
+        "last-event-id",
+        "mcp-param-a",
+    }
+
+
+def test_several_accept_headers_are_one_list() -> None:
+    assert status(Case().header("accept", "application/json", "text/event-stream")) == 200
+
+
+def test_a_body_in_chunks_has_no_length_yet() -> None:
+    chunked = Case().header("transfer-encoding", "Chunked").header("content-length")
+    assert admitted(chunked).length is None
+    assert status(chunked) == 200
+    assert status(Case().header("content-length", str(LIMIT))) == 200

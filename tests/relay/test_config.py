@@ -1,0 +1,262 @@
+"""Settings: what is accepted, what is refused, and in which words."""
+
+import os
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from penstock_relay.address import Address
+from penstock_relay.config import ConfigError, Settings, load
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith("PENSTOCK_RELAY_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "relay.toml"
+
+
+def test_the_defaults_are_the_documented_ones() -> None:
+    settings = load()
+    assert str(settings.listen) == "127.0.0.1:8080"
+    assert str(settings.tunnel_listen) == "0.0.0.0:8443"
+    assert str(settings.ops_listen) == "127.0.0.1:9090"
+    assert settings.state_dir == Path("/var/lib/penstock-relay")
+    assert settings.database == "sqlite+aiosqlite:////var/lib/penstock-relay/relay.db"
+    assert settings.public_url is None
+    assert settings.tunnel_url is None
+    assert settings.trusted_proxies == ()
+
+
+def test_the_file_is_read_and_the_environment_overrides_it(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_text('listen = "127.0.0.1:1"\nops_listen = "127.0.0.1:2"\nlog_level = "debug"\n')
+    monkeypatch.setenv("PENSTOCK_RELAY_LISTEN", "[::1]:0")
+    settings = load(file)
+    assert settings.listen == Address("::1", 0)
+    assert settings.ops_listen == Address("127.0.0.1", 2)
+    assert settings.log_level == "debug"
+
+
+def test_the_environment_can_name_the_file_and_the_option_wins(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_text('state_dir = "/one"\n')
+    monkeypatch.setenv("PENSTOCK_RELAY_CONFIG", str(file))
+    assert load().state_dir == Path("/one")
+    other = tmp_path / "other.toml"
+    other.write_text('state_dir = "/two"\n')
+    assert load(other).state_dir == Path("/two")
+
+
+def test_settings_cannot_be_changed_afterwards() -> None:
+    settings = load()
+    with pytest.raises(ValidationError):
+        settings.listen = Address("127.0.0.1", 9)
+
+
+def test_every_setting_is_described() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_an_unknown_key_is_refused_and_the_near_one_named(file: Path) -> None:
+    file.write_text('public_ulr = "https://x.example"\n')
+    with pytest.raises(
+        ConfigError, match=r"relay.toml: public_ulr is not a setting .* did you mean public_url\?"
+    ):
+        load(file)
+
+
+def test_an_unknown_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_RELAY_PUBLIC_ULR", "https://x.example")
+    with pytest.raises(ConfigError, match="PENSTOCK_RELAY_PUBLIC_ULR is not a setting"):
+        load()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "PENSTOCK_RELAY_SERVICE_HOST",
+        "PENSTOCK_RELAY_SERVICE_PORT",
+        "PENSTOCK_RELAY_SERVICE_PORT_HTTP",
+        "PENSTOCK_RELAY_PORT",
+        "PENSTOCK_RELAY_PORT_8080_TCP",
+        "PENSTOCK_RELAY_PORT_8080_TCP_ADDR",
+        "PENSTOCK_RELAY_TUNNEL_SERVICE_HOST",
+        "PENSTOCK_RELAY_TUNNEL_PORT_8443_TCP_PROTO",
+    ],
+)
+def test_the_variables_that_kubernetes_makes_for_our_service_are_no_settings(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "tcp://10.0.0.1:8080")
+    assert load().listen.port == 8080
+
+
+@pytest.mark.parametrize("key", ["console_listen", "nats_url", "master_key_file", "tls_cert", "tls_key"])
+def test_a_setting_that_is_not_enforced_is_refused_in_a_sentence(
+    key: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_text(f'{key} = "x"\n')
+    with pytest.raises(ConfigError, match=rf"{key} is not enforced by this version\. [A-Z].*\."):
+        load(file)
+    monkeypatch.setenv(f"PENSTOCK_RELAY_{key.upper()}", "x")
+    with pytest.raises(ConfigError, match=f"PENSTOCK_RELAY_{key.upper()} is not enforced"):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("https://MCP.Example.com", "https://mcp.example.com"),
+        ("https://mcp.example.com/", "https://mcp.example.com"),
+        ("https://mcp.example.com:443", "https://mcp.example.com"),
+        ("https://mcp.example.com:8443", "https://mcp.example.com:8443"),
+        ("http://127.0.0.1:80", "http://127.0.0.1"),
+        ("http://localhost:8080", "http://localhost:8080"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+    ],
+)
+def test_public_url_is_kept_as_an_origin_in_normal_form(
+    given: str, kept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PENSTOCK_RELAY_PUBLIC_URL", given)
+    assert load().public_url == kept
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("https://mcp.example.com/penstock", "origin only"),
+        ("https://mcp.example.com?x=1", "origin only"),
+        ("https://mcp.example.com#x", "origin only"),
+        ("http://mcp.example.com", "tokens in clear"),
+        ("wss://mcp.example.com", "not an https:// URL"),
+        ("mcp.example.com", "not a URL"),
+        ("https://", "not a URL"),
+        ("https://mcp.example.com:0", "not a URL"),
+        ("https://mcp.example.com:99999", "not a URL"),
+        ("https://mcp_example.com", "neither a host name nor an address"),
+        ("https://exämple.com", "neither a host name nor an address"),
+    ],
+)
+def test_a_public_url_that_is_no_origin_is_refused(
+    given: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PENSTOCK_RELAY_PUBLIC_URL", given)
+    with pytest.raises(ConfigError, match=rf"^public_url: .*{why}"):
+        load()
+
+
+def test_a_url_with_a_password_is_refused_without_repeating_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_RELAY_PUBLIC_URL", "https://user:canary@mcp.example.com")
+    with pytest.raises(ConfigError) as refused:
+        load()
+    assert "canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("wss://relay.example.com", "wss://relay.example.com:443"),
+        ("wss://Relay.example.com:8443/", "wss://relay.example.com:8443"),
+        ("wss://[::1]:8443", "wss://[::1]:8443"),
+    ],
+)
+def test_tunnel_url_is_kept_with_its_port(given: str, kept: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_RELAY_TUNNEL_URL", given)
+    assert load().tunnel_url == kept
+
+
+def test_a_tunnel_url_without_tls_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_RELAY_TUNNEL_URL", "ws://127.0.0.1:8443")
+    with pytest.raises(ConfigError, match=r"tunnel_url: .* always use TLS"):
+        load()
+
+
+@pytest.mark.parametrize(
+    "given", ["8080", ":8080", "127.0.0.1", "127.0.0.1:65536", "::1:8080", "a b:1", "[::1:1"]
+)
+def test_an_address_that_is_none_is_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_RELAY_LISTEN", given)
+    with pytest.raises(ConfigError, match=r"^listen: "):
+        load()
+
+
+def test_an_address_that_is_not_text_is_refused_in_words(file: Path) -> None:
+    file.write_text("listen = 8080\n")
+    with pytest.raises(ConfigError, match='listen: write it as text: "host:port"'):
+        load(file)
+
+
+def test_every_problem_is_named_at_once(file: Path) -> None:
+    file.write_text('listen = "x"\nlog_level = "loud"\n')
+    with pytest.raises(ConfigError, match=r"listen: .*; log_level: "):
+        load(file)
+
+
+def test_trusted_proxies_are_networks(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write_text('trusted_proxies = ["10.0.0.0/8", "192.0.2.1"]\n')
+    assert [str(network) for network in load(file).trusted_proxies] == ["10.0.0.0/8", "192.0.2.1/32"]
+    monkeypatch.setenv("PENSTOCK_RELAY_TRUSTED_PROXIES", "10.0.0.0/8, 2001:db8::/32")
+    assert [str(network) for network in load(file).trusted_proxies] == ["10.0.0.0/8", "2001:db8::/32"]
+    monkeypatch.setenv("PENSTOCK_RELAY_TRUSTED_PROXIES", "proxy.example.com")
+    with pytest.raises(ConfigError, match="neither an address nor a network"):
+        load()
+
+
+def test_the_store_can_be_another_sqlite_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_RELAY_DATABASE_URL", "sqlite:////srv/penstock/relay.db")
+    assert load().database == "sqlite+aiosqlite:////srv/penstock/relay.db"
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:canary@db/x", "sqlite://", "sqlite:///relative.db", "x"])
+def test_another_store_is_refused_without_repeating_its_url(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PENSTOCK_RELAY_DATABASE_URL", url)
+    with pytest.raises(ConfigError, match=r"^database_url: ") as refused:
+        load()
+    assert "canary" not in str(refused.value)
+
+
+def test_unset_urls_follow_loopback_listeners_at_their_real_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_RELAY_LISTEN", "127.0.0.1:0")
+    monkeypatch.setenv("PENSTOCK_RELAY_TUNNEL_LISTEN", "[::1]:0")
+    settings = load()
+    settings.check()
+    urls = settings.urls(Address("127.0.0.1", 4711), Address("::1", 4712))
+    assert urls == ("http://127.0.0.1:4711", "wss://[::1]:4712")
+
+
+def test_set_urls_are_taken_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_RELAY_LISTEN", "0.0.0.0:8080")
+    monkeypatch.setenv("PENSTOCK_RELAY_PUBLIC_URL", "https://mcp.example.com")
+    monkeypatch.setenv("PENSTOCK_RELAY_TUNNEL_URL", "wss://relay.example.com")
+    settings = load()
+    settings.check()
+    urls = settings.urls(Address("0.0.0.0", 1), Address("0.0.0.0", 2))
+    assert urls == ("https://mcp.example.com", "wss://relay.example.com:443")
+
+
+def test_unset_urls_of_other_listeners_are_a_configuration_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"tunnel_url is not set .*wss://relay.example.com:443\.$"):
+        load().check()
+    monkeypatch.setenv("PENSTOCK_RELAY_LISTEN", "0.0.0.0:8080")
+    with pytest.raises(ConfigError, match=r"public_url is not set .*https://mcp.example.com\.$"):
+        load().check()
+
+
+def test_a_file_that_is_missing_or_no_toml_is_named(file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"Cannot read the configuration .*relay.toml: No such file"):
+        load(file)
+    file.write_text("listen = \n")
+    with pytest.raises(ConfigError, match=r"relay.toml is not TOML"):
+        load(file)
