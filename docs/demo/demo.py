@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 from tests.harness.stack import Server, Stack, StackError  # noqa: E402 - found through the line above
 
 DOCUMENTS = Path(__file__).with_name("documents")
-DEADLINE_S = 60
+DEADLINE_S = 30
 INSPECTOR = "npx @modelcontextprotocol/inspector@2.12.0"
 
 
@@ -108,6 +108,12 @@ async def talk(url: str, token: str, story: Story) -> None:
         story.detail(f"“{words}”")
 
 
+def reason(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__} {error}".strip()
+
+
 def structured(result: CallToolResult) -> dict[str, object]:
     if result.is_error or result.structured_content is None:
         raise StackError("the tool answered with an error")
@@ -158,7 +164,10 @@ def demo(hold: bool, keep: Callable[[Path], Path]) -> None:
 
         url = stack.url("docs")
         story.title(f"An assistant connects to {url}")
-        asyncio.run(talk(url, stack.token, story))
+        try:
+            asyncio.run(talk(url, stack.token, story))
+        except (ExceptionGroup, MCPError, TimeoutError, httpx2.HTTPError) as error:
+            raise StackError(f"the client got no answer: {reason(error)}") from None
         if hold:
             stay(stack, url)
         story.title("Stopping")

@@ -36,7 +36,7 @@ CA_VALIDITY: Final = timedelta(days=3650)
 AGENT_VALIDITY: Final = timedelta(days=365)
 """Long, because certificates of agents cannot renew themselves yet: when it ends, the agent joins again."""
 TUNNEL_VALIDITY: Final = timedelta(days=365)
-"""Renewed once less than a third is left: see :meth:`CertificateAuthority.tunnel_files`."""
+"""Renewed once less than a third is left, also while the relay runs: the daemon calls ``tunnel_files``."""
 BACKDATED: Final = timedelta(minutes=5)
 """How far a clock on site may be behind ours when it checks a new certificate."""
 

@@ -5,7 +5,6 @@ ignores a line of its configuration is a relay that is not configured as its ope
 """
 
 import difflib
-import ipaddress
 import os
 import re
 import tomllib
@@ -20,6 +19,8 @@ from penstock_relay.address import Address, public_origin, tunnel_origin
 
 ENV_PREFIX: Final = "PENSTOCK_RELAY_"
 CONFIG_VARIABLE: Final = "PENSTOCK_RELAY_CONFIG"
+DEFAULT_CONFIG: Final = Path("/etc/penstock-relay/relay.toml")
+"""Read when it is there and no other file is named."""
 
 _NO_TLS: Final = "The public listener of this version speaks HTTP: let a reverse proxy terminate TLS."
 
@@ -30,6 +31,7 @@ NOT_ENFORCED: Final[Mapping[str, str]] = {
     "master_key_file": "This version does not encrypt its store; remove the setting, keep state_dir private.",
     "tls_cert": _NO_TLS,
     "tls_key": _NO_TLS,
+    "trusted_proxies": "This version believes no X-Forwarded-For; remove the setting.",
 }
 
 # Kubernetes gives every pod variables for each Service of its namespace, so that a Service called
@@ -71,26 +73,8 @@ def _database_url(value: object) -> object:
     return f"sqlite+aiosqlite://{rest}"
 
 
-def _networks(value: object) -> object:
-    items = [item.strip() for item in value.split(",")] if isinstance(value, str) else value
-    if not isinstance(items, list | tuple):
-        return value
-    found: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
-    for item in items:
-        if item == "":
-            continue
-        if not isinstance(item, str):
-            raise ValueError('each entry is an address or a network, for example "10.0.0.0/8"')
-        try:
-            found.append(ipaddress.ip_network(item))
-        except ValueError:
-            raise ValueError(f"{item!r} is neither an address nor a network such as 10.0.0.0/8") from None
-    return tuple(found)
-
-
 AsText = PlainSerializer(str, return_type=str)
 AddressSetting = Annotated[Address, NoDecode, BeforeValidator(_address), AsText]
-Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, AsText]
 
 
 class Settings(BaseSettings):
@@ -132,12 +116,6 @@ class Settings(BaseSettings):
 
     database_url: Annotated[str | None, BeforeValidator(_database_url)] = None
     """SQLite URL of the store. Unset, it is ``relay.db`` in ``state_dir``."""
-
-    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = ()
-    """Networks of the reverse proxies whose ``X-Forwarded-For`` is believed.
-
-    In the environment they are separated by commas.
-    """
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe level that is logged."""
@@ -195,12 +173,12 @@ class Settings(BaseSettings):
 
 
 def load(config: Path | None = None) -> Settings:
-    """The settings of ``config``, or of the file that ``PENSTOCK_RELAY_CONFIG`` names, or the defaults;
-    each overridden by its ``PENSTOCK_RELAY_*`` variable. Raises ConfigError.
+    """The settings of ``config``, or of the file that ``PENSTOCK_RELAY_CONFIG`` names, or of
+    ``DEFAULT_CONFIG`` if it exists; each overridden by its ``PENSTOCK_RELAY_*`` variable. Raises ConfigError.
     """
     named = os.environ.get(CONFIG_VARIABLE)
-    path = config if config is not None else Path(named) if named else None
-    content = {} if path is None else _read(path)
+    path = config or (Path(named) if named else DEFAULT_CONFIG)
+    content = _read(path, may_be_missing=config is None and not named)
     for key in content:
         _known(key, f"{path}: {key}")
     for variable in os.environ:
@@ -215,10 +193,17 @@ def load(config: Path | None = None) -> Settings:
         raise ConfigError("; ".join(_sentences(error))) from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, *, may_be_missing: bool) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
+    except PermissionError:
+        raise ConfigError(
+            f"Cannot read the configuration {path}: Permission denied. Run as root or as the relay's user, "
+            "or name another file with --config."
+        ) from None
     except OSError as error:
+        if may_be_missing and isinstance(error, FileNotFoundError | NotADirectoryError):
+            return {}
         raise ConfigError(f"Cannot read the configuration {path}: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}.") from None

@@ -10,9 +10,6 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from tests.harness.certs import Authority
-from tests.harness.fake_relay import SECRET, EnrollingAuthority, FakeRelay, fake_relay
-from tests.harness.proxy import connect_proxy
 
 from penstock import enrolment, tls
 from penstock.joinstring import JoinString
@@ -21,6 +18,9 @@ from penstock_agent import config, enrol, files, state
 from penstock_agent.config import Options, Settings
 from penstock_agent.enrol import EnrolError, JoinRefused, WrongRelay
 from penstock_agent.problem import Exit
+from tests.harness.certs import Authority
+from tests.harness.fake_relay import SECRET, EnrollingAuthority, FakeRelay, fake_relay
+from tests.harness.proxy import connect_proxy
 
 HOUR_AGO = datetime.now(UTC) - timedelta(hours=1)
 SECRET_TEXT = enrolment.secret_text(SECRET)

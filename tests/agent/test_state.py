@@ -5,11 +5,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tests.harness.certs import Authority
 
 from penstock.names import AgentId
 from penstock_agent import files, state
 from penstock_agent.state import Credentials, NotJoined, StateError
+from tests.harness.certs import Authority
 
 ID = AgentId("plant", "a1")
 

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+
 from bench import figures, load, processes
 from bench.figures import Run
 

@@ -4,7 +4,6 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.harness.jsontext import json_texts
 
 from penstock import enrolment
 from penstock.enrolment import (
@@ -17,6 +16,7 @@ from penstock.enrolment import (
     encode,
     secret_text,
 )
+from tests.harness.jsontext import json_texts
 
 CSR = "-----BEGIN CERTIFICATE REQUEST-----\nAA==\n-----END CERTIFICATE REQUEST-----\n"
 PEM = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tests.harness.jsontext import json_objects, json_texts, near_messages
 
 from penstock import envelope
 from penstock.envelope import (
@@ -24,6 +23,7 @@ from penstock.envelope import (
     text_member,
     with_id,
 )
+from tests.harness.jsontext import json_objects, json_texts, near_messages
 
 
 def refusal(data: bytes) -> EnvelopeError:

@@ -6,9 +6,9 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.harness.jsontext import near_messages
 
 from penstock.envelope import EnvelopeError, Kind, dump, parse_child
+from tests.harness.jsontext import near_messages
 
 MIB = 1 << 20
 

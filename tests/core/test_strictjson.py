@@ -3,9 +3,9 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.harness.jsontext import json_texts
 
 from penstock import strictjson
+from tests.harness.jsontext import json_texts
 
 
 def depth_of(value: object) -> int:

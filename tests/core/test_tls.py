@@ -20,10 +20,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from tests.harness.certs import Authority, Files
 
 from penstock import tls
 from penstock.names import AgentId, BadName
+from tests.harness.certs import Authority, Files
 
 URI = "spiffe://penstock.internal/site/plant/agent/a1"
 

@@ -124,9 +124,10 @@ def test_every_setting_is_documented_with_its_variable_and_default(program: str,
         assert shown.strip("`") == default or not default, name
 
 
-def test_default_files_are_the_documented_ones() -> None:
-    assert f"`{agent_config.DEFAULT_CONFIG}`" in section(PAGES["agent"], "Settings")
-    assert str(agent_config.DEFAULT_CONFIG) in section(PAGES["agent"], "Files")
+def test_default_files_are_the_documented_ones(program: str) -> None:
+    default = {"agent": agent_config, "relay": relay_config}[program].DEFAULT_CONFIG
+    assert f"`{default}`" in section(PAGES[program], "Settings")
+    assert f"`{default}`" in section(PAGES[program], "Files")
 
 
 def test_every_setting_of_a_server_is_documented_and_no_other() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 import yaml  # type: ignore[import-untyped]  # comes with kubernetes-validate; has no stubs of its own
+
 from tests.deploy.chart import (
     CHART,
     NAMESPACE,

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import cast
 
 import yaml  # type: ignore[import-untyped]  # comes with kubernetes-validate; has no stubs of its own
+
+from penstock import __version__
+from penstock_relay.daemon import DRAIN
 from tests.deploy.chart import (
     ACCEPTED,
     CHART,
@@ -27,9 +30,6 @@ from tests.deploy.chart import (
     service,
     the,
 )
-
-from penstock import __version__
-from penstock_relay.daemon import DRAIN
 
 
 def test_listeners_of_the_configuration_are_the_ports_of_the_pod() -> None:

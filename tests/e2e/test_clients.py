@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+
 from tests.clients.drivers import DRIVERS, SHOWS_PROGRESS, Arguments, program
 from tests.harness.stack import Server, Stack
 

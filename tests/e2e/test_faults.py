@@ -7,13 +7,12 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-
-from tests.harness.caller import Caller
+from tests.harness.caller import Caller, Reply
 from tests.harness.fault_proxy import Way
 from tests.harness.stack import Server, Stack, until
 
@@ -35,8 +34,10 @@ def stack(ledger: Path) -> Iterator[Stack]:
 
 
 @pytest.fixture
-async def caller(stack: Stack) -> Caller:
-    return Caller(stack.url("tools"), stack.token)
+async def caller(stack: Stack) -> AsyncIterator[Caller]:
+    caller = Caller(stack.url("tools"), stack.token)
+    yield caller
+    await caller.hang_up()
 
 
 def runs(ledger: Path) -> Counter[str]:
@@ -49,19 +50,21 @@ async def test_a_cut_in_the_middle_of_200_calls_loses_none_and_doubles_none(
 ) -> None:
     async with caller:
         assert stack.proxy is not None
-        calls = [
-            asyncio.ensure_future(caller.tool("sleep", tag=f"c{n}", seconds=n % 10 * 0.05))
-            for n in range(200)
-        ]
-        for _ in range(5):
-            async with asyncio.timeout(30):
-                done_before = sum(call.done() for call in calls)
-                while sum(call.done() for call in calls) < min(200, done_before + 20):
-                    await asyncio.sleep(0)
-            stack.proxy.cut()
-        replies = await asyncio.gather(*calls)
-        assert [reply.status for reply in replies] == [200] * 200
-        assert [reply.text for reply in replies] == ["slept"] * 200
+        answered = asyncio.Semaphore(0)
+
+        async def call(n: int) -> Reply:
+            reply = await caller.tool("sleep", tag=f"c{n}", seconds=n % 10 * 0.05)
+            answered.release()
+            return reply
+
+        async with asyncio.TaskGroup() as tasks:
+            calls = [tasks.create_task(call(n)) for n in range(200)]
+            for _ in range(5):
+                for _ in range(20):
+                    await answered.acquire()
+                stack.proxy.cut()
+        assert [task.result().status for task in calls] == [200] * 200
+        assert [task.result().text for task in calls] == ["slept"] * 200
         assert runs(ledger) == Counter({f"c{n}": 1 for n in range(200)})
 
 
@@ -71,12 +74,12 @@ async def test_a_result_that_was_on_its_way_when_the_link_broke_arrives_whole(
     async with caller:
         assert stack.proxy is not None
         stack.proxy.shape(bytes_per_s=20 << 20)
-        call = asyncio.ensure_future(caller.tool("big", size=20 << 20))
-        for _ in range(3):
-            await asyncio.wait([call], timeout=0.25)
-            stack.proxy.cut()
-        reply = await call
-        assert len(reply.text) == 20 << 20
+        async with asyncio.TaskGroup() as tasks:
+            call = tasks.create_task(caller.tool("big", size=20 << 20))
+            for _ in range(3):
+                await asyncio.wait([call], timeout=0.25)
+                stack.proxy.cut()
+        assert len(call.result().text) == 20 << 20
 
 
 async def test_thirty_seconds_without_a_network_cost_nothing_but_time(
@@ -84,15 +87,15 @@ async def test_thirty_seconds_without_a_network_cost_nothing_but_time(
 ) -> None:
     async with caller:
         assert stack.proxy is not None
-        calls = [asyncio.ensure_future(caller.tool("sleep", tag=f"c{n}", seconds=1)) for n in range(5)]
-        await asyncio.wait(calls, timeout=0.5)
-        stack.proxy.stall(Way.BOTH)  # nothing arrives, and nobody is told: heartbeats must notice
-        await asyncio.wait(calls, timeout=30)
-        assert not any(call.done() for call in calls)
-        stack.proxy.cut()
-        stack.proxy.heal()
-        replies = await asyncio.gather(*calls)
-        assert [reply.text for reply in replies] == ["slept"] * 5
+        async with asyncio.TaskGroup() as tasks:
+            calls = [tasks.create_task(caller.tool("sleep", tag=f"c{n}", seconds=1)) for n in range(5)]
+            await asyncio.wait(calls, timeout=0.5)
+            stack.proxy.stall(Way.BOTH)  # nothing arrives, and nobody is told: heartbeats must notice
+            await asyncio.wait(calls, timeout=30)
+            assert not any(call.done() for call in calls)
+            stack.proxy.cut()
+            stack.proxy.heal()
+        assert [call.result().text for call in calls] == ["slept"] * 5
         assert runs(ledger) == Counter({f"c{n}": 1 for n in range(5)})
 
 
@@ -130,30 +133,26 @@ async def test_an_agent_that_was_killed_leaves_no_process_and_an_unknown_outcome
 ) -> None:
     await caller.initialize()
     child = psutil.Process(int((await caller.tool("pid")).text))
-    call = asyncio.ensure_future(caller.tool("hang", 1))
-    await caller.tool("echo")
-    stack.agent.program.kill()
-    gone, alive = psutil.wait_procs([child], timeout=5)
-    assert not alive
-    stack.agent.start()
-    reply = await call
+    async with asyncio.TaskGroup() as tasks:
+        call = tasks.create_task(caller.tool("hang", 1))
+        await caller.tool("echo")
+        stack.agent.program.kill()
+        assert not psutil.wait_procs([child], timeout=5)[1]
+        stack.agent.start()
+    reply = call.result()
     assert reply.is_error
     assert reply.last["result"]["_meta"]["penstock/outcome"]["outcome"] == "outcome_unknown"
-    caller.session_id = None
-    await caller.close()
 
 
 async def test_a_stopped_agent_finishes_its_calls_and_leaves_no_process(stack: Stack, caller: Caller) -> None:
     await caller.initialize()
     child = psutil.Process(int((await caller.tool("pid")).text))
-    call = asyncio.ensure_future(caller.tool("sleep", 1, seconds=1))
-    await caller.tool("echo")
-    stopped = await asyncio.get_running_loop().run_in_executor(None, stack.agent.program.stop)
-    assert stopped == 0
-    assert (await call).text == "slept"
+    async with asyncio.TaskGroup() as tasks:
+        call = tasks.create_task(caller.tool("sleep", 1, seconds=1))
+        await caller.tool("echo")
+        assert await asyncio.to_thread(stack.agent.program.stop) == 0
+    assert call.result().text == "slept"
     assert not psutil.wait_procs([child], timeout=5)[1]
-    caller.session_id = None
-    await caller.close()
 
 
 async def test_a_second_agent_of_the_site_serves_new_sessions_and_old_ones_stay(

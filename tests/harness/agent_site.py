@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-from tests.harness.certs import Authority
 from typer.testing import CliRunner
 
 from penstock.names import AgentId
@@ -20,6 +19,7 @@ from penstock_agent import control, state
 from penstock_agent.cli import app
 from penstock_agent.control import Args, Handler, Peer, Status
 from penstock_agent.state import Credentials
+from tests.harness.certs import Authority
 
 SERVER = """
 import json, sys

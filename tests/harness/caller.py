@@ -1,4 +1,4 @@
-"""A caller of the public URL that sees bytes: HTTP status, headers, JSON-RPC text and SSE events as they came."""
+"""A caller of the public URL that sees what came: status, headers, JSON-RPC text, events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TIMEOUT = aiohttp.ClientTimeout(total=150)
 
 @dataclass
 class Reply:
-    """One HTTP answer, whole. `messages` are its JSON-RPC messages in order, parsed; `raw` are their bytes."""
+    """One HTTP answer, whole. `messages` are its JSON-RPC messages in order; `raw` are their bytes."""
 
     status: int
     headers: Mapping[str, str]
@@ -60,9 +60,14 @@ class Caller:
         await self.close()
 
     async def close(self) -> None:
+        """Ends the session as well-behaved clients do."""
         if self.session_id is not None:
             async with self._http.delete(self.url, headers=self.headers()):
                 pass
+        await self.hang_up()
+
+    async def hang_up(self) -> None:
+        """Drops the connections and says nothing."""
         await self._http.close()
 
     async def reconnect(self) -> None:

@@ -18,7 +18,9 @@ ALICE = Principal("https://idp.example", "alice", client="assistant")
 
 @dataclass
 class FakeExchange:
-    """Every ``await`` here gives up after WAIT seconds, so that a broken endpoint fails a test rather than hang it."""
+    """Every ``await`` here gives up after WAIT seconds, so that a broken endpoint fails a test rather than
+    hang it.
+    """
 
     server: str
     method: str = "POST"

@@ -15,7 +15,6 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from tests.harness.certs import RELAY_NAMES, Authority
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
@@ -24,6 +23,7 @@ from websockets.typing import Subprotocol
 from penstock import enrolment, tls
 from penstock.joinstring import JoinString
 from penstock.names import AgentId
+from tests.harness.certs import RELAY_NAMES, Authority
 
 SECRET = b"0123456789abcdef"
 DAY = timedelta(days=1)

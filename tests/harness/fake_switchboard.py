@@ -79,6 +79,7 @@ class FakeSwitchboard:
         self.script = script
         self.servers = set(servers)
         self.calls: list[Call] = []
+        self.looked_up: list[tuple[str, str]] = []
         self.cancelled = asyncio.Event()
 
     async def exchange(self, call: Call) -> Answer:
@@ -91,10 +92,8 @@ class FakeSwitchboard:
             self.cancelled.set()
             raise
 
-    def serves(self, site: str, server: str) -> bool:
-        return server in self.servers
-
     def lacks(self, site: str, server: str) -> bool:
+        self.looked_up.append((site, server))
         return server not in self.servers
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+
 from tests.harness.fault_proxy import FaultProxy, Way
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.clients.drivers import python_legacy
 from tests.harness.family import alive, descendants
 from tests.harness.stack import Server, Stack, StackError, until

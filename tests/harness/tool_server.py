@@ -1,4 +1,4 @@
-"""A stdio MCP server whose tools do what the tests need, good and bad. Standard library only, no SDK in between.
+"""A stdio MCP server whose tools do what the tests need, good and bad. Standard library only, no SDK.
 
     python tests/harness/tool_server.py [LEDGER]
 

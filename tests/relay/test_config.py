@@ -6,15 +6,20 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from penstock_relay import config
 from penstock_relay.address import Address
 from penstock_relay.config import ConfigError, Settings, load
 
 
 @pytest.fixture(autouse=True)
-def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+def default_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that is read unasked, which does not exist yet. Nothing of this machine is read."""
     for name in os.environ:
         if name.startswith("PENSTOCK_RELAY_"):
             monkeypatch.delenv(name)
+    path = tmp_path / "etc" / "relay.toml"
+    monkeypatch.setattr(config, "DEFAULT_CONFIG", path)
+    return path
 
 
 @pytest.fixture
@@ -31,7 +36,6 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert settings.database == "sqlite+aiosqlite:////var/lib/penstock-relay/relay.db"
     assert settings.public_url is None
     assert settings.tunnel_url is None
-    assert settings.trusted_proxies == ()
 
 
 def test_the_file_is_read_and_the_environment_overrides_it(
@@ -54,6 +58,37 @@ def test_the_environment_can_name_the_file_and_the_option_wins(
     other = tmp_path / "other.toml"
     other.write_text('state_dir = "/two"\n')
     assert load(other).state_dir == Path("/two")
+
+
+def test_the_default_file_is_read_when_it_is_there_and_no_other_is_named(
+    file: Path, default_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default_file.parent.mkdir()
+    default_file.write_text('state_dir = "/default"\n')
+    assert load().state_dir == Path("/default")
+    file.write_text('state_dir = "/named"\n')
+    assert load(file).state_dir == Path("/named")
+    monkeypatch.setenv("PENSTOCK_RELAY_CONFIG", str(file))
+    assert load().state_dir == Path("/named")
+    monkeypatch.setenv("PENSTOCK_RELAY_CONFIG", str(file.with_name("none.toml")))
+    with pytest.raises(ConfigError, match=r"none.toml: No such file"):
+        load()
+
+
+def test_a_default_file_that_is_there_counts_even_if_it_is_wrong_or_unreadable(
+    default_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default_file.parent.mkdir()
+    default_file.write_text("listen = \n")
+    with pytest.raises(ConfigError, match=r"etc/relay.toml is not TOML"):
+        load()
+
+    def refuse(*_args: object, **_kwargs: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(ConfigError, match=r"Permission denied\. Run as root or as the relay's user"):
+        load()
 
 
 def test_settings_cannot_be_changed_afterwards() -> None:
@@ -100,7 +135,9 @@ def test_the_variables_that_kubernetes_makes_for_our_service_are_no_settings(
     assert load().listen.port == 8080
 
 
-@pytest.mark.parametrize("key", ["console_listen", "nats_url", "master_key_file", "tls_cert", "tls_key"])
+@pytest.mark.parametrize(
+    "key", ["console_listen", "nats_url", "master_key_file", "tls_cert", "tls_key", "trusted_proxies"]
+)
 def test_a_setting_that_is_not_enforced_is_refused_in_a_sentence(
     key: str, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,16 +237,6 @@ def test_every_problem_is_named_at_once(file: Path) -> None:
     file.write_text('listen = "x"\nlog_level = "loud"\n')
     with pytest.raises(ConfigError, match=r"listen: .*; log_level: "):
         load(file)
-
-
-def test_trusted_proxies_are_networks(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file.write_text('trusted_proxies = ["10.0.0.0/8", "192.0.2.1"]\n')
-    assert [str(network) for network in load(file).trusted_proxies] == ["10.0.0.0/8", "192.0.2.1/32"]
-    monkeypatch.setenv("PENSTOCK_RELAY_TRUSTED_PROXIES", "10.0.0.0/8, 2001:db8::/32")
-    assert [str(network) for network in load(file).trusted_proxies] == ["10.0.0.0/8", "2001:db8::/32"]
-    monkeypatch.setenv("PENSTOCK_RELAY_TRUSTED_PROXIES", "proxy.example.com")
-    with pytest.raises(ConfigError, match="neither an address nor a network"):
-        load()
 
 
 def test_the_store_can_be_another_sqlite_file(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,8 @@
 """The agent's MCP endpoint: exchanges in, conversations with children out.
 
-In reading order: ``versions``, ``limits`` and ``failures`` (what is promised), ``correlate``, ``held`` and ``streams``
-(pure, or nearly), ``lifeline`` (one child after another), ``session`` (what goes where), ``calls`` and ``answers``
-(one HTTP response), ``sessions`` (all of them), ``endpoint`` (the way in).
+In reading order: ``versions``, ``limits`` and ``failures`` (what is promised), ``correlate``, ``held`` and
+``streams`` (pure, or nearly), ``lifeline`` (one child after another), ``session`` (what goes where),
+``calls`` and ``answers`` (one HTTP response), ``sessions`` (all of them), ``endpoint`` (the way in).
 """
 
 from penstock_agent.endpoint.endpoint import Endpoint, ServerStatus, Status

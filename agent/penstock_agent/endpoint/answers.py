@@ -6,7 +6,6 @@ from typing import Final
 
 from penstock.http import EVENT_STREAM, JSON, Headers, sse_event
 from penstock.outcome import INVALID_REQUEST, rpc_error
-
 from penstock_agent.endpoint.streams import Item
 from penstock_agent.exchange import Exchange
 

@@ -1,7 +1,7 @@
 """Serving one exchange of a session: from the caller's message to the end of the HTTP response.
 
-One task per exchange. It waits for at most one thing at a time: the child taking the request, or the next message
-of its stream, or the next moment at which something is due.
+One task per exchange. It waits for at most one thing at a time: the child taking the request, or the next
+message of its stream, or the next moment at which something is due.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import Final
 
 from penstock.envelope import Message
 from penstock.http import Headers
-
 from penstock_agent.endpoint import failures
 from penstock_agent.endpoint.answers import SESSION_ID, Answer, empty, reply
 from penstock_agent.endpoint.correlate import Call
@@ -182,7 +181,8 @@ async def tell(session: Session, exchange: Exchange, message: Message, until: fl
 
 
 async def answer(session: Session, exchange: Exchange, message: Message, until: float) -> bool:
-    """Serve the caller's answer to a request of the child. False, and nothing served, when there is no such request.
+    """Serve the caller's answer to a request of the child. False, and nothing served, when there is no such
+    request.
 
     Raises :exc:`~penstock_agent.exchange.ExchangeGone`.
     """

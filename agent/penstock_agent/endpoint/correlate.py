@@ -1,9 +1,10 @@
 """Which answer belongs to which call, for one session. Pure: messages in, messages out.
 
 Ids are rewritten in both directions. Towards the child each request gets a random id that is never used
-twice, so an answer that is forged, late or doubled finds nothing. Towards the caller each request of the child gets
-one too, so an answer that was meant for a child that died cannot reach its successor. Ids and progress tokens
-are compared with their JSON type (``1`` is not ``"1"``) and come back as the bytes that they were.
+twice, so an answer that is forged, late or doubled finds nothing. Towards the caller each request of the
+child gets one too, so an answer that was meant for a child that died cannot reach its successor. Ids and
+progress tokens are compared with their JSON type (``1`` is not ``"1"``) and come back as the bytes that they
+were.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 import msgspec
+
 from penstock.envelope import EnvelopeError, Message, id_key, member, with_id
 
 #: Requests of one child that wait for the caller's answer. The child is told when there are more.
@@ -40,7 +42,9 @@ class Call(Generic[S]):
 
 @dataclass(slots=True, eq=False)
 class Asked(Generic[S]):
-    """A request of the child that waits for the caller's answer. ``stream``: where it went, None for not yet."""
+    """A request of the child that waits for the caller's answer. ``stream``: where it went, None for not
+    yet.
+    """
 
     child_id: bytes
     child_key: bytes
@@ -83,8 +87,10 @@ class Correlator(Generic[S]):
         return call, with_id(request, child_id)
 
     def answered(self, child_id: bytes) -> Call[S] | None:
-        """The call that the child's answer belongs to, which is over then; None for an id that is not in flight."""
-        call = self._calls.get(child_id) or self._calls.get(_key(child_id))
+        """The call that the child's answer belongs to, which is over then; None for an id that is not in
+        flight.
+        """
+        call = self._calls.get(child_id) or self._calls.get(_plain(child_id))
         if call is not None:
             self.retire(call)
         return call
@@ -102,7 +108,8 @@ class Correlator(Generic[S]):
             del self._by_token[call.token]
 
     def cancelled(self, params: bytes | None) -> tuple[Call[S], bytes] | None:
-        """The call that a caller's ``notifications/cancelled`` means, and the params as the child shall see them.
+        """The call that a caller's ``notifications/cancelled`` means, and the params as the child shall see
+        them.
 
         None when it means nothing that may be cancelled. The call stays until it is retired.
         """
@@ -136,14 +143,18 @@ class Correlator(Generic[S]):
         return asked, with_id(request, caller_id)
 
     def replied(self, caller_id: bytes) -> Asked[S] | None:
-        """What the caller's answer belongs to, which is over then; None for an id that this child never sent."""
-        asked = self._asked.get(caller_id) or self._asked.get(_key(caller_id))
+        """What the caller's answer belongs to, which is over then; None for an id that this child never
+        sent.
+        """
+        asked = self._asked.get(caller_id) or self._asked.get(_plain(caller_id))
         if asked is not None:
             self.forget(asked)
         return asked
 
     def withdrawn(self, params: bytes | None) -> tuple[Asked[S], bytes] | None:
-        """The request that the child's ``notifications/cancelled`` takes back, and the params for the caller."""
+        """The request that the child's ``notifications/cancelled`` takes back, and the params for the
+        caller.
+        """
         raw = _member(params, "requestId")
         asked = self._asked_by_child.get(_key(raw)) if raw is not None else None
         if asked is None or params is None:
@@ -162,11 +173,18 @@ class Correlator(Generic[S]):
             del self._asked_by_child[asked.child_key]
 
     def restart(self) -> list[Call[S]]:
-        """The child is gone, and with it all that it owed and asked. Returns the calls that were in flight."""
+        """The child is gone, and with it all that it owed and asked. Returns the calls that were in
+        flight.
+        """
         lost = self.in_flight()
         for table in (self._calls, self._by_caller, self._by_token, self._asked, self._asked_by_child):
             table.clear()
         return lost
+
+
+def _plain(raw: bytes) -> bytes:
+    """How we spell an id of ours that somebody sent back with escapes: the key of a string, and its end."""
+    return _key(raw) + b'"'
 
 
 def _token(params: bytes | None) -> bytes | None:

@@ -1,8 +1,8 @@
 """On which stream what a child says by itself reaches its client. Every message goes to one stream at most.
 
-Progress goes to the call whose token it carries. Requests go to the latest call in flight (stdio does not say to which
-call they belong), else to the GET stream; everything else to the GET stream, else to the latest call. What finds
-neither waits, within bounds.
+Progress goes to the call whose token it carries. Requests go to the latest call in flight (stdio does not
+say to which call they belong), else to the GET stream; everything else to the GET stream, else to the latest
+call. What finds neither waits, within bounds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Final
 
 from penstock.envelope import Message, dump, notification
 from penstock.outcome import INTERNAL, rpc_error
-
 from penstock_agent.endpoint.correlate import Asked, Correlator
 from penstock_agent.endpoint.limits import Limits
 from penstock_agent.endpoint.streams import Backlog, Stream
@@ -43,7 +42,9 @@ class Delivery:
     # Streams come and go.
 
     def listen(self, stream: Stream) -> None:
-        """``stream`` is the client's GET stream from now on; an older one ends, and leaves what it still had."""
+        """``stream`` is the client's GET stream from now on; an older one ends, and leaves what it still
+        had.
+        """
         old, self._listener = self._listener, stream
         if old is not None:
             for data in old.drain():
@@ -106,9 +107,7 @@ class Delivery:
         if stream is not None:
             asked.stream = stream
             stream.put(data)
-        elif not self._backlog.ask(
-            asked.caller_id, data, self._asked_wait, lambda: self._unreachable(asked)
-        ):
+        elif not self._backlog.ask(asked.caller_id, data, self._asked_wait, lambda: self._unreachable(asked)):
             self._unreachable(asked)
 
     def withdraw(self, params: bytes | None) -> None:

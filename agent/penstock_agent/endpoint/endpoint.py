@@ -1,6 +1,7 @@
 """The MCP endpoint of the agent: Streamable HTTP of the handshake era (2025-06-18, 2025-11-25).
 
-An exchange comes in, is judged as HTTP, as JSON-RPC and by the gate, in that order, and ends up with its session.
+An exchange comes in, is judged as HTTP, as JSON-RPC and by the gate, in that order, and ends up with its
+session.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ import asyncio
 from collections import Counter
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from penstock.envelope import EnvelopeError, Kind, Message, parse_caller
-from penstock.http import check, every
+from penstock.http import Headers, check
 from penstock.log import get
 from penstock.names import AgentId
 from penstock.outcome import rpc_error
-
 from penstock_agent.children.child import ChildSpec
 from penstock_agent.endpoint import calls, failures, versions
 from penstock_agent.endpoint.answers import SESSION_ID, VERSION, empty, refuse, reply
@@ -28,6 +29,22 @@ from penstock_agent.exchange import Exchange, ExchangeGone, Purpose
 from penstock_agent.gate.gate import Denied, Gate
 
 _log = get(__name__)
+
+#: A client sends the same few forms again and again, and parsing Accept is a tenth of a small call.
+_check = lru_cache(maxsize=256)(check)
+
+
+def _sorted(headers: Headers) -> tuple[Headers, list[str], list[str]]:
+    """What says how the request is formed, every version, and every session id."""
+    shape, versions, ids = [], [], []
+    for pair in headers:
+        if pair[0] == SESSION_ID:
+            ids.append(pair[1])
+        elif pair[0] == VERSION:
+            versions.append(pair[1])
+        elif not pair[0].startswith("mcp-"):
+            shape.append(pair)
+    return tuple(shape), versions, ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +80,9 @@ class Endpoint:
         call_timeout: float = 120.0,
         limits: Limits = Limits(),  # noqa: B008 - frozen
     ) -> None:
-        """``call_timeout``: seconds after which a call is given up, when its caller does not give up sooner."""
+        """``call_timeout``: seconds after which a call is given up, when its caller does not give up
+        sooner.
+        """
         self._servers = dict(servers)
         self._gate = gate
         self._children = children
@@ -126,13 +145,15 @@ class Endpoint:
             exchange.fail("the agent failed inside")
 
     async def _serve(self, exchange: Exchange) -> None:
-        if (refusal := check(exchange.method, exchange.headers)) is not None:
+        shape, version, session_id = _sorted(exchange.headers)
+        if (refusal := _check(exchange.method, shape)) is not None:
             await refuse(exchange, refusal.status, refusal.text, headers=refusal.headers)
             return
         if exchange.purpose is not Purpose.MCP:
-            await refuse(exchange, 501, "This agent serves MCP over Streamable HTTP only: use the path .../mcp.")
+            await refuse(
+                exchange, 501, "This agent serves MCP over Streamable HTTP only: use the path .../mcp."
+            )
             return
-        version, session_id = every(exchange.headers, VERSION), every(exchange.headers, SESSION_ID)
         if len(version) > 1 or len(session_id) > 1:
             await refuse(exchange, 400, "A header of MCP stands twice: send each once.")
             return
@@ -166,7 +187,9 @@ class Endpoint:
         if session is None:
             return
         if message.kind is Kind.REQUEST and message.method == "initialize":
-            text = "This session is initialized already: send initialize without Mcp-Session-Id for a new one."
+            text = (
+                "This session is initialized already: send initialize without Mcp-Session-Id for a new one."
+            )
             await refuse(exchange, 400, text, id=message.id)
             return
         await self._in_session(session, exchange, message)
@@ -186,7 +209,9 @@ class Endpoint:
         session = self._sessions.find(id, exchange.server, exchange.principal)
         if session is None:
             # The same bytes for what never was, what has ended, and what belongs to somebody else.
-            await refuse(exchange, 404, "There is no such session: start a new one with initialize.", id=request)
+            await refuse(
+                exchange, 404, "There is no such session: start a new one with initialize.", id=request
+            )
             return None
         if (objection := versions.objection(header, session.version)) is not None:
             await refuse(exchange, 400, objection, id=request)

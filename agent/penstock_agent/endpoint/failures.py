@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import msgspec
+
 from penstock.envelope import Message
 from penstock.outcome import DENIED, HTTP_STATUS, NOT_EXECUTED, OUTCOME_UNKNOWN, TABLE, rpc_error, tool_error
 
@@ -17,13 +18,17 @@ UNSUPPORTED_VERSION: Final = -32022
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a request has no answer of the server. ``code`` is one of ours; ``text`` is for people and models."""
+    """Why a request has no answer of the server. ``code`` is one of ours; ``text`` is for people and
+    models.
+    """
 
     code: int
     text: str
 
     def answer(self, request: Message, exchange: str) -> tuple[int, bytes]:
-        """The HTTP status and the message for ``request``; a tools/call gets a result that a model can read."""
+        """The HTTP status and the message for ``request``; a tools/call gets a result that a model can
+        read.
+        """
         if (
             request.id is not None
             and request.method == "tools/call"
@@ -59,46 +64,46 @@ def unsupported_version(id: bytes | None, supported: tuple[str, ...], requested:
 
 
 CRASHED: Final = outcome_unknown(
-    "The server's process on site ended while this request ran. It may or may not have taken effect: check before you "
-    "repeat it. The process is started again for the next request."
+    "The server's process on site ended while this request ran. It may or may not have taken effect: check "
+    "before you repeat it. The process is started again for the next request."
 )
 TIMED_OUT: Final = outcome_unknown(
-    "The server on site did not answer in time, and was told to stop. The request may or may not have taken effect: "
-    "check before you repeat it, or ask for less at once."
+    "The server on site did not answer in time, and was told to stop. The request may or may not have "
+    "taken effect: check before you repeat it, or ask for less at once."
 )
 TOO_LARGE: Final = outcome_unknown(
-    "The server on site wrote an answer that is larger than this agent accepts. The request has run; ask for less at "
-    "once, in pages or in parts."
+    "The server on site wrote an answer that is larger than this agent accepts. The request has run; ask "
+    "for less at once, in pages or in parts."
 )
 REVOKED: Final = outcome_unknown(
     "The caller's access was withdrawn while this request ran, and the server on site was told to stop."
 )
 SESSION_ENDED: Final = outcome_unknown(
-    "The session was ended while this request ran. It may or may not have taken effect: check before you repeat it "
-    "in a new session."
+    "The session was ended while this request ran. It may or may not have taken effect: check before you "
+    "repeat it in a new session."
 )
 NO_ANSWER_TO_INITIALIZE: Final = not_executed(
-    "The server on site was started but did not answer initialize in time. Its output is in the log of the agent on "
-    "site; try again later."
+    "The server on site was started but did not answer initialize in time. Its output is in the log of the "
+    "agent on site; try again later."
 )
 ENDED: Final = not_executed("The session has ended. Start a new one with initialize.")
 ENDED_AT_START: Final = not_executed(
-    "The server's process on site ended right after it was started. Its last words are in the agent's log on site; "
-    "ask the site's administrator."
+    "The server's process on site ended right after it was started. Its last words are in the agent's log "
+    "on site; ask the site's administrator."
 )
 OTHER_VERSION: Final = not_executed(
-    "The server on site was started again and now speaks another protocol version, so this session has ended. "
-    "Start a new session with initialize."
+    "The server on site was started again and now speaks another protocol version, so this session has "
+    "ended. Start a new session with initialize."
 )
 NOT_GREETED: Final = not_executed(
-    "The server on site was started again but did not accept this session's initialize. Its output is in the log of "
-    "the agent on site; try again later, or start a new session."
+    "The server on site was started again but did not accept this session's initialize. Its output is in "
+    "the log of the agent on site; try again later, or start a new session."
 )
 STUCK: Final = not_executed(
-    "The server on site takes no more input at the moment, so the request was not given to it. Try again later."
+    "The server on site takes no more input at the moment, so it was not given the request. Try again later."
 )
 TOO_MANY_CALLS: Final = not_executed(
-    "Too many requests of this session are unanswered. Wait for some of their answers, then send this one again."
+    "Too many requests of this session are unanswered. Wait for some of their answers, then try again."
 )
 STOPPING: Final = not_executed(
     "The agent on site is stopping or has not started yet. Try again in a few seconds."

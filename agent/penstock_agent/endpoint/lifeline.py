@@ -1,7 +1,7 @@
 """One child after another for one session: started when somebody needs it, read until it ends.
 
-A child that dies is not replaced until the next message for it comes: a session that nobody uses costs nothing, and a
-server that crashes on its own does not crash in a loop.
+A child that dies is not replaced until the next message for it comes: a session that nobody uses costs
+nothing, and a server that crashes on its own does not crash in a loop.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import asyncio
 from typing import Final, Protocol
 
 from penstock.log import get
-
 from penstock_agent.children.child import ChildGone, ChildSpec, ChildStartError
 from penstock_agent.children.lines import Oversize
 from penstock_agent.children.pool import CrashLooping, TooManyChildren
@@ -153,8 +152,8 @@ class Lifeline:
             _log.warning("too_many_children", server=name)
             raise NotRunning(
                 not_executed(
-                    "The agent on site runs as many server processes as it may (max_children). Close a session that "
-                    "is no longer used, or try again later."
+                    "The agent on site runs as many server processes as it may (max_children). Close a "
+                    "session that is no longer used, or try again later."
                 )
             ) from None
         except CrashLooping as e:

@@ -9,7 +9,6 @@ from typing import Protocol
 from penstock_agent.children.child import ChildSpec
 from penstock_agent.children.lines import Oversize
 
-
 Spawn = Callable[[Coroutine[object, object, None]], asyncio.Task[None]]
 """Starts a task that the endpoint owns. Raises :exc:`Stopping`."""
 

@@ -6,7 +6,7 @@ Nothing here waits for a caller: what goes to callers is put on streams (``calls
 from __future__ import annotations
 
 import asyncio
-import secrets
+import os
 from collections import Counter
 from collections.abc import Callable
 from typing import Final
@@ -24,7 +24,6 @@ from penstock.envelope import (
 from penstock.log import get
 from penstock.outcome import METHOD_NOT_FOUND, rpc_error
 from penstock.principal import Principal
-
 from penstock_agent.children.child import ChildGone, ChildSpec
 from penstock_agent.children.lines import Oversize
 from penstock_agent.endpoint import failures
@@ -81,7 +80,7 @@ class Session:
         self._task: asyncio.Task[None] | None = None
         self._children = children
         self.lifeline = Lifeline(spec, children, self, self._held)
-        self._correlator: Correlator[Stream] = Correlator(lambda: secrets.token_hex(16))
+        self._correlator: Correlator[Stream] = Correlator(lambda: os.urandom(16).hex())
         self._delivery = Delivery(self._correlator, limits, self._reply, self.counts)
         self._hello: Message | None = None
         self._initialized: Message | None = None
@@ -113,7 +112,8 @@ class Session:
         self.ended = True
         self._on_end(self)
         for call in self._correlator.restart():
-            self._fail(call, failures.SESSION_ENDED)
+            if call.sent:  # the others learn from their lifeline that they were not executed
+                self._fail(call, failures.SESSION_ENDED)
         self._delivery.close()
         self.lifeline.close(NotRunning(failures.ENDED))
         if self._task is not None:
@@ -162,7 +162,8 @@ class Session:
             try:
                 await child.send(dump(message))
             except ChildGone:
-                # It died while nobody looked. The request was not given to it whole, so its successor may have it.
+                # It died while nobody looked. The request was not given to it whole, so its successor may
+                # have it.
                 self._correlator.retire(call)
                 self._discard(child)
                 if not stream.open:
@@ -209,7 +210,9 @@ class Session:
         return True
 
     def expire(self, call: Call[Stream], failure: Failure, reason: bytes) -> None:
-        """Give up on a call: the child is told to stop, its late answer will find nothing. ``reason`` is raw JSON."""
+        """Give up on a call: the child is told to stop, its late answer will find nothing. ``reason`` is raw
+        JSON.
+        """
         if not self._correlator.holds(call):
             return
         self._correlator.retire(call)
@@ -343,8 +346,11 @@ class Session:
         if self._replies >= self._limits.replies:
             self.counts["dropped_reply"] += 1
             return
+        try:
+            self._spawn(self._send(child, line))
+        except Stopping:
+            return
         self._replies += 1
-        self._spawn(self._send(child, line))
 
     async def _send(self, child: Child, line: bytes) -> None:
         try:
@@ -360,14 +366,18 @@ class Session:
         call.stream.finish(data, status)
 
     def _fail_only_call(self, failure: Failure) -> None:
-        """The id of an answer is not known: if only one can be meant, its caller need not wait for the deadline."""
+        """The id of an answer is not known: if only one can be meant, its caller need not wait for the
+        deadline.
+        """
         calls = self._correlator.in_flight()
         if len(calls) == 1:
             self._correlator.retire(calls[0])
             self._fail(calls[0], failure)
 
     def _count(self, what: str) -> None:
-        """Count something wrong with the child; log the 1st, 2nd, 4th, 8th …, so that a flood cannot fill the log."""
+        """Count something wrong with the child; log the 1st, 2nd, 4th, 8th …, so that a flood cannot fill
+        the log.
+        """
         self.counts[what] += 1
         count = self.counts[what]
         if count & (count - 1) == 0:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 
 from penstock.names import AgentId
 from penstock.principal import Principal
-
 from penstock_agent.endpoint.failures import Failure, not_executed
 from penstock_agent.endpoint.limits import Limits
 from penstock_agent.endpoint.session import Session
@@ -51,16 +50,16 @@ class Sessions:
             if not idle:
                 raise TooManySessions(
                     not_executed(
-                        f"You have {len(own)} sessions on this agent, all of them in use, and more are not allowed. "
-                        "End one, then try again."
+                        f"You have {len(own)} sessions on this agent, all of them in use, and more are not "
+                        "allowed. End one, then try again."
                     )
                 )
             min(idle, key=lambda pair: pair[0])[1].end()
         if len(self._by_id) >= self._limits.sessions:
             raise TooManySessions(
                 not_executed(
-                    f"The agent on site has {len(self._by_id)} sessions, which is all that it may have. "
-                    "Try again later."
+                    f"The agent on site has {len(self._by_id)} sessions, which is all that it may have. Try "
+                    "again later."
                 )
             )
         session = make(f"{self._tag}.{secrets.token_urlsafe(32)}")

@@ -37,7 +37,9 @@ class Stream:
         """Whether more may be put here: not after the last item, and not once the caller is gone."""
 
     def put(self, data: bytes, *, droppable: bool = False) -> bool:
-        """Queue a message. False when it was dropped instead: the stream is closed, or full and it may be dropped."""
+        """Queue a message. False when it was dropped instead: the stream is closed, or full and it may be
+        dropped.
+        """
         if not self.open or (droppable and len(self._items) >= self._limit):
             return False
         self._add(Item(data))
@@ -55,7 +57,8 @@ class Stream:
         self.wake()
 
     async def next(self, until: float) -> Item | None:
-        """Take an item; None at ``until`` (loop time), after ``wake``, and when the stream is closed and empty.
+        """Take an item; None at ``until`` (loop time), after ``wake``, and when the stream is closed and
+        empty.
 
         Give its size back with ``sent`` once it has been written, or cannot be.
         """

@@ -19,6 +19,4 @@ def objection(header: str | None, negotiated: str | None) -> str | None:
     """What is wrong with the header of a request in a session, in words."""
     if header is None or negotiated is None or header == negotiated:
         return None
-    return (
-        "MCP-Protocol-Version is not the version that this session agreed on: send that one, or leave the header out."
-    )
+    return "MCP-Protocol-Version is not what this session agreed on: send that version, or leave it out."

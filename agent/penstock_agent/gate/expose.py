@@ -1,8 +1,8 @@
 """Expose lists: which items of a server callers may see and use. Nothing without an entry.
 
 An entry is ``kind:glob``; a glob without a kind names tools. Every comparison is exact in case and
-characters. In all globs ``*`` is a wildcard; in ``tool:``, ``prompt:`` and ``method:`` globs it stands for any
-characters, and ``?`` for one. In ``resource:`` globs ``*`` stays within one segment (it crosses none of
+characters. In all globs ``*`` is a wildcard; in ``tool:``, ``prompt:`` and ``method:`` globs it stands for
+any characters, and ``?`` for one. In ``resource:`` globs ``*`` stays within one segment (it crosses none of
 ``/ ? #``), ``**`` crosses segments, and ``?`` is the question mark that URIs have.
 
 A URI can be written so that a server reads another resource than its text shows. Such URIs (see
@@ -110,8 +110,8 @@ class Expose:
         return any(pattern.matches(text) for pattern in patterns)
 
 
-# Control characters and backslashes (which URL parsers drop, or take for slashes), and the percent-encoded forms of
-# those, of dots and of slashes, however often the percent sign itself is encoded.
+# Control characters and backslashes (which URL parsers drop, or take for slashes), and the percent-encoded
+# forms of those, of dots and of slashes, however often the percent sign itself is encoded.
 _DISGUISED = re.compile(r"[\x00-\x1f\x7f-\x9f\\]|%(?:25)*(?:2e|2f|5c|7f|[01][0-9a-f])", re.IGNORECASE)
 _SEPARATORS = re.compile(r"[/?#;:]")
 # "https://good.example@evil.example/": what stands before the @ is not the host.
@@ -119,7 +119,9 @@ _USERINFO = re.compile(r"[^/?#]*://[^/?#]*@")
 
 
 def is_plain(uri: str) -> bool:
-    """Whether ``uri`` says where it points: no ``.`` or ``..`` segment, nothing disguised, no user in the authority."""
+    """Whether ``uri`` says where it points: no ``.`` or ``..`` segment, nothing disguised, no user in the
+    authority.
+    """
     if _DISGUISED.search(uri) is not None or _USERINFO.match(uri) is not None:
         return False
     # Some parsers drop blanks at the ends of a URI, so "..␠" counts as "..".
@@ -129,8 +131,9 @@ def is_plain(uri: str) -> bool:
 def _compile(kind: Item, glob: str) -> re.Pattern[str] | None:
     """The regex of a glob; None when it has no wildcard.
 
-    Callers choose the text, so the regex must not backtrack without bound. Between two wildcards of one kind the
-    earliest match of the literal between them is always good enough, so each such step is an atomic group.
+    Callers choose the text, so the regex must not backtrack without bound. Between two wildcards of one kind
+    the earliest match of the literal between them is always good enough, so each such step is an atomic
+    group.
     """
     if kind is Item.RESOURCE:
         if "*" not in glob:

@@ -1,7 +1,8 @@
-"""The one choke point of the agent: every message of a caller passes ``inbound``, every message of a child ``outbound``.
+"""The one choke point of the agent: every message of a caller passes ``inbound``, every message of a child
+``outbound``.
 
-What is not exposed cannot be told from what does not exist: it is denied before the server hears of it, in words
-that depend on nothing but the method.
+What is not exposed cannot be told from what does not exist: it is denied before the server hears of it, in
+words that depend on nothing but the method.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import Final
 from penstock.envelope import Kind, Message, member, text_member
 from penstock.outcome import INTERNAL
 from penstock.principal import Principal
-
 from penstock_agent.gate import read
 from penstock_agent.gate.expose import Expose, Item
 
@@ -41,7 +41,8 @@ USES: Final[Mapping[str, tuple[Item, str]]] = {
     "resources/subscribe": (Item.RESOURCE, "uri"),
     "resources/unsubscribe": (Item.RESOURCE, "uri"),
 }
-#: Requests whose result is a list of items: their kind, the member that holds them, the member that names each.
+#: Requests whose result is a list of items: their kind, the member that holds them, the member that names
+#: each.
 LISTS: Final[Mapping[str, tuple[Item, str, str]]] = {
     "tools/list": (Item.TOOL, "tools", "name"),
     "prompts/list": (Item.PROMPT, "prompts", "name"),
@@ -54,7 +55,8 @@ REFERENCES: Final[Mapping[str, tuple[Item, str]]] = {
     "ref/prompt": (Item.PROMPT, "name"),
     "ref/resource": (Item.RESOURCE, "uri"),
 }
-#: Requests that name no item. Tasks live in the child of their session and come only from calls that were allowed.
+#: Requests that name no item. Tasks live in the child of their session and come only from calls that were
+#: allowed.
 OPEN: Final = frozenset(
     {"initialize", "ping", "logging/setLevel", "tasks/get", "tasks/result", "tasks/list", "tasks/cancel"}
 )

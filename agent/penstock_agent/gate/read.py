@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 
 import msgspec
+
 from penstock.envelope import Kind, Message, text_member
 from penstock.lookalike import fold
 
@@ -23,7 +24,8 @@ def name_of(raw: bytes, key: str) -> str | None:
     """The string ``key`` of a child's object; None when it has none, or a key twice in one object."""
     try:
         members = _object(raw)
-        # A compact object is exactly as long as its distinct members, so anything longer is looked at closely.
+        # A compact object is exactly as long as its distinct members, so anything longer is looked at
+        # closely.
         compact = 1 + sum(len(_encode(k)) + len(bytes(v)) + 2 for k, v in members.items())
         if len(raw) != compact:
             json.loads(raw, object_pairs_hook=_distinct, parse_int=str, parse_float=str)
@@ -33,7 +35,8 @@ def name_of(raw: bytes, key: str) -> str | None:
 
 
 def filtered(raw: bytes, member: str, shown: Callable[[bytes], bool]) -> bytes | None:
-    """The object ``raw`` with only the ``shown`` items of its list ``member``, each byte-exact, other members kept.
+    """The object ``raw`` with only the ``shown`` items of its list ``member``, each byte-exact, other
+    members kept.
 
     None when there is no such list.
     """
@@ -43,7 +46,8 @@ def filtered(raw: bytes, member: str, shown: Callable[[bytes], bool]) -> bytes |
     except (KeyError, *_NOT_JSON):
         return None
     kept = b"[" + b",".join(item for item in items if shown(item)) + b"]"
-    # Always written anew, without look-alikes: a second list in the child's object does not leave with the first.
+    # Always written anew, without look-alikes: a second list in the child's object does not leave with the
+    # first.
     parts = [
         _encode(key) + b":" + (kept if key == member else bytes(value))
         for key, value in members.items()

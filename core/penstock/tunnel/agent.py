@@ -7,12 +7,11 @@ of this module; that it starts once, or provably never, belongs here.
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
 from penstock.tunnel.agent_exchange import AgentEvent, Exchange, Gone, Started
-from penstock.tunnel.credit import Budget
+from penstock.tunnel.credit import Budget, beyond
 from penstock.tunnel.errors import CloseCode, LocalError, RemoteError
 from penstock.tunnel.fields import Key
 from penstock.tunnel.frames import (
@@ -24,6 +23,8 @@ from penstock.tunnel.frames import (
     End,
     EndReason,
     Frame,
+    GoAwayReason,
+    Head,
     Headers,
     Lost,
     Offer,
@@ -34,12 +35,13 @@ from penstock.tunnel.limits import (
     FREE_WINDOW,
     MAX_EXCHANGES,
     MAX_REQUEST,
+    MAX_WINDOW,
     ORPHANED,
     REQUEST_BUDGET,
 )
 from penstock.tunnel.link import Link
 from penstock.tunnel.principals import Principals
-from penstock.tunnel.states import AgentInput, AgentState, LinkState
+from penstock.tunnel.states import LAST_WORDS, AgentInput, AgentState
 
 
 class Agent:
@@ -53,6 +55,9 @@ class Agent:
         max_exchanges: int = MAX_EXCHANGES,
         request_budget: int = REQUEST_BUDGET,
     ) -> None:
+        """LocalError when `request_budget` could not hold one request of the largest size."""
+        if request_budget < MAX_REQUEST - FREE_WINDOW:
+            raise LocalError("a budget that no large request fits into would hold them up for ever")
         self.epoch = epoch
         self._orphaned = orphaned
         self._max_exchanges = max_exchanges
@@ -65,10 +70,12 @@ class Agent:
         """Per boot: keys below this may have run and were freed without the origin's DONE."""
         self._principals: dict[int, Principals] = {}
         self._links: dict[int, Link] = {}
-        self._grants: deque[Exchange] = deque()
+        self._grants: dict[Key, Exchange] = {}
+        """Long requests that wait for credit, in the order in which they came."""
         self._budget = Budget(request_budget)
         self._orphans: list[tuple[float, Key]] = []
-        self._events: deque[AgentEvent] = deque()
+        """A heap of `orphaned_at` and keys. An entry counts while the exchange says the same."""
+        self._events: list[AgentEvent] = []
 
     # -- links --------------------------------------------------------------------------------------
 
@@ -84,14 +91,21 @@ class Agent:
         self._draining = True
 
     def link_up(self, link: Link) -> None:
-        """`link` is greeted."""
+        """`link` is greeted. Call it before anything behind WELCOME is read (`Link.greeted`)."""
         self._links[link.number] = link
         self._principals[link.number] = Principals()
+        digest, names = digest_of(self._servers)
+        if link.hello is not None and link.hello.digest != digest:
+            link.control(Offer(digest, names))  # they changed between HELLO and WELCOME
+        if self._draining:
+            link.go_away(GoAwayReason.DRAIN, 0)
 
     def link_gone(self, number: int, now: float) -> None:
         """The link is closed or dead. Its exchanges wait for an ATTACH."""
         link = self._links.pop(number, None)
-        self._principals.pop(number, None)
+        if link is None:
+            return  # it was never greeted
+        del self._principals[number]
         for exchange in self._held.values():
             if exchange.link is link:
                 self._cut(exchange, now)
@@ -99,7 +113,8 @@ class Agent:
     def _cut(self, exchange: Exchange, now: float) -> None:
         exchange.advance(AgentInput.LINK_GONE)
         exchange.link = None
-        heapq.heappush(self._orphans, (now + self._orphaned, exchange.key))
+        exchange.orphaned_at = now + self._orphaned
+        heapq.heappush(self._orphans, (exchange.orphaned_at, exchange.key))
 
     def receive(self, link: Link, data: bytes, now: float) -> list[Frame]:
         """What arrived on `link`; RemoteError closes it (then call `link_gone`).
@@ -145,6 +160,8 @@ class Agent:
                 if frame.end:
                     self._request_end(exchange, frame.offset + len(frame.data))
             case End():
+                if frame.reason is not EndReason.OK:
+                    raise RemoteError(CloseCode.MALFORMED, "a request ends with reason ok")
                 self._request_end(exchange, frame.offset)
             case Credit():
                 exchange.advance(AgentInput.CREDIT)
@@ -163,14 +180,16 @@ class Agent:
         held = self._held.get(frame.key)
         if held is not None:
             held.advance(AgentInput.OPEN)
+        if frame.limit > MAX_WINDOW:
+            raise RemoteError(CloseCode.CREDIT, "a window of more than 4 MiB")
         principal = self._principals[link.number].use(frame.principal)
         refusal = self._refusal(link, frame, principal)
         if refusal is not None or principal is None:
             link.control(End(frame.key, 0, refusal or EndReason.UNKNOWN_PRINCIPAL))
             return
-        exchange = self._held[frame.key] = Exchange(frame, link, principal, self._events.append)
+        exchange = self._held[frame.key] = Exchange(frame, link, principal, self._note)
         if frame.length > FREE_WINDOW:
-            self._grants.append(exchange)
+            self._grants[frame.key] = exchange
             self._grant()
         self._bytes(exchange, 0, frame.data)
         frame.data = b""
@@ -184,7 +203,7 @@ class Agent:
             return EndReason.STALE
         if frame.length > MAX_REQUEST:
             return EndReason.TOO_LARGE
-        if self._draining or link.state is LinkState.DRAINING:
+        if self._draining or link.leaving:
             return EndReason.DRAINING
         if len(self._held) >= self._max_exchanges:
             return EndReason.BUSY
@@ -213,6 +232,7 @@ class Agent:
         exchange.advance(AgentInput.ATTACH)
         exchange.counter = frame.counter
         exchange.link = link
+        exchange.orphaned_at = None
         exchange.sending.credit(frame.have, frame.limit)
         exchange.sending.rewind(frame.have)
         exchange.head_sent = False
@@ -224,21 +244,18 @@ class Agent:
 
     def _grant(self) -> None:
         """Credit for long requests, each whole, in order of arrival: granted piecewise they deadlock."""
-        while self._grants:
-            exchange = self._grants[0]
-            if exchange.state is AgentState.FREED:
-                self._grants.popleft()
-                continue
+        for key, exchange in list(self._grants.items()):
             if not self._budget.take(exchange.open.length - FREE_WINDOW):
                 return
-            self._grants.popleft()
+            del self._grants[key]
             exchange.granted = exchange.open.length
             if exchange.link is not None:
                 exchange.link.control(Credit(exchange.key, exchange.received, exchange.granted))
 
     def _bytes(self, exchange: Exchange, offset: int, data: bytes) -> None:
-        if not data or offset != exchange.received or exchange.state is not AgentState.RECEIVING:
-            return  # only what continues is taken
+        data = beyond(data, offset, exchange.received)
+        if not data or exchange.state is not AgentState.RECEIVING:
+            return
         if exchange.received + len(data) > exchange.granted:
             raise RemoteError(CloseCode.CREDIT, "more bytes than the credit allows")
         exchange.body.append(data)
@@ -260,13 +277,16 @@ class Agent:
     # -- the answer ---------------------------------------------------------------------------------
 
     def head(self, exchange: Exchange, status: int, headers: Headers) -> None:
-        """Status and headers of the answer; once, before the first `write`."""
+        """Status and headers of the answer; once, before the first `write`.
+
+        LocalError when they do not fit into a frame.
+        """
         if exchange.state is AgentState.FREED:
             return
         exchange.advance(AgentInput.WRITE)
         if exchange.head is not None:
             raise LocalError("an answer has one head")
-        exchange.head = (status, headers)
+        exchange.head = Head.metadata(exchange.key, status, headers)
         self._ready(exchange)
 
     def write(self, exchange: Exchange, data: bytes) -> None:
@@ -283,11 +303,13 @@ class Agent:
         """The last word. Any reason but OK: the request may have run, and what was not sent is dropped."""
         if exchange.state is AgentState.FREED:
             return
+        if reason not in LAST_WORDS:
+            raise LocalError(f"{reason.name} says that nothing started")
+        if reason is EndReason.OK and exchange.head is None:
+            raise LocalError("an answer without a head")
         exchange.advance(AgentInput.LAST_WORD)
         if reason is not EndReason.OK:
             exchange.sending.truncate()
-        elif exchange.head is None:
-            raise LocalError("an answer without a head")
         exchange.last_word = reason
         self._ready(exchange)
 
@@ -297,6 +319,7 @@ class Agent:
 
     def _free(self, exchange: Exchange, reason: DoneReason | None) -> None:
         del self._held[exchange.key]
+        self._grants.pop(exchange.key, None)
         exchange.sending.clear()
         exchange.body = []
         if exchange.granted > FREE_WINDOW:
@@ -314,19 +337,21 @@ class Agent:
     def tick(self, now: float) -> None:
         """Frees exchanges whose link has been gone for 120 s, and remembers that they may have run."""
         while self._orphans and self._orphans[0][0] <= now:
-            _, key = heapq.heappop(self._orphans)
+            at, key = heapq.heappop(self._orphans)
             exchange = self._held.get(key)
-            if exchange is None or exchange.link is not None or any(at[1] == key for at in self._orphans):
+            if exchange is None or exchange.orphaned_at != at:
                 continue  # done, attached again, or cut again since
             if exchange.state is not AgentState.RECEIVING:
                 self._lost[key.boot] = max(self._lost.get(key.boot, 0), key.seq + 1)
             exchange.advance(AgentInput.ORPHANED)
             self._free(exchange, None)
 
+    def _note(self, event: AgentEvent) -> None:
+        self._events.append(event)
+
     def events(self) -> Sequence[AgentEvent]:
         """What happened since the last call, in order."""
-        events = tuple(self._events)
-        self._events.clear()
+        events, self._events = self._events, []
         return events
 
     @property

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from penstock.tunnel.credit import SendWindow
 from penstock.tunnel.errors import CloseCode, RemoteError
-from penstock.tunnel.frames import Data, DoneReason, End, EndReason, Head, Headers, Open
+from penstock.tunnel.frames import Data, DoneReason, End, EndReason, Head, Open
 from penstock.tunnel.limits import FREE_WINDOW, MAX_DATA, ROOM
 from penstock.tunnel.link import Link
 from penstock.tunnel.states import AGENT, AgentInput, AgentState, step
@@ -47,7 +47,7 @@ class Exchange:
 
     __slots__ = (
         "_note", "body", "counter", "end_said", "granted", "head", "head_sent", "key", "last_word", "link",
-        "open", "owner", "principal", "received", "sending", "state", "waiting",
+        "open", "orphaned_at", "owner", "principal", "received", "sending", "state", "waiting",
     )  # fmt: skip
 
     def __init__(self, frame: Open, link: Link, principal: bytes, note: Callable[[AgentEvent], None]) -> None:
@@ -58,12 +58,15 @@ class Exchange:
         self.principal = principal
         self.owner: object = None
         self.state = AgentState.RECEIVING
+        self.orphaned_at: float | None = None
+        """When it is freed, unless it is attached before. None while it has a link."""
         self.counter = 0
         self.body: list[bytes] = []
         self.received = 0
         self.granted = min(frame.length, FREE_WINDOW)
         self.sending = SendWindow(frame.limit)
-        self.head: tuple[int, Headers] | None = None
+        self.head: bytes | None = None
+        """HEAD without its payload, once the endpoint has said it."""
         self.head_sent = False
         self.last_word: EndReason | None = None
         self.end_said = False
@@ -85,11 +88,11 @@ class Exchange:
         if self.head is not None and not self.head_sent:
             self.head_sent = True
             if sending.next:
-                return Head(self.key, *self.head).encode(), True
+                return Head.frame(self.head, b"", False), True
             data = self._chunk()
             end = self._whole(EndReason.OK)
             self.end_said = end
-            return Head(self.key, *self.head, data, end).encode(), not end and self._more()
+            return Head.frame(self.head, data, end), not end and self._more()
         offset = sending.next
         data = self._chunk()
         if data:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import get_args
 
 from penstock.tunnel.errors import CloseCode, RemoteError
@@ -10,14 +10,14 @@ from penstock.tunnel.fields import Reader
 from penstock.tunnel.frames import HEADER, ExchangeFrame, Flag, Frame, FrameType, LinkFrame
 from penstock.tunnel.limits import MAX_DATA, MAX_METADATA
 
-_FLAGS = {
+_FLAGS: dict[int, int] = {
     FrameType.PING: Flag.ACK,
     FrameType.OPEN: Flag.END,
     FrameType.HEAD: Flag.END,
     FrameType.DATA: Flag.END,
 }
-_CARRIES_DATA = frozenset({FrameType.OPEN, FrameType.HEAD, FrameType.DATA})
-_MAY_GROW = frozenset({FrameType.HELLO, FrameType.WELCOME})
+_CARRIES_DATA: frozenset[int] = frozenset({FrameType.OPEN, FrameType.HEAD, FrameType.DATA})
+_MAY_GROW: frozenset[int] = frozenset({FrameType.HELLO, FrameType.WELCOME})
 _DECODERS: dict[int, Callable[[Reader, int], Frame]] = {
     cls.type: cls.decode for cls in (*get_args(LinkFrame), *get_args(ExchangeFrame))
 }
@@ -25,15 +25,17 @@ _DECODERS: dict[int, Callable[[Reader, int], Frame]] = {
 
 def decode(kind: int, flags: int, body: bytes) -> Frame:
     """One frame from its header fields and body. RemoteError(MALFORMED) for anything else."""
+    return _decode(kind, flags, Reader(body))
+
+
+def _decode(kind: int, flags: int, reader: Reader) -> Frame:
     decoder = _DECODERS.get(kind)
     if decoder is None:
         raise RemoteError(CloseCode.MALFORMED, f"unknown frame type 0x{kind:02x}")
-    frame_type = FrameType(kind)
-    if flags & ~_FLAGS.get(frame_type, 0):
-        raise RemoteError(CloseCode.MALFORMED, f"unknown flags 0x{flags:02x} on {frame_type.name}")
-    reader = Reader(body)
+    if flags and flags & ~_FLAGS.get(kind, 0):
+        raise RemoteError(CloseCode.MALFORMED, f"unknown flags 0x{flags:02x} on {FrameType(kind).name}")
     frame = decoder(reader, flags)
-    if frame_type not in _MAY_GROW:
+    if kind not in _MAY_GROW:
         reader.finish()
     return frame
 
@@ -49,20 +51,22 @@ class Decoder:
     def __init__(self) -> None:
         self._rest = b""
 
-    def feed(self, data: bytes) -> list[tuple[int, Frame]]:
-        """(link field, frame) for each frame that is now whole; RemoteError(MALFORMED) as `decode`."""
+    def feed(self, data: bytes) -> Iterator[tuple[int, Frame]]:
+        """(link field, frame) for each frame that is now whole; RemoteError(MALFORMED) as `decode`.
+
+        What stands before a bad frame counts, also where one message holds both: they are yielded one by
+        one, and the caller must take all of them before it feeds more.
+        """
         if self._rest:
             data = self._rest + data
-        frames: list[tuple[int, Frame]] = []
         at, end = 0, len(data)
         while end - at >= 10:
             length, kind, flags, link = HEADER.unpack_from(data, at)
-            if length > MAX_METADATA + (MAX_DATA if kind in _CARRIES_DATA else 0):
+            if length > (MAX_METADATA + MAX_DATA if kind in _CARRIES_DATA else MAX_METADATA):
                 raise RemoteError(CloseCode.MALFORMED, f"a frame of {length} bytes is too long")
-            stop = at + 10 + length
-            if stop > end:
+            start = at + 10
+            if start + length > end:
                 break
-            frames.append((link, decode(kind, flags, data[at + 10 : stop])))
-            at = stop
+            at = start + length
+            yield link, _decode(kind, flags, Reader(data, start, at))
         self._rest = data[at:]
-        return frames

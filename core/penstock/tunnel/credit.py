@@ -16,6 +16,17 @@ QUICK = 1.0
 """A window that is taken within this many seconds may grow: its reader is not the bottleneck."""
 
 
+def beyond(data: bytes, offset: int, have: int) -> bytes:
+    """The part of `data`, which stands at `offset`, that continues the first `have` bytes of its stream.
+
+    Empty when there is none: it is a repeat, or something before it is missing. Repeats need not be cut
+    into the same frames as the first time, so a frame may begin below `have` and end above it.
+    """
+    if offset == have:
+        return data
+    return data[have - offset :] if offset < have else b""
+
+
 class Budget:
     """Bytes that may be promised above the free windows, over many exchanges."""
 
@@ -155,7 +166,7 @@ class AnswerWindow:
         self.received += n
 
     def took(self, n: int, now: float) -> bool:
-        """The caller's connection took `n` bytes; True when a CREDIT should be sent."""
+        """The caller's connection took `n` bytes; True when a CREDIT is worth a frame."""
         self.taken += n
         if self._window_from is None:
             self._window_from = (self.taken - n, now)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import struct
 from enum import IntEnum
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from penstock.tunnel.errors import CloseCode, LocalError, RemoteError
 from penstock.tunnel.limits import MAX_DATA, MAX_METADATA
 
 E = TypeVar("E", bound=IntEnum)
 
+_U8 = struct.Struct("!B")
 _U16 = struct.Struct("!H")
 _U32 = struct.Struct("!I")
 _U64 = struct.Struct("!Q")
+_KEY = struct.Struct("!16sQ")
 
 
 class Key(NamedTuple):
@@ -30,27 +32,49 @@ def _malformed(text: str) -> RemoteError:
     return RemoteError(CloseCode.MALFORMED, text)
 
 
+def member(kind: type[E], value: int) -> E:
+    """The member of an enum that came as a number; RemoteError(MALFORMED) when there is none."""
+    try:
+        return kind(value)
+    except ValueError:
+        raise _malformed(f"{value} is no {kind.__name__}") from None
+
+
 class Reader:
-    """Reads fields in order; RemoteError(MALFORMED) when the body does not hold them."""
+    """Reads fields in order; RemoteError(MALFORMED) when the body does not hold them.
 
-    __slots__ = ("_at", "_body")
+    The body is `data` from `start` to `stop`: payload is copied once, out of the message it came in.
+    """
 
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-        self._at = 0
+    __slots__ = ("_at", "_data", "_start", "_stop")
+
+    def __init__(self, data: bytes, start: int = 0, stop: int | None = None) -> None:
+        self._data = data
+        self._start = self._at = start
+        self._stop = len(data) if stop is None else stop
+
+    def _skip(self, n: int) -> int:
+        """Where the next `n` bytes begin."""
+        at = self._at
+        self._at = at + n
+        if self._at > self._stop:
+            raise _malformed("the frame is shorter than its fields")
+        return at
+
+    def unpack(self, layout: struct.Struct) -> tuple[Any, ...]:
+        """Several fields of fixed size in one go."""
+        return layout.unpack_from(self._data, self._skip(layout.size))
 
     def fixed(self, n: int) -> bytes:
-        at = self._at
-        self._at = stop = at + n
-        if stop > len(self._body):
-            raise _malformed("the frame is shorter than its fields")
-        return self._body[at:stop]
+        at = self._skip(n)
+        return self._data[at : at + n]
 
     def u8(self) -> int:
-        return self.fixed(1)[0]
+        return self._data[self._skip(1)]
 
     def u16(self) -> int:
-        return int.from_bytes(self.fixed(2), "big")
+        at = self._skip(2)
+        return self._data[at] << 8 | self._data[at + 1]
 
     def u32(self) -> int:
         return int.from_bytes(self.fixed(4), "big")
@@ -59,11 +83,7 @@ class Reader:
         return int.from_bytes(self.fixed(8), "big")
 
     def enum8(self, kind: type[E]) -> E:
-        value = self.u8()
-        try:
-            return kind(value)
-        except ValueError:
-            raise _malformed(f"{value} is no {kind.__name__}") from None
+        return member(kind, self.u8())
 
     def text8(self) -> str:
         return self._text(self.u8())
@@ -81,7 +101,7 @@ class Reader:
         return self.fixed(self.u16())
 
     def key(self) -> Key:
-        return Key(self.fixed(16), self.u64())
+        return Key(*self.unpack(_KEY))
 
     def names(self) -> tuple[str, ...]:
         return tuple(self.text8() for _ in range(self.u16()))
@@ -90,11 +110,11 @@ class Reader:
         return tuple((self.text8(), self.text16()) for _ in range(self.u16()))
 
     def rest(self) -> bytes:
-        return self.fixed(len(self._body) - self._at)
+        return self.fixed(self._stop - self._at)
 
     def data(self) -> bytes:
         """The payload at the end of the body; also checks the size of the metadata before it."""
-        if self._at > MAX_METADATA:
+        if self._at - self._start > MAX_METADATA:
             raise _malformed("the metadata of a frame has at most 64 KiB")
         data = self.rest()
         if len(data) > MAX_DATA:
@@ -102,8 +122,15 @@ class Reader:
         return data
 
     def finish(self) -> None:
-        if self._at != len(self._body):
+        if self._at != self._stop:
             raise _malformed("the frame is longer than its fields")
+
+
+def _utf8(value: str) -> bytes:
+    try:
+        return value.encode()
+    except UnicodeEncodeError:
+        raise LocalError("a text with a lone surrogate") from None
 
 
 class Writer:
@@ -120,31 +147,35 @@ class Writer:
         self._parts.append(value)
         return self
 
-    def u8(self, value: int) -> Writer:
-        self._parts.append(bytes((value,)))
+    def pack(self, layout: struct.Struct, *values: int | bytes) -> Writer:
+        """Several fields of fixed size in one go. Bytes among them must have their size: it is padded."""
+        try:
+            self._parts.append(layout.pack(*values))
+        except struct.error:
+            raise LocalError(f"a number that does not fit into its field ({layout.format})") from None
         return self
+
+    def u8(self, value: int) -> Writer:
+        return self.pack(_U8, value)
 
     def u16(self, value: int) -> Writer:
-        self._parts.append(_U16.pack(value))
-        return self
+        return self.pack(_U16, value)
 
     def u32(self, value: int) -> Writer:
-        self._parts.append(_U32.pack(value))
-        return self
+        return self.pack(_U32, value)
 
     def u64(self, value: int) -> Writer:
-        self._parts.append(_U64.pack(value))
-        return self
+        return self.pack(_U64, value)
 
     def text8(self, value: str) -> Writer:
-        data = value.encode()
+        data = _utf8(value)
         if len(data) > 0xFF:
             raise LocalError("a text of over 255 bytes")
         self._parts += (bytes((len(data),)), data)
         return self
 
     def text16(self, value: str) -> Writer:
-        return self.bytes16(value.encode())
+        return self.bytes16(_utf8(value))
 
     def bytes16(self, value: bytes) -> Writer:
         if len(value) > 0xFFFF:

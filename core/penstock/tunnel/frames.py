@@ -8,8 +8,10 @@
 Integers are unsigned and big-endian; `length` counts the body alone. `link` is 0 between an agent and
 a replica; between replicas it names the link of the agent that the frame is for or from.
 
-`text8` and `text16` are UTF-8 behind a length of 8 or 16 bits, `bytes16` and `bytes32` are bytes behind
-a length of 16 or 32 bits. `data` is whatever is left of the body, at most 16 KiB.
+`text8` and `text16` are UTF-8 behind a length of 8 or 16 bits, `bytes16` is bytes behind a length of 16
+bits. `data` is whatever is left of the body, at most 16 KiB.
+
+`encode` raises LocalError for a value that does not fit its field, `decode` RemoteError(MALFORMED).
 """
 
 from __future__ import annotations
@@ -19,9 +21,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar, TypeAlias
 
-from penstock.tunnel.errors import CloseCode, RemoteError
-from penstock.tunnel.fields import Key, Reader, Writer
-from penstock.tunnel.limits import MAX_PRINCIPAL
+from penstock.tunnel.errors import CloseCode, LocalError, RemoteError
+from penstock.tunnel.fields import Key, Reader, Writer, member
+from penstock.tunnel.limits import MAX_DATA, MAX_PRINCIPAL
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 """HTTP header pairs: names in lower case, order and duplicates kept."""
@@ -117,10 +119,15 @@ class GoAwayReason(IntEnum):
 
 
 HEADER = struct.Struct("!IBBI")
-_KEY = struct.Struct("!16sQ")
-_DATA = struct.Struct("!IBBI16sQQ")
-_CREDIT = struct.Struct("!IBBI16sQQQ")
-_DONE = struct.Struct("!IBBI16sQB")
+# Layouts of fields that stand side by side. A key is "16sQ".
+_OPEN_KEY = struct.Struct("!16sQQ")
+_OPEN_WHO = struct.Struct("!BB32sIIQ")
+_HEAD = struct.Struct("!16sQH")
+_DATA = struct.Struct("!16sQQ")
+_END = struct.Struct("!16sQQB")
+_CREDIT = struct.Struct("!16sQQQ")
+_ATTACH = struct.Struct("!16sQIQQQ")
+_DONE = struct.Struct("!16sQB")
 
 
 @dataclass(slots=True)
@@ -226,7 +233,7 @@ class Ping:
 
     @classmethod
     def decode(cls, r: Reader, flags: int) -> Ping:
-        return cls(r.u64(), bool(flags & Flag.ACK))
+        return cls(r.u64(), flags != 0)
 
 
 @dataclass(slots=True)
@@ -280,6 +287,8 @@ class Principal:
     type: ClassVar[FrameType] = FrameType.PRINCIPAL
 
     def encode(self, link: int = 0) -> bytes:
+        if len(self.content) > MAX_PRINCIPAL:
+            raise LocalError("a principal has at most 48 KiB")
         return _frame(
             self.type, 0, link, Writer().fixed(self.digest, 32).fixed(self.content, len(self.content))
         )
@@ -289,6 +298,7 @@ class Principal:
         digest, content = r.fixed(32), r.rest()
         if len(content) > MAX_PRINCIPAL:
             raise RemoteError(CloseCode.MALFORMED, "a principal has at most 48 KiB")
+        cls.unpack(content)
         return cls(digest, content)
 
     @staticmethod
@@ -332,16 +342,22 @@ class Open:
     type: ClassVar[FrameType] = FrameType.OPEN
 
     def encode(self, link: int = 0) -> bytes:
-        w = Writer().fixed(_KEY.pack(*self.key), 24).u64(self.epoch).text8(self.site).text8(self.server)
-        w.u8(self.method).u8(self.purpose).fixed(self.principal, 32)
-        w.u32(self.deadline_ms).u32(self.length).u64(self.limit).headers(self.headers)
+        if len(self.principal) != 32:
+            raise LocalError("the digest of a principal has 32 bytes")
+        w = Writer().pack(_OPEN_KEY, *self.key, self.epoch).text8(self.site).text8(self.server)
+        w.pack(
+            _OPEN_WHO, self.method, self.purpose, self.principal, self.deadline_ms, self.length, self.limit
+        ).headers(self.headers)
         return _frame(self.type, self.end, link, w, self.data)
 
     @classmethod
     def decode(cls, r: Reader, flags: int) -> Open:
+        boot, seq, epoch = r.unpack(_OPEN_KEY)
+        site, server = r.text8(), r.text8()
+        method, purpose, principal, deadline_ms, length, limit = r.unpack(_OPEN_WHO)
         return cls(
-            r.key(), r.u64(), r.text8(), r.text8(), r.enum8(Method), r.enum8(Purpose), r.fixed(32),
-            r.u32(), r.u32(), r.u64(), r.headers(), r.data(), bool(flags & Flag.END),
+            Key(boot, seq), epoch, site, server, member(Method, method), member(Purpose, purpose), principal,
+            deadline_ms, length, limit, r.headers(), r.data(), flags != 0,
         )  # fmt: skip
 
 
@@ -361,12 +377,21 @@ class Head:
     type: ClassVar[FrameType] = FrameType.HEAD
 
     def encode(self, link: int = 0) -> bytes:
-        w = Writer().fixed(_KEY.pack(*self.key), 24).u16(self.status).headers(self.headers)
-        return _frame(self.type, self.end, link, w, self.data)
+        return self.frame(self.metadata(self.key, self.status, self.headers), self.data, self.end, link)
+
+    @staticmethod
+    def metadata(key: Key, status: int, headers: Headers) -> bytes:
+        """The body without its payload: made once, however often HEAD is sent."""
+        return Writer().pack(_HEAD, *key, status).headers(headers).done()
+
+    @staticmethod
+    def frame(metadata: bytes, data: bytes, end: bool, link: int = 0) -> bytes:
+        return _pack(FrameType.HEAD, end, link, metadata, data)
 
     @classmethod
     def decode(cls, r: Reader, flags: int) -> Head:
-        return cls(r.key(), r.u16(), r.headers(), r.data(), bool(flags & Flag.END))
+        boot, seq, status = r.unpack(_HEAD)
+        return cls(Key(boot, seq), status, r.headers(), r.data(), flags != 0)
 
 
 @dataclass(slots=True)
@@ -380,17 +405,20 @@ class Data:
     type: ClassVar[FrameType] = FrameType.DATA
 
     def encode(self, link: int = 0) -> bytes:
-        data = self.data
-        return _DATA.pack(len(data) + 32, FrameType.DATA, self.end, link, *self.key, self.offset) + data
+        return _pack(FrameType.DATA, self.end, link, _DATA.pack(*self.key, self.offset), self.data)
 
     @classmethod
     def decode(cls, r: Reader, flags: int) -> Data:
-        return cls(r.key(), r.u64(), r.data(), bool(flags & Flag.END))
+        boot, seq, offset = r.unpack(_DATA)
+        return cls(Key(boot, seq), offset, r.data(), flags != 0)
 
 
 @dataclass(slots=True)
 class End:
-    """The stream ends at `offset`; from the agent it is the last word. key 24 · offset u64 · reason u8"""
+    """The stream ends at `offset`. key 24 · offset u64 · reason u8
+
+    From the agent it is the last word; from the origin, the end of the request, and `reason` is OK.
+    """
 
     key: Key
     offset: int
@@ -398,11 +426,12 @@ class End:
     type: ClassVar[FrameType] = FrameType.END
 
     def encode(self, link: int = 0) -> bytes:
-        return _DATA.pack(33, FrameType.END, 0, link, *self.key, self.offset) + bytes((self.reason,))
+        return _pack(FrameType.END, 0, link, _END.pack(*self.key, self.offset, self.reason))
 
     @classmethod
     def decode(cls, r: Reader, flags: int) -> End:
-        return cls(r.key(), r.u64(), r.enum8(EndReason))
+        boot, seq, offset, reason = r.unpack(_END)
+        return cls(Key(boot, seq), offset, member(EndReason, reason))
 
 
 @dataclass(slots=True)
@@ -415,11 +444,12 @@ class Credit:
     type: ClassVar[FrameType] = FrameType.CREDIT
 
     def encode(self, link: int = 0) -> bytes:
-        return _CREDIT.pack(40, FrameType.CREDIT, 0, link, *self.key, self.have, self.limit)
+        return _pack(FrameType.CREDIT, 0, link, _CREDIT.pack(*self.key, self.have, self.limit))
 
     @classmethod
     def decode(cls, r: Reader, flags: int) -> Credit:
-        return cls(r.key(), r.u64(), r.u64())
+        boot, seq, have, limit = r.unpack(_CREDIT)
+        return cls(Key(boot, seq), have, limit)
 
 
 @dataclass(slots=True)
@@ -434,12 +464,13 @@ class Attach:
     type: ClassVar[FrameType] = FrameType.ATTACH
 
     def encode(self, link: int = 0) -> bytes:
-        w = Writer().fixed(_KEY.pack(*self.key), 24).u32(self.counter).u64(self.epoch)
-        return _frame(self.type, 0, link, w.u64(self.have).u64(self.limit))
+        body = _ATTACH.pack(*self.key, self.counter, self.epoch, self.have, self.limit)
+        return _pack(FrameType.ATTACH, 0, link, body)
 
     @classmethod
     def decode(cls, r: Reader, flags: int) -> Attach:
-        return cls(r.key(), r.u32(), r.u64(), r.u64(), r.u64())
+        boot, seq, counter, epoch, have, limit = r.unpack(_ATTACH)
+        return cls(Key(boot, seq), counter, epoch, have, limit)
 
 
 @dataclass(slots=True)
@@ -451,11 +482,12 @@ class Done:
     type: ClassVar[FrameType] = FrameType.DONE
 
     def encode(self, link: int = 0) -> bytes:
-        return _DONE.pack(25, FrameType.DONE, 0, link, *self.key, self.reason)
+        return _pack(FrameType.DONE, 0, link, _DONE.pack(*self.key, self.reason))
 
     @classmethod
     def decode(cls, r: Reader, flags: int) -> Done:
-        return cls(r.key(), r.enum8(DoneReason))
+        boot, seq, reason = r.unpack(_DONE)
+        return cls(Key(boot, seq), member(DoneReason, reason))
 
 
 LinkFrame: TypeAlias = Hello | Welcome | Offer | Ping | GoAway | Lost
@@ -464,5 +496,10 @@ Frame: TypeAlias = LinkFrame | ExchangeFrame
 
 
 def _frame(kind: FrameType, flags: int, link: int, body: Writer, data: bytes = b"") -> bytes:
-    meta = body.done()
-    return HEADER.pack(len(meta) + len(data), kind, flags, link) + meta + data
+    return _pack(kind, flags, link, body.done(), data)
+
+
+def _pack(kind: FrameType, flags: int, link: int, metadata: bytes, data: bytes = b"") -> bytes:
+    if len(data) > MAX_DATA:
+        raise LocalError("a frame carries at most 16 KiB of payload")
+    return HEADER.pack(len(metadata) + len(data), kind, flags, link) + metadata + data

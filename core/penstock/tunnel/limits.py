@@ -52,5 +52,7 @@ ANSWER_BUDGET = 512 * 1024 * 1024
 """The same, for all agents of a relay together."""
 ROOM = 64 * 1024
 """A writer of the agent that waits goes on when no more than this is left to send."""
+MAX_CONTROL = 32 * 1024
+"""Control frames that may wait on a link; a peer that asks for more answers than it reads is cut off."""
 BATCH = 32 * 1024
 """A message is closed once it holds this much: the kernel keeps about as much unsent (TCP_NOTSENT_LOWAT)."""

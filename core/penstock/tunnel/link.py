@@ -7,13 +7,13 @@ when `due` has passed, and closes the websocket with the code of any RemoteError
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from penstock.tunnel.codec import Decoder
 from penstock.tunnel.errors import CloseCode, LocalError, RemoteError
 from penstock.tunnel.frames import Frame, FrameType, GoAway, GoAwayReason, Hello, Ping, Welcome
-from penstock.tunnel.limits import BATCH, HEARTBEAT, MISSES
+from penstock.tunnel.limits import BATCH, HEARTBEAT, MAX_CONTROL, MISSES
 from penstock.tunnel.states import LEGAL, LINK, End, LinkInput, LinkState, step
 
 
@@ -42,6 +42,8 @@ class Link:
         self.end = end
         self.number = number
         self.state = LinkState.GREETING
+        self.leaving = False
+        """Whether this end said GOAWAY."""
         self.heartbeat = HEARTBEAT
         self.hello: Hello | None = None
         self.welcome: Welcome | None = None
@@ -51,6 +53,7 @@ class Link:
         """Called when there is something to `take` where there was nothing. Set by the driver."""
         self.greeted: Callable[[Link, Welcome], None] = _unheeded
         """Called at the dialling end for WELCOME, before any frame behind it is returned."""
+        self._legal = LEGAL[end, LinkState.GREETING]
         self._decoder = Decoder()
         self._control: deque[bytes] = deque()
         self._ready: deque[Sender] = deque()
@@ -62,41 +65,38 @@ class Link:
 
     # -- what arrives -------------------------------------------------------------------------------
 
-    def receive(self, data: bytes, now: float) -> list[tuple[int, Frame]]:
+    def receive(self, data: bytes, now: float) -> Iterator[tuple[int, Frame]]:
         """(link field, frame) of what is for the owner; the link's own frames are dealt with here.
 
-        Raises RemoteError for anything illegal. An overdue link is refused before it is read: what
-        lies in its buffers may be older than the peer's patience.
+        Frames are read as they are asked for, so take all of them. Raises RemoteError for anything
+        illegal, after what stood before it. An overdue link is refused before it is read: what lies in
+        its buffers may be older than the peer's patience.
         """
         if now > self._heard + self._patience:
             raise RemoteError(CloseCode.OVERDUE, "the link was silent for two heartbeats")
-        frames = self._decoder.feed(data)
-        if frames:
+        if len(self._control) > MAX_CONTROL:
+            raise RemoteError(CloseCode.TOO_MANY, "the peer asks for more than it reads")
+        for item in self._decoder.feed(data):
             self._heard = now
-        legal = LEGAL[self.end, self.state]
-        for_owner = []
-        for item in frames:
             frame = item[1]
-            if frame.type not in legal:
-                raise RemoteError(
-                    CloseCode.WRONG_STATE, f"{frame.type.name} is not legal while {self.state.value}"
-                )
-            if frame.type < FrameType.PRINCIPAL and not self._own(frame, now):
-                legal = LEGAL[self.end, self.state]
-            else:
-                for_owner.append(item)
-        return for_owner
+            kind = frame.type
+            if kind not in self._legal:
+                raise RemoteError(CloseCode.WRONG_STATE, f"{kind.name} is not legal while {self.state.value}")
+            if kind >= FrameType.PRINCIPAL or self._own(frame, now):
+                yield item
 
     def _own(self, frame: Frame, now: float) -> bool:
         """Deals with a frame of the link itself; True when the owner must see it as well."""
         match frame:
             case Hello():
                 self.hello = frame
-                self.state = self._step(LinkInput.GREETED)
+                self._enter(LinkInput.GREETED)
             case Welcome():
+                if self.hello is None or frame.version not in self.hello.versions:
+                    raise RemoteError(CloseCode.VERSION, "the relay chose a version that was not offered")
                 self.welcome = frame
                 self.heartbeat = min(max(frame.heartbeat_ms / 1000, 1.0), 600.0)
-                self.state = self._step(LinkInput.GREETED)
+                self._enter(LinkInput.GREETED)
                 self.greeted(self, frame)
             case Ping(token, ack=False):
                 self.control(Ping(token, ack=True))
@@ -104,14 +104,15 @@ class Link:
                 if self._pinged and self._pinged[0] == token:
                     self.round_trip = now - self._pinged[1]
             case GoAway():
-                self.state = self._step(LinkInput.GOAWAY)
+                self._enter(LinkInput.GOAWAY)
                 return True
             case _:
                 return True
         return False
 
-    def _step(self, given: LinkInput) -> LinkState:
-        return step(LINK, self.state, given) or self.state
+    def _enter(self, given: LinkInput) -> None:
+        self.state = step(LINK, self.state, given) or self.state
+        self._legal = LEGAL[self.end, self.state]
 
     # -- what leaves --------------------------------------------------------------------------------
 
@@ -129,8 +130,11 @@ class Link:
         self.control(welcome)
 
     def go_away(self, reason: GoAwayReason, spread_ms: int) -> None:
-        """Asks the peer to open nothing more here."""
-        self.state = self._step(LinkInput.GOAWAY)
+        """Asks the peer to open nothing more here. Nothing to ask where nobody was greeted."""
+        if self.state in (LinkState.GREETING, LinkState.CLOSED):
+            return
+        self.leaving = True
+        self._enter(LinkInput.GOAWAY)
         self.control(GoAway(reason, spread_ms))
 
     def control(self, frame: Frame) -> None:
@@ -193,6 +197,8 @@ class Link:
     @property
     def due(self) -> float:
         """When `tick` must be called next."""
+        if self.state is LinkState.GREETING:
+            return self._heard + self._patience  # nothing but the greeting may be sent
         return min(self._spoke + self.heartbeat, self._heard + self._patience)
 
     def tick(self, now: float) -> None:
@@ -207,7 +213,7 @@ class Link:
 
     def close(self) -> None:
         """The websocket is gone. The owner's `link_gone` does the rest."""
-        self.state = self._step(LinkInput.CLOSE)
+        self._enter(LinkInput.CLOSE)
         self._control.clear()
         self._ready.clear()
         self._queued.clear()

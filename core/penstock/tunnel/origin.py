@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 
-from penstock.tunnel.credit import Budget
+from penstock.tunnel.credit import Budget, beyond
 from penstock.tunnel.errors import CloseCode, LocalError, RemoteError
 from penstock.tunnel.fields import Key
 from penstock.tunnel.frames import (
@@ -41,7 +41,13 @@ from penstock.tunnel.origin_exchange import (
     OutcomeUnknown,
     Request,
 )
-from penstock.tunnel.states import OriginInput, OriginState, Verdict, verdict
+from penstock.tunnel.states import LAST_WORDS, OriginInput, OriginState, Verdict, verdict
+
+_GIVEN = {
+    Verdict.ANSWERED: OriginInput.ANSWERED,
+    Verdict.NOT_STARTED: OriginInput.NOT_STARTED,
+    Verdict.UNKNOWN: OriginInput.UNKNOWN,
+}
 
 
 class Origin:
@@ -55,6 +61,8 @@ class Origin:
         budget: int = ANSWER_BUDGET,
         agent_budget: int = ANSWER_BUDGET_AGENT,
     ) -> None:
+        if len(boot) != 16:
+            raise LocalError("a boot has 16 bytes")
         self.boot = boot
         self._grace = grace
         self._budget = Budget(budget)
@@ -63,24 +71,18 @@ class Origin:
         self._next = 1
         self._open: dict[int, Exchange] = {}
         self._paths: dict[int, AgentLink] = {}
-        self._cut: list[tuple[float, int]] = []  # heap of (when to give up, sequence number)
+        self._waits: list[tuple[float, int]] = []
+        """A heap of `give_up_at` and sequence numbers. An entry counts while the exchange says the same."""
         self._events: list[OriginEvent] = []
 
     # -- links --------------------------------------------------------------------------------------
 
     def link_up(self, link: Link, agent: str, epoch: int, now: float) -> None:
         """`link` is greeted and leads to this life of `agent`: exchanges that were cut go on over it."""
-        path = AgentLink(link, agent, epoch)
-        self._paths[link.number] = path
-        living = {p.epoch for p in self._paths.values() if p.agent == agent}
+        self._paths[link.number] = AgentLink(link, agent, epoch)
         for exchange in list(self._open.values()):
-            if exchange.path is not None or exchange.agent != agent:
-                continue
-            if exchange.epoch == epoch:
-                self._attach(exchange, path)
-            elif exchange.epoch not in living:
-                # The agent has begun another life: the one that knew the exchange is over.
-                self._give_up(exchange)
+            if exchange.path is None and exchange.agent == agent:
+                self._seek(exchange)
 
     def link_gone(self, number: int, now: float) -> None:
         """The link is closed, dead, or LOST. Its exchanges look for another one."""
@@ -97,15 +99,31 @@ class Origin:
         if exchange.state is OriginState.FINISHED:
             self._finish(exchange, NotStarted(exchange, None))
             return
-        patience = REVOKE_GRACE if exchange.state is OriginState.REVOKING else self._grace
-        heapq.heappush(self._cut, (now + patience, exchange.key.seq))
-        for path in self._paths.values():
-            if path.agent == exchange.agent and path.epoch == exchange.epoch:
-                self._attach(exchange, path)
-                return
+        if exchange.state is not OriginState.REVOKING:
+            self._wait(exchange, now + self._grace)
+        self._seek(exchange)
+
+    def _wait(self, exchange: Exchange, until: float) -> None:
+        exchange.give_up_at = until
+        heapq.heappush(self._waits, (until, exchange.key.seq))
+
+    def _seek(self, exchange: Exchange) -> None:
+        """Looks for a link to the life of the agent that has the exchange; newest first."""
+        reborn = False
+        for path in reversed(self._paths.values()):
+            if path.agent == exchange.agent:
+                if path.epoch == exchange.epoch:
+                    self._attach(exchange, path)
+                    return
+                reborn = True
+        if reborn:
+            # The agent has begun another life: the one that knew the exchange is over.
+            self._give_up(exchange)
 
     def _attach(self, exchange: Exchange, path: AgentLink) -> None:
         exchange.advance(OriginInput.LINK_FOUND)
+        if exchange.state is not OriginState.REVOKING:
+            exchange.give_up_at = None
         exchange.path = path
         exchange.attaches += 1
         exchange.to_attach = True
@@ -153,7 +171,8 @@ class Origin:
                 exchange.advance(OriginInput.HEAD)
                 if not exchange.headed and exchange.state is OriginState.ANSWERING:
                     exchange.headed = True
-                    exchange.sending.clear()  # it has the END of the request: nothing is repeated any more
+                    exchange.request_end = True  # the agent has it: nothing is repeated any more
+                    exchange.sending.clear()
                     self._events.append(HeadArrived(exchange, frame.status, frame.headers))
                 self._bytes(exchange, 0, frame.data)
                 if frame.end:
@@ -170,8 +189,9 @@ class Origin:
                 self._credit(exchange, frame)
 
     def _bytes(self, exchange: Exchange, offset: int, data: bytes) -> None:
-        if not data or offset != exchange.answer.received or exchange.state is not OriginState.ANSWERING:
-            return  # only what continues is taken
+        data = beyond(data, offset, exchange.answer.received)
+        if not data or exchange.state is not OriginState.ANSWERING:
+            return
         exchange.answer.arrived(len(data))
         self._events.append(DataArrived(exchange, data))
 
@@ -179,7 +199,7 @@ class Origin:
         if exchange.headed or exchange.state is OriginState.REVOKING:
             return
         exchange.sending.credit(frame.have, frame.limit)
-        if exchange.state is OriginState.WAITING and exchange.attaches:
+        if exchange.state is OriginState.ATTACHING:
             # The answer to ATTACH: the agent may lack the end of the request, so it is repeated.
             exchange.sending.rewind(frame.have)
             exchange.request_end = False
@@ -193,14 +213,11 @@ class Origin:
                 raise RemoteError(CloseCode.CREDIT, "more bytes than the answer has")
             if exchange.answer.received < offset:
                 return  # a gap can only be a frame of an older link; the end is repeated
-        given = {
-            Verdict.ANSWERED: OriginInput.ANSWERED,
-            Verdict.NOT_STARTED: OriginInput.NOT_STARTED,
-            Verdict.UNKNOWN: OriginInput.UNKNOWN,
-        }[proof]
+            if exchange.state is OriginState.ATTACHING and not exchange.headed:
+                return  # the same, before the head
         revoking = exchange.state is OriginState.REVOKING
-        exchange.advance(given)
-        if exchange.path is not None and proof is not Verdict.NOT_STARTED:
+        exchange.advance(_GIVEN[proof])
+        if exchange.path is not None and reason in LAST_WORDS:
             exchange.path.link.control(Done(exchange.key, DoneReason.OK))
         if revoking:
             self._forget(exchange)
@@ -222,37 +239,38 @@ class Origin:
         return self._budget, budget
 
     def open(self, request: Request, number: int, owner: object) -> Exchange:
-        """A new key for `request`, on the link of that number; LocalError when there is none."""
+        """A new key for `request`, on the link of that number.
+
+        LocalError when there is no such link, or `request` does not fit into its frames.
+        """
         path = self._paths.get(number)
         if path is None:
             raise LocalError(f"link {number} is gone")
         key = Key(self.boot, self._next)
+        exchange = Exchange(key, request, path, self._budgets(path.agent), owner)
         self._next += 1
-        exchange = self._open[key.seq] = Exchange(key, request, path, self._budgets(path.agent), owner)
+        self._open[key.seq] = exchange
         path.link.ready(exchange)
         return exchange
 
     def taken(self, exchange: Exchange, n: int, now: float) -> None:
         """The caller's connection took `n` bytes of the answer; credit goes back when worth a frame."""
-        if (
-            exchange.answer.took(n, now)
-            and exchange.path is not None
-            and exchange.state is OriginState.ANSWERING
-        ):
+        if exchange.state in (OriginState.REVOKING, OriginState.FINISHED):
+            return
+        worth = exchange.answer.took(n, now)
+        if worth and exchange.path is not None and not exchange.to_attach:
             exchange.path.link.control(Credit(exchange.key, exchange.answer.received, exchange.answer.told()))
 
     def done(self, exchange: Exchange, reason: DoneReason) -> bool:
         """The caller, its deadline or its slowness ends the exchange; frees it at once.
 
-        True when the request may have run. No event follows. A revoked exchange is kept, without its
-        caller, until the agent has said that it stopped.
+        True when the request may have run. No event follows. REVOKED has its own method.
         """
-        if exchange.state is OriginState.FINISHED:
-            return False  # its event has said what is known
-        may_have_run = exchange.state not in (OriginState.QUEUED, OriginState.OPENING)
         if reason is DoneReason.REVOKED:
-            self._revoke(exchange)
-            return may_have_run
+            raise LocalError("a revoked exchange is kept: `revoke`")
+        if exchange.state in (OriginState.REVOKING, OriginState.FINISHED):
+            return False  # its event has said what is known, or `revoke` has
+        may_have_run = exchange.state not in (OriginState.QUEUED, OriginState.OPENING)
         known = exchange.state is not OriginState.QUEUED
         exchange.advance(OriginInput.GIVE_UP)
         if known and exchange.path is not None:
@@ -260,33 +278,44 @@ class Origin:
         self._forget(exchange)
         return may_have_run
 
-    def _revoke(self, exchange: Exchange) -> None:
+    def revoke(self, exchange: Exchange, now: float) -> bool:
+        """The caller's right is withdrawn: the agent must stop, and say so.
+
+        As `done`, but the exchange is kept, without its caller, until any END came back, the agent began
+        another life, or 300 s have passed.
+        """
+        if exchange.state in (OriginState.REVOKING, OriginState.FINISHED):
+            return False
         known = exchange.state is not OriginState.QUEUED
+        may_have_run = exchange.state not in (OriginState.QUEUED, OriginState.OPENING)
         exchange.advance(OriginInput.REVOKE)
+        exchange.request_end = True
         exchange.sending.clear()
         if exchange.path is not None and known:
             if exchange.to_attach:
                 exchange.to_revoke = True
             else:
                 exchange.path.link.control(Done(exchange.key, DoneReason.REVOKED))
-        if exchange.state is OriginState.FINISHED:
+        if not may_have_run:
             self._forget(exchange)
+            return False
+        exchange.answer.release()
+        self._wait(exchange, now + REVOKE_GRACE)
+        return True
 
     # -- time and events ----------------------------------------------------------------------------
 
     @property
     def due(self) -> float | None:
         """When `tick` must be called next; None when nothing waits."""
-        return self._cut[0][0] if self._cut else None
+        return self._waits[0][0] if self._waits else None
 
     def tick(self, now: float) -> None:
-        """Gives up exchanges whose grace has passed without a link."""
-        while self._cut and self._cut[0][0] <= now:
-            _, seq = heapq.heappop(self._cut)
+        """Gives up exchanges whose grace has passed."""
+        while self._waits and self._waits[0][0] <= now:
+            at, seq = heapq.heappop(self._waits)
             exchange = self._open.get(seq)
-            if exchange is not None and exchange.path is None:
-                if any(at[1] == seq for at in self._cut):
-                    continue  # it was cut again since: the later entry counts
+            if exchange is not None and exchange.give_up_at == at:
                 self._give_up(exchange)
 
     def _give_up(self, exchange: Exchange) -> None:

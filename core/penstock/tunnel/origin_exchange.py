@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from penstock.tunnel.credit import AnswerWindow, Budget, SendWindow
-from penstock.tunnel.errors import CloseCode, RemoteError
+from penstock.tunnel.errors import CloseCode, LocalError, RemoteError
 from penstock.tunnel.fields import Key
 from penstock.tunnel.frames import (
     Attach,
@@ -20,7 +20,7 @@ from penstock.tunnel.frames import (
     Principal,
     Purpose,
 )
-from penstock.tunnel.limits import MAX_DATA
+from penstock.tunnel.limits import MAX_DATA, MAX_PRINCIPAL
 from penstock.tunnel.link import Link
 from penstock.tunnel.principals import Principals
 from penstock.tunnel.states import ORIGIN, OriginInput, OriginState, step
@@ -96,13 +96,16 @@ class Exchange:
     """One attempt under one key. Made by `Origin.open`; `owner` is the caller's own."""
 
     __slots__ = (
-        "agent", "answer", "attaches", "epoch", "headed", "key", "owner", "path", "request",
-        "request_end", "sending", "state", "to_attach", "to_revoke",
+        "_opening", "agent", "answer", "attaches", "epoch", "give_up_at", "headed", "key", "owner", "path",
+        "request", "request_end", "sending", "state", "to_attach", "to_revoke",
     )  # fmt: skip
 
     def __init__(
         self, key: Key, request: Request, path: AgentLink, budgets: tuple[Budget, ...], owner: object
     ) -> None:
+        """LocalError when `request` does not fit into its frames."""
+        if len(request.principal) > MAX_PRINCIPAL:
+            raise LocalError("a principal has at most 48 KiB")
         self.key = key
         self.request = request
         self.path: AgentLink | None = path
@@ -114,11 +117,20 @@ class Exchange:
         self.sending.write(request.body)
         self.answer = AnswerWindow(budgets)
         self.headed = False
+        self.give_up_at: float | None = None
+        """When it ends without a word from the agent, unless a link is found before."""
         self.attaches = 0
         self.request_end = False
         """Whether the END of the request was handed to the current link."""
         self.to_attach = False
         self.to_revoke = False
+        # Made now, so that a request that does not fit its frame fails its caller and not the link.
+        data = self.sending.chunk(MAX_DATA)
+        self._opening = Open(
+            key, path.epoch, request.site, request.server, request.method, request.purpose, request.digest,
+            request.deadline_ms, self.sending.length, self.answer.told(), request.headers, data,
+            self.sending.next == self.sending.length,
+        ).encode()  # fmt: skip
 
     def pump(self, link: Link) -> tuple[bytes, bool]:
         """See `Sender`. OPEN before anything, ATTACH before anything on a later link."""
@@ -135,7 +147,8 @@ class Exchange:
             if self.to_revoke:
                 self.to_revoke = False
                 frames += Done(self.key, DoneReason.REVOKED).encode()
-            return frames, False  # the agent's CREDIT says from where the request must be repeated
+            # The agent's CREDIT says from where the request must be repeated.
+            return frames, not self.request_end and self.sending.ready()
         if self.request_end:
             return b"", False
         offset = self.sending.next
@@ -153,15 +166,10 @@ class Exchange:
         if path.principals.use(request.digest) is None:
             path.principals.add(request.digest, request.principal)
             frames = Principal(request.digest, request.principal).encode()
-        data = self.sending.chunk(MAX_DATA)
-        end = self.sending.next == self.sending.length
-        frames += Open(
-            self.key, self.epoch, request.site, request.server, request.method, request.purpose,
-            request.digest, request.deadline_ms, self.sending.length, self.answer.told(), request.headers,
-            data, end,
-        ).encode()  # fmt: skip
+        frames += self._opening
+        self._opening = b""
         self.advance(OriginInput.OPEN_SENT)
-        if end:
+        if self.sending.next == self.sending.length:
             self._end_sent()
         return frames
 

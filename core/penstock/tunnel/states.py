@@ -17,7 +17,13 @@ from penstock.tunnel.errors import LocalError
 from penstock.tunnel.frames import EndReason, FrameType
 
 
-class End(Enum):
+class _Named(Enum):
+    """A closed set. Hashed by identity: Enum would hash the name of a member, in Python, at each look-up."""
+
+    __hash__ = object.__hash__
+
+
+class End(_Named):
     """Which end of a link this is."""
 
     RELAY = "relay"
@@ -26,7 +32,7 @@ class End(Enum):
     """Either end of a link between two replicas: each is origin and forwarder at once."""
 
 
-class LinkState(Enum):
+class LinkState(_Named):
     GREETING = "greeting"
     """The websocket is open; HELLO or WELCOME is awaited."""
     OPEN = "open"
@@ -35,7 +41,7 @@ class LinkState(Enum):
     CLOSED = "closed"
 
 
-class LinkInput(Enum):
+class LinkInput(_Named):
     GREETED = "greeted"
     GOAWAY = "goaway"
     CLOSE = "close"
@@ -94,7 +100,7 @@ LEGAL: Mapping[tuple[End, LinkState], frozenset[FrameType]] = {
 """What an end may receive. Anything else closes the link as WRONG_STATE."""
 
 
-class OriginState(Enum):
+class OriginState(_Named):
     QUEUED = "queued"
     """Nothing was handed to a transport: nobody knows this key."""
     OPENING = "opening"
@@ -105,12 +111,15 @@ class OriginState(Enum):
     """HEAD is here."""
     CUT = "cut"
     """END was handed over and the link is gone: another one of the same agent and epoch is awaited."""
+    ATTACHING = "attaching"
+    """Another link was found. Until HEAD is here again, frames of the old one may still come through a
+    forwarder: what is out of order is ignored, not held against the peer."""
     REVOKING = "revoking"
     """The caller was told; the agent must still say that it stopped."""
     FINISHED = "finished"
 
 
-class OriginInput(Enum):
+class OriginInput(_Named):
     OPEN_SENT = "OPEN sent"
     END_SENT = "END sent"
     HEAD = "HEAD"
@@ -129,9 +138,10 @@ VIOLATION = None
 """In `ORIGIN`: the peer cannot know what it says; the link is closed."""
 
 _QUEUED, _OPENING, _WAITING = OriginState.QUEUED, OriginState.OPENING, OriginState.WAITING
-_ANSWERING, _CUT, _REVOKING, _FINISHED = (
+_ANSWERING, _CUT, _ATTACHING, _REVOKING, _FINISHED = (
     OriginState.ANSWERING,
     OriginState.CUT,
+    OriginState.ATTACHING,
     OriginState.REVOKING,
     OriginState.FINISHED,
 )
@@ -179,9 +189,19 @@ ORIGIN: Mapping[tuple[OriginState, OriginInput], OriginState | None] = {
     (_ANSWERING, OriginInput.GIVE_UP): _FINISHED,
     (_ANSWERING, OriginInput.REVOKE): _REVOKING,
     #
-    (_CUT, OriginInput.LINK_FOUND): _WAITING,
+    (_CUT, OriginInput.LINK_FOUND): _ATTACHING,
     (_CUT, OriginInput.GIVE_UP): _FINISHED,
     (_CUT, OriginInput.REVOKE): _REVOKING,
+    #
+    (_ATTACHING, OriginInput.HEAD): _ANSWERING,
+    (_ATTACHING, OriginInput.DATA): _ATTACHING,
+    (_ATTACHING, OriginInput.CREDIT): _ATTACHING,
+    (_ATTACHING, OriginInput.ANSWERED): _FINISHED,
+    (_ATTACHING, OriginInput.NOT_STARTED): _FINISHED,
+    (_ATTACHING, OriginInput.UNKNOWN): _FINISHED,
+    (_ATTACHING, OriginInput.LINK_GONE): _CUT,
+    (_ATTACHING, OriginInput.GIVE_UP): _FINISHED,
+    (_ATTACHING, OriginInput.REVOKE): _REVOKING,
     #
     (_REVOKING, OriginInput.HEAD): _REVOKING,
     (_REVOKING, OriginInput.DATA): _REVOKING,
@@ -205,7 +225,7 @@ ORIGIN: Mapping[tuple[OriginState, OriginInput], OriginState | None] = {
 }
 
 
-class AgentState(Enum):
+class AgentState(_Named):
     RECEIVING = "receiving"
     """OPEN is here, the END of the request is not."""
     RUNNING = "running"
@@ -215,7 +235,7 @@ class AgentState(Enum):
     FREED = "freed"
 
 
-class AgentInput(Enum):
+class AgentInput(_Named):
     OPEN = "OPEN"
     DATA = "DATA"
     END = "END"
@@ -268,7 +288,7 @@ AGENT: Mapping[tuple[AgentState, AgentInput], AgentState | None] = {
 """Of an exchange that the agent holds. For any other key all frames but OPEN and ATTACH are ignored."""
 
 
-class Verdict(Enum):
+class Verdict(_Named):
     """What an END from the agent proves."""
 
     ANSWERED = "answered"
@@ -291,6 +311,9 @@ VERDICTS: Mapping[EndReason, Verdict] = {
     EndReason.DEADLINE: Verdict.UNKNOWN,
     EndReason.REVOKED: Verdict.UNKNOWN,
 }
+
+LAST_WORDS = frozenset({EndReason.OK, EndReason.FAILED, EndReason.DEADLINE, EndReason.REVOKED})
+"""What an agent says of an exchange that it holds. With any other reason it holds none."""
 
 
 def verdict(reason: EndReason, *, attached: bool, headed: bool) -> Verdict:

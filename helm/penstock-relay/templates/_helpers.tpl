@@ -64,7 +64,6 @@ tunnel_url = {{ .Values.tunnelUrl | toRawJson }}
 tunnel_listen = "0.0.0.0:8443"
 ops_listen = "0.0.0.0:9090"
 state_dir = "/var/lib/penstock-relay"
-trusted_proxies = {{ .Values.trustedProxies | toRawJson }}
 log_level = {{ .Values.logLevel | toRawJson }}
 {{- end -}}
 

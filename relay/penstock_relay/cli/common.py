@@ -19,7 +19,11 @@ T = TypeVar("T")
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", metavar="FILE", help="Settings, as TOML (default: PENSTOCK_RELAY_CONFIG)."),
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Settings, as TOML (default: PENSTOCK_RELAY_CONFIG, or /etc/penstock-relay/relay.toml).",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 

@@ -12,7 +12,7 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, cast
 
 from aiohttp import StreamReader, http_parser, web
 from aiohttp.abc import AbstractStreamWriter
@@ -99,18 +99,18 @@ class Connection(web.RequestHandler):
         self._ending = b""  # the last bytes that came
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        stream = cast(asyncio.Transport, transport)  # uvloop's are not of that class
         limits = self._edge.limits
-        if self._edge.stats.connections >= limits.connections and isinstance(transport, asyncio.Transport):
+        if self._edge.stats.connections >= limits.connections:
             self._force_close = True
-            transport.write(_raw(503, b"Service Unavailable", b"Retry-After: %d\r\n" % RETRY_AFTER))
-            transport.close()
+            stream.write(_raw(503, b"Service Unavailable", b"Retry-After: %d\r\n" % RETRY_AFTER))
+            stream.close()
             return
         self._counted = True
         self._edge.stats.connections += 1
-        super().connection_made(transport)
-        if isinstance(transport, asyncio.WriteTransport):
-            transport.set_write_buffer_limits(high=limits.unsent)
-        sock = transport.get_extra_info("socket")
+        super().connection_made(stream)
+        stream.set_write_buffer_limits(high=limits.unsent)
+        sock = stream.get_extra_info("socket")
         with suppress(OSError):  # gone already
             # Bounds what a reader that stalls keeps in the kernel, and how long one that vanished does.
             sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, limits.unsent)
@@ -137,7 +137,7 @@ class Connection(web.RequestHandler):
             self._unfinished += len(data)
             if self._unfinished > _UNFINISHED:
                 self._refuse(400, b"Bad Request")
-            elif self._header_timer is None and self._current_request is None:
+            elif self._header_timer is None:
                 self._await_headers()
 
     def resume_reading(self, resume_parser: bool = True) -> None:
@@ -176,6 +176,8 @@ class Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """The answer to what could not be parsed, and to a failure of our own; it quotes nothing."""
+        if isinstance(exc, ConnectionError):
+            raise exc  # the caller went, or was cut off: there is nobody to answer
         if status == 400:
             text = "The request is not HTTP/1.1 as this relay reads it."
         else:
@@ -211,11 +213,7 @@ class Connection(web.RequestHandler):
 
 
 def _raw(status: int, reason: bytes, headers: bytes = b"") -> bytes:
-    return b"HTTP/1.1 %d %b\r\nRetry-After: %d\r\nConnection: close\r\nContent-Length: 0\r\n\r\n" % (
-        status,
-        reason,
-        RETRY_AFTER,
-    )
+    return b"HTTP/1.1 %d %b\r\n%bConnection: close\r\nContent-Length: 0\r\n\r\n" % (status, reason, headers)
 
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]

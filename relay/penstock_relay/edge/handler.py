@@ -78,7 +78,9 @@ class Edge:
             grant = await self._access.principal(admitted.token)
         except AccessUnavailable as error:
             return self._refuse(Refusal(503, str(error), (("retry-after", str(RETRY_AFTER)),)))
-        unknown = self._switchboard.lacks(admitted.site, admitted.server)
+        # Nothing is looked up for a token that is not valid, nor for one of another site.
+        own = grant is not None and grant.site == admitted.site
+        unknown = own and self._switchboard.lacks(admitted.site, admitted.server)
         refusal = order.permit(admitted, grant, unknown=unknown, limit=self._limits.body)
         if refusal is not None or grant is None:
             return self._refuse(refusal or order.unauthorised(presented=True))

@@ -44,6 +44,8 @@ class Limits:
     body_rate: int = 1024
     """Bytes per second that a body must keep up with on average, after `body_start_s`."""
     body_start_s: float = 5.0
+    unread: int = 64 * 1024
+    """Body bytes per connection that wait to be read; twice as much stops reading from the socket."""
     linger_s: float = 1.0
     """How long the rest of a refused body is read and dropped before the connection closes."""
 

@@ -1,6 +1,6 @@
 """The order in which a request is judged before its body counts. Pure: values in, a Refusal out.
 
-DESIGN §9: malformed 400; Host 421; Origin 403; path of no known form 404; token 401; access 404; method 405;
+Malformed 400; Host 421; Origin 403; path of no known form 404; token 401; access 404; method 405;
 encoding or type 415; Accept 406; length 413. (Then JSON 400 and offline, which need the body: `failure`.)
 The first check that fails answers. `admit` is what can be said before the token is looked up, `permit` what
 comes after; between the two there is exactly one look-up, of the token.

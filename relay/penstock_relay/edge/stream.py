@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import re
+import socket
 import struct
 import termios
 from collections.abc import Callable
@@ -226,7 +227,7 @@ class _Pulse:
         _log.warning("caller cut off", why=why, exchange=self._answer.key)
         transport = self._request.transport
         if transport is not None:
-            transport.abort()
+            _reset(transport)
         raise ConnectionResetError(why)
 
     def _beat(self) -> None:
@@ -239,7 +240,7 @@ class _Pulse:
         if self._reader.too_slow(now, sent, transport.get_write_buffer_size() + _unacknowledged(transport)):
             _log.warning("caller cut off", why="reads too slowly", exchange=self._answer.key)
             self._answer.close(DoneReason.TOO_SLOW)
-            transport.abort()  # ends the handler, too
+            _reset(transport)  # ends the handler, too
             return
         pause = self._limits.keep_alive_s
         if self._keep_alive is not None:
@@ -256,6 +257,14 @@ class _Pulse:
             comment = b"%x\r\n%b\r\n" % (len(comment), comment)
         self._request.writer.output_size += len(comment)
         transport.write(comment)
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """Ends the connection by RST: a FIN would mean a complete answer in HTTP/1.0, and would leave the
+    kernel trying to deliver what it holds."""
+    sock = transport.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 def _unacknowledged(transport: asyncio.Transport) -> int:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 import uvloop
-from tests.agent.children.kit import EVIL, Spec
 
 from penstock_agent.children.child import Child, ChildSpec
 from penstock_agent.children.environment import clean_environment
 from penstock_agent.children.keeper import Keeper
+from tests.agent.children.kit import EVIL, Spec
 
 
 def pytest_asyncio_loop_factories(

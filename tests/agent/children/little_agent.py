@@ -1,8 +1,8 @@
 """A process that owns children like the agent does and comes to a sudden end.
 
-``python little_agent.py WHEN FOLDER``. WHEN is ``running``: it says the ids of its keeper and children and waits to
-be killed. Any other WHEN is the moment of a start at which it kills itself with SIGKILL, after saying the id of
-the process that was being started.
+``python little_agent.py WHEN FOLDER``. WHEN is ``running``: it says the ids of its keeper and children and
+waits to be killed. Any other WHEN is the moment of a start at which it kills itself with SIGKILL, after
+saying the id of the process that was being started.
 """
 
 import asyncio

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from tests.agent.children.kit import dead_within, groups_of
 
 LITTLE_AGENT = str(Path(__file__).with_name("little_agent.py"))

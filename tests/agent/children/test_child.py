@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.agent.children.kit import Spec, dead_within, descriptors, groups_of, until
 
 from penstock_agent.children import pipes
 from penstock_agent.children.child import Child, ChildGone, ChildSpec, ChildStartError
 from penstock_agent.children.keeper import Keeper
 from penstock_agent.children.lines import LINE_MAX, Oversize
+from tests.agent.children.kit import Spec, dead_within, descriptors, groups_of, until
 
 MIB = 1024 * 1024
 

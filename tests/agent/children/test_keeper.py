@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.agent.children.kit import dead_within, descriptors, until
 
 from penstock_agent.children import keeper as keeper_module
 from penstock_agent.children.keeper import Keeper, KeeperError
+from tests.agent.children.kit import dead_within, descriptors, until
 
 WAIT_S = 20.0
 

@@ -2,9 +2,8 @@ import asyncio
 import os
 from pathlib import Path
 
-from tests.agent.children.kit import descriptors
-
 from penstock_agent.children.launch import explain, instructions, launch
+from tests.agent.children.kit import descriptors
 
 
 async def test_a_launcher_that_is_discarded_leaves_nothing() -> None:

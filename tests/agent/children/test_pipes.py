@@ -1,11 +1,10 @@
 import asyncio
 import os
 
-from tests.agent.children.kit import descriptors, until
-
 from penstock_agent.children import pipes
 from penstock_agent.children.lines import Oversize
 from penstock_agent.children.pipes import LineReader, LineWriter
+from tests.agent.children.kit import descriptors, until
 
 
 def pipe() -> tuple[int, int]:

@@ -3,10 +3,10 @@ import os
 import signal
 
 import pytest
-from tests.agent.children.kit import Spec, dead_within, descriptors, until
 
 from penstock_agent.children.child import Child, ChildGone, ChildStartError
 from penstock_agent.children.pool import Children, CrashLooping, TooManyChildren
+from tests.agent.children.kit import Spec, dead_within, descriptors, until
 
 
 class Clock:

@@ -1,4 +1,5 @@
 import pytest
+
 from tests.harness.agent_site import Site
 
 

@@ -2,11 +2,11 @@ import json
 import sys
 
 import pytest
-from tests.harness.agent_site import Site
 
 from penstock_agent import config
 from penstock_agent.cli import expose as command
 from penstock_agent.config import Options
+from tests.harness.agent_site import Site
 
 
 def entries(site: Site) -> tuple[str, ...]:

@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.harness.agent_site import Result, Site
-from tests.harness.fake_relay import FakeRelay, fake_relay
 
 from penstock import enrolment
 from penstock_agent.cli import join as command
 from penstock_agent.config import DEFAULT_CONFIG, DEFAULT_STATE_DIR, Options, Settings, parse
 from penstock_agent.control import Args, Peer
 from penstock_agent.problem import Problem
+from tests.harness.agent_site import Result, Site
+from tests.harness.fake_relay import FakeRelay, fake_relay
 
 
 @pytest.fixture

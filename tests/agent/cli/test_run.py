@@ -2,11 +2,11 @@ import logging
 from collections.abc import Callable
 
 import pytest
-from tests.harness.agent_site import Site
 
 from penstock_agent import daemon
 from penstock_agent.config import Settings
 from penstock_agent.problem import Exit, Problem
+from tests.harness.agent_site import Site
 
 
 @pytest.fixture(autouse=True)

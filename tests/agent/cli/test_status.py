@@ -1,6 +1,5 @@
-from tests.harness.agent_site import Site
-
 from penstock_agent.control import ServerStatus
+from tests.harness.agent_site import Site
 
 
 def test_before_join_it_says_what_to_do(site: Site) -> None:

@@ -1,4 +1,6 @@
-"""Conversations with the endpoint: a client on one side, scripted children on the other, no process and no network."""
+"""Conversations with the endpoint: a client on one side, scripted children on the other, no process and no
+network.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,6 @@ from penstock_agent.children.child import ChildGone, ChildSpec
 from penstock_agent.children.lines import Oversize
 from penstock_agent.endpoint import Endpoint, Limits
 from penstock_agent.gate.gate import Gate
-
 from tests.harness.fake_exchange import ALICE, WAIT, FakeExchange
 
 Json = dict[str, object]
@@ -101,6 +102,8 @@ class FakeChild:
 
     def die(self) -> None:
         self.dead = True
+        # Whoever waits to send hears of it last: the harder order for the endpoint.
+        asyncio.get_running_loop().call_later(0.001, self.accepts.set)
         self._change()
 
     def _change(self) -> None:

@@ -6,12 +6,11 @@ import asyncio
 import json
 
 import pytest
+
 from penstock_agent.children.lines import Oversize
 from penstock_agent.endpoint import Limits
 from penstock_agent.exchange import DoneReason
-
-from tests.agent.endpoint.talk import FakeChild, Json, hello, talking
-from tests.harness.fake_exchange import FakeExchange
+from tests.agent.endpoint.talk import FakeChild, Json, Talk, hello, talking
 
 
 def outcome(answer: Json) -> tuple[str, bool]:
@@ -43,7 +42,7 @@ async def test_ids_1_and_text_1_in_flight_together_get_their_own_answers() -> No
         assert text.content == b'{"jsonrpc":"2.0","id":"1","result":{"to": "text"}}'
 
 
-@pytest.mark.parametrize("id", [b"0", b"-1", b"1.0", b"1" * 40, b'"\\u0041"', b'""', "\"ä\"".encode(), b"1e2"])
+@pytest.mark.parametrize("id", [b"0", b"-1", b"1.0", b"1" * 40, b'"\\u0041"', b'""', '"ä"'.encode(), b"1e2"])
 async def test_an_id_comes_back_as_the_bytes_that_it_was(id: bytes) -> None:
     async with talking() as talk:
         session, child = await talk.session()
@@ -84,10 +83,15 @@ async def test_an_error_of_the_server_passes_with_status_200() -> None:
         session, child = await talk.session()
         call = talk.call(1, session)
         heard = await child.heard()
-        child.say(b'{"jsonrpc":"2.0","id":"%b","error":{"code":-32042,"message":"m","data":{"x": 1}}}' % str(heard["id"]).encode())
+        child.say(
+            b'{"jsonrpc":"2.0","id":"%b","error":{"code":-32042,"message":"m","data":{"x": 1}}}'
+            % str(heard["id"]).encode()
+        )
         await call.until_end()
         assert call.status == 200
-        assert call.content == b'{"jsonrpc":"2.0","id":1,"error":{"code":-32042,"message":"m","data":{"x": 1}}}'
+        assert (
+            call.content == b'{"jsonrpc":"2.0","id":1,"error":{"code":-32042,"message":"m","data":{"x": 1}}}'
+        )
 
 
 async def test_unknown_methods_and_members_pass_where_the_site_allows_them() -> None:
@@ -243,11 +247,13 @@ async def test_only_an_own_call_in_flight_can_be_cancelled() -> None:
         other_session, other = await talk.session()
         call = talk.call(5, session)
         heard = await child.heard()
-        for wrong in (talk.note(other_session, "notifications/cancelled", requestId=5),
-                      talk.note(session, "notifications/cancelled", requestId="5"),
-                      talk.note(session, "notifications/cancelled", requestId=heard["id"]),
-                      talk.note(session, "notifications/cancelled", requestId=None),
-                      talk.note(session, "notifications/cancelled")):
+        for wrong in (
+            talk.note(other_session, "notifications/cancelled", requestId=5),
+            talk.note(session, "notifications/cancelled", requestId="5"),
+            talk.note(session, "notifications/cancelled", requestId=heard["id"]),
+            talk.note(session, "notifications/cancelled", requestId=None),
+            talk.note(session, "notifications/cancelled"),
+        ):
             assert (await wrong.until_end()).status == 202
         await talk.settle()
         assert child.heard_nothing
@@ -331,8 +337,12 @@ async def test_what_waits_for_a_slow_caller_is_given_back_when_it_leaves() -> No
     async with talking() as talk:
         session, child = await talk.session()
         crawl = asyncio.Event()
-        body: Json = {"jsonrpc": "2.0", "id": 1, "method": "tools/call",
-                      "params": {"name": "a", "_meta": {"progressToken": 1}}}
+        body: Json = {
+            "jsonrpc": "2.0",
+            "id": 1,
+            "method": "tools/call",
+            "params": {"name": "a", "_meta": {"progressToken": 1}},
+        }
         call = talk.send("POST", body, session=session, slow=crawl)
         heard = await child.heard()
         for n in range(3):
@@ -372,8 +382,12 @@ async def test_progress_beyond_the_bound_is_dropped_and_the_answer_never() -> No
     async with talking(limits=Limits(stream_events=4)) as talk:
         session, child = await talk.session()
         crawl = asyncio.Event()
-        body: Json = {"jsonrpc": "2.0", "id": 1, "method": "tools/call",
-                      "params": {"name": "a", "_meta": {"progressToken": 1}}}
+        body: Json = {
+            "jsonrpc": "2.0",
+            "id": 1,
+            "method": "tools/call",
+            "params": {"name": "a", "_meta": {"progressToken": 1}},
+        }
         call = talk.send("POST", body, session=session, slow=crawl)
         heard = await child.heard()
         for n in range(20):
@@ -415,10 +429,8 @@ async def test_a_large_result_goes_out_in_pieces_of_one_event() -> None:
 # Children that say strange things.
 
 
-async def _next_call_works(session_talk: tuple[object, ...]) -> None:
-    talk, session, child = session_talk
-    call: FakeExchange = talk.call(99, session)  # type: ignore[attr-defined]  # unpacked from a tuple
-    assert isinstance(child, FakeChild)
+async def next_call_works(talk: Talk, session: str, child: FakeChild) -> None:
+    call = talk.call(99, session)
     child.answer(await child.heard("tools/call"), {"content": []})
     assert (await call.json())["result"] == {"content": []}
 
@@ -431,7 +443,7 @@ async def test_a_lone_surrogate_in_a_result_is_a_named_error_and_the_session_liv
         answer = await call.json()
         assert outcome(answer) == ("outcome_unknown", False)
         assert "surrogate" in json.dumps(answer)
-        await _next_call_works((talk, session, child))
+        await next_call_works(talk, session, child)
 
 
 @pytest.mark.parametrize(
@@ -456,8 +468,8 @@ async def test_junk_is_counted_and_the_next_call_works(junk: bytes | Oversize) -
     async with talking() as talk:
         session, child = await talk.session()
         child.say(junk)
-        await _next_call_works((talk, session, child))
-        await _next_call_works((talk, session, child))
+        await next_call_works(talk, session, child)
+        await next_call_works(talk, session, child)
 
 
 async def test_a_line_that_is_too_long_ends_the_only_call_that_it_can_belong_to() -> None:
@@ -468,7 +480,7 @@ async def test_a_line_that_is_too_long_ends_the_only_call_that_it_can_belong_to(
         child.say(Oversize(64 << 20))
         answer = await call.json()
         assert outcome(answer) == ("outcome_unknown", False)
-        await _next_call_works((talk, session, child))
+        await next_call_works(talk, session, child)
 
 
 async def test_a_line_that_is_too_long_ends_no_call_when_it_may_belong_to_several() -> None:

@@ -6,14 +6,15 @@ import asyncio
 import random
 
 import pytest
+
 from penstock.principal import Principal
 from penstock_agent.endpoint import Limits
 from penstock_agent.endpoint.correlate import MAX_ASKED
-
 from tests.agent.endpoint.talk import FakeChild, Json, Talk, talking
+from tests.harness.fake_exchange import FakeExchange
 
 
-async def listening(talk: Talk, session: str):  # type: ignore[no-untyped-def]  # FakeExchange
+async def listening(talk: Talk, session: str) -> FakeExchange:
     get = talk.send("GET", session=session)
     assert await get.until_head() == 200
     assert get.content_type == "text/event-stream"
@@ -99,7 +100,9 @@ async def test_an_error_answer_of_the_client_reaches_the_child_with_its_own_id()
         child.ask("q\n", "sampling/createMessage")
         asked = await call.event()
         error = {"code": -1, "message": "no"}
-        await talk.send("POST", {"jsonrpc": "2.0", "id": asked["id"], "error": error}, session=session).until_end()
+        await talk.send(
+            "POST", {"jsonrpc": "2.0", "id": asked["id"], "error": error}, session=session
+        ).until_end()
         assert await child.heard() == {"jsonrpc": "2.0", "id": "q\n", "error": error}
         child.answer(heard)
         await call.until_end()
@@ -161,7 +164,9 @@ async def test_without_a_call_the_get_stream_carries_requests() -> None:
         get = await listening(talk, session)
         child.ask(1, "roots/list")
         asked = await get.event()
-        await talk.send("POST", {"jsonrpc": "2.0", "id": asked["id"], "result": {"roots": []}}, session=session).until_end()
+        await talk.send(
+            "POST", {"jsonrpc": "2.0", "id": asked["id"], "result": {"roots": []}}, session=session
+        ).until_end()
         assert (await child.heard())["result"] == {"roots": []}
         get.leave()
 
@@ -250,14 +255,14 @@ async def test_a_request_taken_back_before_anybody_saw_it_is_forgotten() -> None
 
 async def test_a_ping_of_the_child_is_answered_at_once() -> None:
     async with talking() as talk:
-        session, child = await talk.session()
+        _, child = await talk.session()
         child.ask("p", "ping")
         assert await child.heard() == {"jsonrpc": "2.0", "id": "p", "result": {}}
 
 
 async def test_pings_of_a_child_that_does_not_read_pile_up_to_a_bound() -> None:
     async with talking(limits=Limits(replies=4)) as talk:
-        session, child = await talk.session()
+        _, child = await talk.session()
         child.accepts.clear()
         for n in range(10):
             child.ask(n, "ping")
@@ -332,7 +337,7 @@ async def test_what_a_get_stream_did_not_get_out_goes_to_the_next_one() -> None:
 
 async def test_a_get_stream_ends_at_its_deadline_and_with_its_session() -> None:
     async with talking() as talk:
-        session, child = await talk.session()
+        session, _ = await talk.session()
         timed = talk.send("GET", session=session, deadline=500.0)
         await timed.until_end()
         assert asyncio.get_running_loop().time() == pytest.approx(500.0)

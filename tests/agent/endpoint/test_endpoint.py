@@ -7,11 +7,11 @@ import json
 from dataclasses import replace
 
 import pytest
+
 from penstock.principal import Principal
 from penstock_agent.endpoint import Limits
 from penstock_agent.exchange import DoneReason, Purpose
 from penstock_agent.gate.gate import Gate
-
 from tests.agent.endpoint.talk import EVERYTHING, Json, Talk, hello, spec, talking
 from tests.harness.fake_exchange import ALICE, FakeExchange
 
@@ -66,7 +66,14 @@ async def test_the_version_is_agreed_between_client_and_child(version: str) -> N
 
 @pytest.mark.parametrize(
     ("header", "status"),
-    [("2025-11-25", 400), ("2025-06-18", 200), (None, 200), ("2024-11-05", 400), ("nonsense", 400), ("", 400)],
+    [
+        ("2025-11-25", 400),
+        ("2025-06-18", 200),
+        (None, 200),
+        ("2024-11-05", 400),
+        ("nonsense", 400),
+        ("", 400),
+    ],
 )
 async def test_a_version_header_must_be_the_one_agreed_on(header: str | None, status: int) -> None:
     async with talking() as talk:
@@ -295,9 +302,9 @@ async def test_nothing_is_exposed_without_an_entry() -> None:
 async def test_a_caller_that_opens_too_many_sessions_loses_its_longest_idle_one() -> None:
     async with talking(limits=Limits(sessions_per_principal=2)) as talk:
         oldest, first = await talk.session()
-        kept, second = await talk.session()
-        bob, other = await talk.session(principal=Principal("https://idp.example", "bob"))
-        newest, _ = await talk.session()
+        _, second = await talk.session()
+        _, other = await talk.session(principal=Principal("https://idp.example", "bob"))
+        await talk.session()
         assert (await talk.call(1, oldest).until_end()).status == 404
         await talk.settle()
         assert first.stopped
@@ -353,7 +360,7 @@ async def _pass(talk: Talk, seconds: float) -> None:
 
 async def test_a_server_that_leaves_the_configuration_takes_its_sessions_along() -> None:
     async with talking(servers={"files": spec("files"), "crm": spec("crm")}) as talk:
-        kept, child = await talk.session()
+        _, child = await talk.session()
         gone, other = await talk.session(server="crm")
         call = talk.send("POST", CALL, session=gone, server="crm")
         await other.heard("tools/call")

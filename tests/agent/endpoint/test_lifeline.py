@@ -6,10 +6,10 @@ import asyncio
 import json
 
 import pytest
+
 from penstock_agent.children.child import ChildStartError
 from penstock_agent.children.pool import CrashLooping, TooManyChildren
 from penstock_agent.endpoint import Limits
-
 from tests.agent.endpoint.talk import FakeChild, Json, Talk, hello, talking
 from tests.agent.endpoint.test_calls import outcome
 
@@ -69,6 +69,21 @@ async def test_a_call_that_finds_a_child_that_no_longer_reads_goes_to_its_succes
         assert child.stopped
 
 
+async def test_a_call_that_a_dying_child_had_not_taken_goes_to_its_successor() -> None:
+    async with talking() as talk:
+        session, child = await talk.session()
+        taken = talk.call(1, session)
+        await child.heard("tools/call")
+        child.accepts.clear()
+        waiting = talk.call(2, session)
+        await talk.settle()
+        child.die()
+        assert outcome(await taken.json()) == ("outcome_unknown", False)
+        second = await revived(talk, 2)
+        second.answer(await second.heard("tools/call"), {"content": []})
+        assert (await waiting.json())["result"] == {"content": []}
+
+
 async def test_a_child_that_dies_unused_is_not_restarted_until_it_is_needed() -> None:
     async with talking() as talk:
         session, child = await talk.session()
@@ -109,7 +124,9 @@ async def test_a_late_answer_of_the_client_does_not_reach_the_new_child() -> Non
         heard = await second.heard("tools/call")
         second.ask(1, "elicitation/create", message="delete everything?")
         await again.event()
-        late = talk.send("POST", {"jsonrpc": "2.0", "id": asked["id"], "result": {"action": "accept"}}, session=session)
+        late = talk.send(
+            "POST", {"jsonrpc": "2.0", "id": asked["id"], "result": {"action": "accept"}}, session=session
+        )
         assert (await late.until_end()).status == 400
         assert second.heard_nothing
         second.answer(heard)
@@ -133,7 +150,9 @@ async def test_a_child_that_comes_back_with_another_version_ends_the_session() -
 
 
 @pytest.mark.parametrize("reply", [{"error": {"code": -1, "message": "no"}}, {"result": {}}, {"result": 1}])
-async def test_a_child_that_does_not_take_the_old_initialize_is_refused_in_words_and_tried_again(reply: Json) -> None:
+async def test_a_child_that_does_not_take_the_old_initialize_is_refused_in_words_and_tried_again(
+    reply: Json,
+) -> None:
     async with talking() as talk:
         session, child = await talk.session()
         child.die()
@@ -245,6 +264,16 @@ async def test_the_pool_hears_once_per_child_that_it_answers() -> None:
         second.answer(await second.heard("tools/call"))
         await call.until_end()
         assert talk.children.worked_for == ["files", "files"]
+
+
+async def test_a_session_deleted_before_its_child_took_the_request_says_that_nothing_ran() -> None:
+    async with talking() as talk:
+        session, child = await talk.session()
+        child.accepts.clear()
+        call = talk.call(1, session)
+        await talk.settle()
+        await talk.send("DELETE", session=session).until_end()
+        assert outcome(await call.json()) == ("not_executed", True)
 
 
 async def test_a_session_deleted_while_its_child_starts_leaves_nobody_waiting() -> None:

@@ -8,6 +8,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from penstock_agent.gate.expose import (
     MAX_MATCHED,
     MAX_PATTERN,
@@ -78,8 +79,16 @@ def test_tool_globs_know_star_and_question_mark_only(glob: str, shown: list[str]
 @pytest.mark.parametrize(
     ("glob", "shown", "hidden"),
     [
-        ("file:///srv/*", ["file:///srv/a", "file:///srv/"], ["file:///srv/a/b", "file:///srv/a?b", "file:///srv/a#b"]),
-        ("file:///srv/**", ["file:///srv/a", "file:///srv/a/b?c#d", "file:///srv/"], ["file:///srv", "FILE:///srv/a"]),
+        (
+            "file:///srv/*",
+            ["file:///srv/a", "file:///srv/"],
+            ["file:///srv/a/b", "file:///srv/a?b", "file:///srv/a#b"],
+        ),
+        (
+            "file:///srv/**",
+            ["file:///srv/a", "file:///srv/a/b?c#d", "file:///srv/"],
+            ["file:///srv", "FILE:///srv/a"],
+        ),
         ("file:///*/*.md", ["file:///a/b.md"], ["file:///a/b/c.md", "file:///a.md", "file:///a/b.mdx"]),
         ("**/notes/*", ["x://h/notes/a", "/notes/a/notes/b"], ["x://h/notes/a/b"]),
         ("**/a*b", ["x/a/ab", "x/ab/ab"], ["x/a/b", "x/ab/a"]),
@@ -92,7 +101,9 @@ def test_tool_globs_know_star_and_question_mark_only(glob: str, shown: list[str]
         ("x://*/**/*", ["x://a/b/c", "x://a//c"], ["x://a/b"]),
     ],
 )
-def test_in_resource_globs_one_star_stays_in_its_segment(glob: str, shown: list[str], hidden: list[str]) -> None:
+def test_in_resource_globs_one_star_stays_in_its_segment(
+    glob: str, shown: list[str], hidden: list[str]
+) -> None:
     pattern = parse_pattern(f"resource:{glob}")
     assert [text for text in shown if not pattern.matches(text)] == []
     assert [text for text in hidden if pattern.matches(text)] == []

@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from penstock.envelope import Kind, Message, notification, request
 from penstock.principal import Principal
 from penstock_agent.gate.gate import ALLOWED, LISTS, OPEN, Denied, Gate
@@ -38,8 +39,16 @@ def response(result: bytes) -> Message:
         ("tool:a*", asks("tools/call", name="ab"), asks("tools/call", name="ba")),
         ("prompt:a*", asks("prompts/get", name="ab"), asks("prompts/get", name="b")),
         ("resource:a://*", asks("resources/read", uri="a://b"), asks("resources/read", uri="a://b/c")),
-        ("resource:a://*", asks("resources/subscribe", uri="a://b"), asks("resources/subscribe", uri="b://b")),
-        ("resource:a://*", asks("resources/unsubscribe", uri="a://b"), asks("resources/unsubscribe", uri="b://b")),
+        (
+            "resource:a://*",
+            asks("resources/subscribe", uri="a://b"),
+            asks("resources/subscribe", uri="b://b"),
+        ),
+        (
+            "resource:a://*",
+            asks("resources/unsubscribe", uri="a://b"),
+            asks("resources/unsubscribe", uri="b://b"),
+        ),
         (
             "prompt:a",
             asks("completion/complete", ref={"type": "ref/prompt", "name": "a"}),
@@ -53,7 +62,9 @@ def response(result: bytes) -> Message:
         ("method:x/*", asks("x/y", anything=1), asks("y/x")),
     ],
 )
-def test_an_item_can_be_used_when_it_is_exposed_and_only_then(entry: str, message: Message, hidden: Message) -> None:
+def test_an_item_can_be_used_when_it_is_exposed_and_only_then(
+    entry: str, message: Message, hidden: Message
+) -> None:
     assert allowed(gate(entry), message)
     assert not allowed(gate(entry), hidden)
     assert not allowed(gate(), message)
@@ -85,7 +96,9 @@ def test_what_names_nothing_known_is_denied(message: Message) -> None:
 
 
 def test_hidden_and_non_existent_look_the_same() -> None:
-    verdicts = {gate("tool:a").inbound("files", ALICE, asks("tools/call", name=name)) for name in ("b", "c", "x y")}
+    verdicts = {
+        gate("tool:a").inbound("files", ALICE, asks("tools/call", name=name)) for name in ("b", "c", "x y")
+    }
     assert len(verdicts) == 1
 
 

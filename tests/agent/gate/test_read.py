@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from penstock_agent.gate.read import filtered, name_of
 
 values = st.recursive(
@@ -28,7 +29,7 @@ def test_an_object_without_duplicates_has_its_name_however_it_is_written(
 @given(st.dictionaries(st.text("ab"), st.integers(), max_size=3), st.booleans())
 def test_a_name_that_stands_twice_is_none(members: dict[str, int], spaced: bool) -> None:
     inner = "".join(f'"{key}":{value},' for key, value in members.items())
-    raw = '{"name":"x",%s"name":"y"%s}' % (inner, " " if spaced else "")
+    raw = f'{{"name":"x",{inner}"name":"y"{" " if spaced else ""}}}'
     assert name_of(raw.encode(), "name") is None
 
 

@@ -7,12 +7,12 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-
-from tests.harness.fake_switchboard import FakeAccess, FakeSwitchboard
+from typing import cast
 
 from penstock_relay.edge.limits import Limits
 from penstock_relay.edge.serve import serve_edge
 from penstock_relay.edge.stats import Stats
+from tests.harness.fake_switchboard import FakeAccess, FakeSwitchboard
 
 WAIT = 5.0
 """Seconds after which a test that waits has failed."""
@@ -130,7 +130,12 @@ class Caller:
     def send(self, body: bytes = LIST, method: str = "POST", **changes: str | None) -> None:
         length = None if method in ("GET", "DELETE") else str(len(body))
         changes = {"Content-Length": length, **changes}
-        self.writer.write(self.head(method, **changes) + (body if length else b""))
+        path = changes.pop("path", None) or "/oslo/files/mcp"
+        self.writer.write(self.head(method, path, **changes) + (body if length else b""))
+
+    def stop_reading(self) -> None:
+        """The kernel's buffers fill up, and nothing is acknowledged any more."""
+        cast(asyncio.Transport, self.writer.transport).pause_reading()
 
     async def ask(self, body: bytes = LIST, **changes: str | None) -> Response:
         method = changes.pop("method", "POST") or "POST"

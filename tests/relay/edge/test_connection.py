@@ -1,4 +1,4 @@
-"""What malformed, smuggled, endless and slow requests get on a real socket: one answer at most, then the end."""
+"""Malformed, smuggled, endless and slow requests on a real socket: one answer at most, then the end."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from contextlib import suppress
 
 import pytest
 from aiohttp import http_parser
-from tests.harness.fake_switchboard import FakeSwitchboard
-from tests.relay.edge.serving import LIST, WAIT, serving
 
+from penstock.http import EVENT_STREAM
 from penstock_relay.edge.connection import NoParser, quiet_logger, require_parser
 from penstock_relay.edge.limits import Limits
+from penstock_relay.switchboard import Answer, Call
+from tests.harness.fake_switchboard import FakeAnswer, FakeSwitchboard
+from tests.relay.edge.serving import LIST, WAIT, serving
 
 QUICK = Limits(linger_s=0.05, header_s=0.2, idle_s=0.5, body_s=0.3, body_start_s=0.2, body_rate=1_000_000)
 SECOND = b"GET /bergen/secret/mcp HTTP/1.1\r\nHost: smuggled\r\n\r\n"
@@ -142,12 +144,11 @@ async def test_one_request_behind_another_is_answered_in_turn() -> None:
 
 
 async def test_many_requests_behind_one_that_is_being_answered_end_the_connection() -> None:
-    waiting = asyncio.Event()
+    async def never(call: Call) -> Answer:
+        await asyncio.Event().wait()
+        raise AssertionError
 
-    async def never(_: object) -> object:
-        await waiting.wait()
-
-    switchboard = FakeSwitchboard(never)  # type: ignore[arg-type]  # it does not answer at all
+    switchboard = FakeSwitchboard(never)
     async with serving(switchboard) as edge, edge.caller() as caller:
         caller.send()
         async with asyncio.timeout(WAIT):
@@ -184,6 +185,24 @@ async def test_headers_that_drip_end_the_connection_although_each_byte_is_in_tim
             except ConnectionResetError:
                 break
         assert asyncio.get_running_loop().time() - started < WAIT
+
+
+async def test_half_a_request_behind_an_answer_that_is_under_way_does_not_disturb_it() -> None:
+    answer = FakeAnswer([b"data: 1\n\n"], content_type=EVENT_STREAM, complete=False)
+
+    async def script(call: Call) -> Answer:
+        return answer
+
+    async with serving(FakeSwitchboard(script), limits=QUICK) as edge, edge.caller() as caller:
+        caller.send()
+        await caller.begin()
+        assert await caller.chunk() == b"data: 1\n\n"
+        caller.writer.write(b"POST /oslo")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2 * QUICK.header_s):
+                await caller.reader.readexactly(1)
+        answer.feed(b"data: 2\n\n")
+        assert await caller.chunk() == b"data: 2\n\n"
 
 
 async def test_the_second_request_of_a_connection_has_the_same_deadline() -> None:
@@ -235,11 +254,11 @@ async def test_connections_above_the_limit_are_turned_away_and_counted_out_again
 async def test_no_byte_of_a_request_is_logged(
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    async def fails(_: object) -> object:
+    async def fails(call: Call) -> Answer:
         raise RuntimeError("canary-failure")
 
     caplog.set_level(logging.DEBUG)
-    async with serving(FakeSwitchboard(fails)) as edge:  # type: ignore[arg-type]  # it does not answer at all
+    async with serving(FakeSwitchboard(fails)) as edge:
         host = b"127.0.0.1:%d" % edge.port
         for data in (
             b"canary-line\r\n\r\n",

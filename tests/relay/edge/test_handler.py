@@ -6,8 +6,6 @@ import asyncio
 import json
 
 import pytest
-from tests.harness.fake_switchboard import FakeAccess, FakeAnswer, FakeGrant, FakeSwitchboard
-from tests.relay.edge.serving import CALL, LIST, WAIT, serving
 
 from penstock.http import EVENT_STREAM
 from penstock.principal import Principal
@@ -15,6 +13,8 @@ from penstock.tunnel.frames import DoneReason, Purpose
 from penstock_relay.access import AccessUnavailable
 from penstock_relay.edge.limits import Limits
 from penstock_relay.switchboard import Answer, Call, NotExecuted, Offline, OutcomeUnknown
+from tests.harness.fake_switchboard import FakeAccess, FakeAnswer, FakeGrant, FakeSwitchboard
+from tests.relay.edge.serving import CALL, LIST, WAIT, serving
 
 KNOWN = frozenset(
     {"content-type", "content-length", "date", "connection", "retry-after", "allow", "www-authenticate"}
@@ -116,6 +116,15 @@ async def test_metadata_and_unknown_paths_are_404_without_looking_up_a_token() -
         assert edge.access.asked == 0
 
 
+async def test_nothing_is_looked_up_for_a_token_that_is_not_for_the_site() -> None:
+    async with serving() as edge:
+        await edge.ask(authorization="Bearer bad")
+        await edge.ask(path="/bergen/files/mcp")
+        assert edge.switchboard.looked_up == []
+        await edge.ask()
+        assert edge.switchboard.looked_up == [("oslo", "files")]
+
+
 async def test_a_bad_token_is_401_for_every_well_formed_path() -> None:
     async with serving() as edge:
         for path in ("/oslo/files/mcp", "/nowhere/nothing/mcp"):
@@ -136,7 +145,7 @@ async def test_a_token_that_cannot_be_checked_now_is_503() -> None:
 
 async def test_refusals_are_given_in_the_published_order() -> None:
     async with serving() as edge:
-        expected = [
+        expected: list[tuple[int, dict[str, str | None]]] = [
             (421, {"host": "evil.example.com", "origin": "x"}),
             (403, {"origin": "http://evil.example.com", "path": "/x"}),
             (404, {"path": "/x", "authorization": "Bearer bad"}),
@@ -148,7 +157,7 @@ async def test_refusals_are_given_in_the_published_order() -> None:
             (406, {"accept": "text/html"}),
         ]
         for status, changes in expected:
-            assert (await edge.ask(**changes)).status == status, changes
+            assert (await edge.ask(LIST, **changes)).status == status, changes
         answer = await edge.ask(method="PUT")
         assert answer.headers["allow"] == "get, post, delete"
         assert edge.stats.by_class[4] == len(expected) + 1
@@ -185,6 +194,10 @@ async def test_request_bytes_of_all_callers_have_a_common_bound() -> None:
             assert refused.status == 503
             assert b"not executed" in refused.body
             assert refused.headers["retry-after"] == "10"
+            async with edge.caller() as chunked:
+                chunked.writer.write(chunked.head(Transfer_Encoding="chunked"))
+                chunked.writer.write(b"65\r\n%b\r\n0\r\n\r\n" % (b"x" * 0x65))
+                assert (await chunked.response()).status == 503
             released.set()
             assert (await edge.ask(b"x" * 100)).status == 200
             assert (await first.response()).status == 200

@@ -8,14 +8,15 @@ from collections.abc import Callable
 
 import pytest
 import uvloop
-from tests.harness.fake_switchboard import FakeAccess, FakeAnswer, FakeSwitchboard
-from tests.relay.edge.serving import CALL, LIST, WAIT, serving
 
 from penstock.http import EVENT_STREAM
+from penstock.tunnel.frames import DoneReason
 from penstock_relay.edge.limits import Limits
 from penstock_relay.edge.serve import serve_edge
 from penstock_relay.edge.stats import Stats
 from penstock_relay.switchboard import Answer, Call
+from tests.harness.fake_switchboard import FakeAccess, FakeAnswer, FakeSwitchboard
+from tests.relay.edge.serving import CALL, LIST, WAIT, serving
 
 LOOPS = pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 EVENT = b"data: 1\n\n"
@@ -38,6 +39,9 @@ def test_it_serves_and_stops_on_either_event_loop(new_loop: Callable[[], asyncio
         async with serving(FakeSwitchboard(script), limits=Limits(keep_alive_s=0.05)) as edge:
             async with edge.caller() as caller:
                 assert len((await caller.ask(LIST)).body) == 300_000
+                large = b"x" * 4 * 1024 * 1024
+                assert len((await caller.ask(large)).body) == 300_000
+                assert edge.switchboard.calls[-1].body == large
                 caller.send(CALL)
                 await caller.begin()
                 assert await caller.chunk() == EVENT
@@ -60,13 +64,31 @@ def test_a_slow_reader_is_ended_on_either_event_loop(
             return answer
 
         limits = Limits(keep_alive_s=0.05, slow_s=0.2)
-        async with serving(FakeSwitchboard(slowly), limits=limits) as edge:
-            async with edge.caller(receive_buffer=16384) as caller:
-                caller.send()
-                await caller.begin()
-                caller.writer.transport.pause_reading()
-                async with asyncio.timeout(WAIT):
-                    await answer.closed.wait()
+        async with (
+            serving(FakeSwitchboard(slowly), limits=limits) as edge,
+            edge.caller(receive_buffer=16384) as caller,
+        ):
+            caller.send()
+            await caller.begin()
+            caller.stop_reading()
+            async with asyncio.timeout(WAIT):
+                await answer.closed.wait()
+            assert answer.reasons[0] == DoneReason.TOO_SLOW
+            assert answer.taken < 2 * 1024 * 1024
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(main())
+
+
+@LOOPS
+def test_connections_are_bounded_on_either_event_loop(
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    async def main() -> None:
+        async with serving(limits=Limits(connections=1)) as edge, edge.caller() as caller:
+            assert (await caller.ask()).status == 200
+            async with edge.caller() as turned:
+                assert (await turned.response()).status == 503
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(main())

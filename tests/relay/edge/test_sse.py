@@ -1,5 +1,7 @@
 """A keep-alive comment stands only between events, and only after silence."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -72,6 +74,6 @@ def test_how_events_are_split_into_chunks_does_not_matter(cuts: list[int]) -> No
     ends = {len(EVENT), 2 * len(EVENT), 3 * len(EVENT)}
     keep_alive = KeepAlive(0.0, 15.0)
     places = [0, *sorted(cuts), len(data)]
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in pairwise(places):
         keep_alive.forwarded(data[start:end], 0.0)
         assert keep_alive.between_events == (end in ends)

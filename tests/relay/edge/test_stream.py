@@ -6,13 +6,13 @@ import asyncio
 import json
 
 import pytest
-from tests.harness.fake_switchboard import FakeAnswer, FakeSwitchboard
-from tests.relay.edge.serving import CALL, LIST, WAIT, serving
 
 from penstock.http import EVENT_STREAM, KEEP_ALIVE
 from penstock.tunnel.frames import DoneReason
 from penstock_relay.edge.limits import Limits
 from penstock_relay.switchboard import Answer, AnswerBroken, Call
+from tests.harness.fake_switchboard import FakeAnswer, FakeSwitchboard
+from tests.relay.edge.serving import CALL, LIST, WAIT, serving
 
 EVENT = b'event: message\ndata: {"jsonrpc":"2.0","method":"notifications/progress"}\n\n'
 MIB = 1024 * 1024
@@ -134,7 +134,9 @@ async def test_a_json_answer_that_breaks_before_the_caller_saw_any_of_it_is_an_u
     assert json.loads(got.body)["error"]["message"] == "The link was lost."
 
 
-async def test_a_json_answer_that_breaks_later_closes_the_connection() -> None:
+async def test_a_json_answer_that_breaks_later_closes_the_connection(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     answer = FakeAnswer([b"x" * 100_000], complete=False)
     async with serving(giving(answer)) as edge, edge.caller() as caller:
         caller.send()
@@ -142,6 +144,19 @@ async def test_a_json_answer_that_breaks_later_closes_the_connection() -> None:
         assert len(await caller.chunk()) == 100_000
         answer.fail(AnswerBroken("The link was lost."))
         assert await caller.closed() == b""
+    assert "request failed" not in caplog.text
+
+
+async def test_a_broken_json_answer_cannot_be_taken_for_a_whole_one_in_http_1_0_either() -> None:
+    answer = FakeAnswer([b"x" * 100_000], complete=False)
+    async with serving(giving(answer)) as edge, edge.caller() as caller:
+        caller.writer.write(caller.head(Content_Length="2").replace(b"HTTP/1.1", b"HTTP/1.0") + b"{}")
+        await caller.begin()
+        await caller.reader.readexactly(100_000)
+        answer.fail(AnswerBroken("The link was lost."))
+        with pytest.raises(ConnectionResetError):
+            async with asyncio.timeout(WAIT):
+                await caller.reader.read()
 
 
 @pytest.mark.parametrize("answer_type", ["application/json", EVENT_STREAM])
@@ -170,7 +185,7 @@ async def test_a_reader_that_takes_nothing_is_ended_and_little_was_taken_for_it(
     async with serving(giving(answer), limits=limits) as edge, edge.caller(receive_buffer=16384) as caller:
         caller.send()
         await caller.begin()
-        caller.writer.transport.pause_reading()
+        caller.stop_reading()
         assert (await closed(answer))[0] == DoneReason.TOO_SLOW
         assert answer.taken < 2 * MIB
 

@@ -1,0 +1,255 @@
+"""Imports only go down, pure modules stay pure, and nothing goes in circles."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.harness.imports import Floor, Import, cycle, imports, impure, matches, read, upward
+
+ROOT = Path(__file__).parents[1]
+CORE, AGENT, RELAY = "penstock", "penstock_agent", "penstock_relay"
+
+# From the bottom up: a module may import its own floor and those below.
+CORE_FLOORS = (
+    Floor("the tunnel", ("penstock.tunnel.*",)),
+    Floor(
+        "small modules of the core",
+        (
+            "penstock",
+            *(
+                f"penstock.{name}"
+                for name in (
+                    "diagnosis", "enrolment", "envelope", "http", "joinstring", "log", "lookalike",
+                    "names", "outcome", "principal", "strictjson", "tls",
+                )
+            ),
+        ),
+    ),
+    Floor("the link", ("penstock.link",)),
+)  # fmt: skip
+AGENT_FLOORS = (
+    *CORE_FLOORS,
+    Floor(
+        "values of the agent",
+        (AGENT, *(f"{AGENT}.{name}" for name in ("exchange", "files", "problem", "proxy", "redial"))),
+    ),
+    Floor("the gate", (f"{AGENT}.gate.*",)),
+    Floor("children", (f"{AGENT}.children.*",)),
+    Floor("the endpoint", (f"{AGENT}.endpoint.*",)),
+    Floor("settings and state", (f"{AGENT}.config", f"{AGENT}.state", f"{AGENT}.systemd")),
+    Floor(
+        "the way out",
+        tuple(f"{AGENT}.{name}" for name in ("dialer", "enrol", "firstcontact", "reach", "served")),
+    ),
+    Floor(
+        "administration",
+        tuple(f"{AGENT}.{name}" for name in ("asuser", "catalogue", "control", "edit", "exposing")),
+    ),
+    Floor("the daemon", (f"{AGENT}.daemon",)),
+    Floor("commands", (f"{AGENT}.cli.*",)),
+    # Servers to try the agent with. They are programs of their own: nothing imports them.
+    Floor("examples", (f"{AGENT}.examples.*",)),
+)  # fmt: skip
+RELAY_FLOORS = (
+    *CORE_FLOORS,
+    Floor("values of the relay", (RELAY, f"{RELAY}.address")),
+    Floor("settings and files", (f"{RELAY}.config", f"{RELAY}.files", f"{RELAY}.listening")),
+    Floor("records", (f"{RELAY}.store.*", f"{RELAY}.ca", f"{RELAY}.access", f"{RELAY}.enrolment")),
+    Floor("the switchboard", (f"{RELAY}.switchboard.*",)),
+    Floor("doors", (f"{RELAY}.edge.*", f"{RELAY}.door.*", f"{RELAY}.ops")),
+    Floor("the daemon", (f"{RELAY}.daemon",)),
+    Floor("commands", (f"{RELAY}.cli.*",)),
+)
+
+# Values and `now` in, values out.
+PURE = (
+    "penstock.tunnel.*",
+    *(
+        f"penstock.{name}"
+        for name in (
+            "diagnosis", "enrolment", "envelope", "http", "joinstring", "lookalike", "names", "outcome",
+            "principal", "strictjson",
+        )
+    ),
+    *(
+        f"{AGENT}.{name}"
+        for name in (
+            "children.backoff", "children.lines", "children.stderr",
+            "endpoint.correlate", "endpoint.failures", "endpoint.limits", "endpoint.versions",
+            "exchange", "gate.*", "problem", "proxy", "redial",
+        )
+    ),
+    *(
+        f"{RELAY}.{name}"
+        for name in (
+            "address", "edge.deadlines", "edge.failure", "edge.limits", "edge.order", "edge.slow", "edge.sse",
+            "edge.stats", "switchboard.calls", "switchboard.registry",
+        )
+    ),
+)  # fmt: skip
+FORBIDDEN = (
+    "aiohttp", "asyncio", "logging", "random", "secrets", "select", "socket", "ssl", "structlog",
+    "subprocess", "threading", "time", "websockets",
+)  # fmt: skip
+
+# Started as programs of their own, by paths or in bare interpreters: nothing of ours may be needed but this.
+ALONE = {
+    f"{AGENT}.children.keeper_main": (),
+    f"{AGENT}.children.launcher_main": (),
+    f"{AGENT}.examples.*": (f"{AGENT}.examples.*",),
+}
+
+# Import name -> the dependency of pyproject.toml that brings it, where the names differ.
+BROUGHT_BY = {
+    "prometheus_client": "prometheus-client",
+    "pydantic": "pydantic-settings",
+    "pydantic_core": "pydantic-settings",
+    "pydantic_settings": "pydantic-settings",
+}
+
+SOURCES = read([ROOT / "core/penstock", ROOT / "agent/penstock_agent", ROOT / "relay/penstock_relay"])
+
+
+def of(*packages: str) -> dict[str, str]:
+    return {name: text for name, text in SOURCES.items() if name.split(".")[0] in packages}
+
+
+def strangers(sources: dict[str, str]) -> list[str]:
+    """Imports between packages that may not know each other."""
+    known = {CORE: {CORE}, AGENT: {CORE, AGENT}, RELAY: {CORE, RELAY}}
+    return [
+        str(found)
+        for found in imports(sources)
+        if (other := found.target.split(".")[0]) in known and other not in known[found.module.split(".")[0]]
+    ]
+
+
+def problems(sources: dict[str, str]) -> list[str]:
+    """All that is wrong with the imports of our three packages."""
+    halves = [
+        ({m: s for m, s in sources.items() if m.split(".")[0] in (CORE, half)}, floors)
+        for half, floors in ((AGENT, AGENT_FLOORS), (RELAY, RELAY_FLOORS))
+    ]
+    wrong = [text for half, floors in halves for text in upward(half, floors)]
+    wrong += strangers(sources) + impure(sources, PURE, FORBIDDEN)
+    wrong += [
+        f"{found}: it must work alone"
+        for found in imports(sources)
+        for program, allowed in ALONE.items()
+        if matches(found.module, [program]) and found.target in sources and not matches(found.target, allowed)
+    ]
+    if circle := cycle(sources):
+        wrong.append("a circle: " + " -> ".join(circle))
+    return list(dict.fromkeys(wrong))
+
+
+def test_imports_only_go_down() -> None:
+    assert upward(of(CORE, AGENT), AGENT_FLOORS) == []
+    assert upward(of(CORE, RELAY), RELAY_FLOORS) == []
+
+
+def test_agent_and_relay_know_the_core_and_never_each_other() -> None:
+    assert strangers(SOURCES) == []
+
+
+def test_pure_modules_import_nothing_that_waits_reads_a_clock_or_rolls_dice() -> None:
+    assert impure(SOURCES, PURE, FORBIDDEN) == []
+
+
+def test_no_module_imports_itself_by_a_detour() -> None:
+    assert cycle(SOURCES) == []
+
+
+def test_all_rules_together_hold() -> None:
+    assert problems(SOURCES) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "complaint"),
+    [
+        ("penstock.tunnel.credit", "import time", "imports time: it is pure"),
+        ("penstock.tunnel.agent", "    from penstock import names", "the tunnel may not know small modules"),
+        (
+            "penstock.names",
+            "from penstock.link import Driver",
+            "small modules of the core may not know the link",
+        ),
+        ("penstock.names", "from .link import Driver", "imports penstock.link: small modules"),
+        ("penstock.tunnel.link", "from .. import log", "imports penstock.log: the tunnel may not know"),
+        ("penstock.tls", "import penstock_relay.ca", "penstock.tls:1 imports penstock_relay.ca"),
+        ("penstock.log", "import penstock_agent", "penstock.log:1 imports penstock_agent"),
+        (f"{AGENT}.dialer", f"from {RELAY} import door", f"{AGENT}.dialer:1 imports {RELAY}.door"),
+        (f"{RELAY}.ops", f"import {AGENT}.cli", f"{RELAY}.ops:1 imports {AGENT}.cli"),
+        (f"{AGENT}.gate.gate", f"from {AGENT} import endpoint", "the gate may not know the endpoint"),
+        (
+            f"{AGENT}.endpoint.session",
+            f"from {AGENT}.config import load",
+            "the endpoint may not know settings",
+        ),
+        (f"{AGENT}.cli.run", f"from {AGENT}.examples import library", "commands may not know examples"),
+        (f"{AGENT}.children.keeper_main", "from penstock import log", "it must work alone"),
+        (f"{AGENT}.redial", "    import random", "imports random: it is pure"),
+        (f"{AGENT}.gate.read", "from penstock import tls", "imports penstock.tls, which is not pure"),
+        (f"{RELAY}.edge.order", "import asyncio.events", "imports asyncio.events: it is pure"),
+        (f"{RELAY}.switchboard.registry", "from time import monotonic", "imports time: it is pure"),
+        (f"{RELAY}.store.database", f"from {RELAY}.daemon import serve", "records may not know the daemon"),
+        (
+            f"{RELAY}.store.sites",
+            f"    from {RELAY}.store.tokens import Token",
+            f"a circle: {RELAY}.store.sites -> {RELAY}.store.tokens -> {RELAY}.store.sites",
+        ),
+        ("penstock.novelty", "import json", "penstock.novelty stands on 0 floors"),
+    ],
+)
+def test_the_checker_names_an_offender(module: str, line: str, complaint: str) -> None:
+    """One import is added to one module; an indented one stands inside a function."""
+    added = f"def late():\n{line}\n" if line.startswith(" ") else f"{line}\n"
+    text = SOURCES.get(module, "")
+    future = "from __future__ import annotations\n"
+    found = problems({**SOURCES, module: added + text.replace(future, "")})
+    assert any(complaint in text and module in text for text in found), found
+
+
+def test_the_checker_does_not_mind_an_import_that_goes_down() -> None:
+    module = f"{RELAY}.ops"
+    assert problems({**SOURCES, module: f"{SOURCES[module]}\nfrom {RELAY}.store import Store\n"}) == []
+
+
+def test_a_pure_module_that_is_gone_is_missed() -> None:
+    without = {name: text for name, text in SOURCES.items() if name != f"{RELAY}.edge.slow"}
+    assert f"{RELAY}.edge.slow is not there" in impure(without, PURE, FORBIDDEN)
+
+
+def test_an_import_for_types_makes_no_circle() -> None:
+    guarded = "if typing.TYPE_CHECKING:\n    from b import B\n"
+    assert imports({"a": guarded, "b": ""}) == [Import("a", "b", 2, True)]
+    assert cycle({"a": guarded, "b": "import a\n"}) == []
+    assert cycle({"a": "from b import B\n", "b": "import a\n"}) in (["a", "b", "a"], ["b", "a", "b"])
+
+
+def test_what_the_agent_imports_is_in_the_base_install_and_the_rest_in_the_extra() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    def names(requirements: list[str]) -> set[str]:
+        return {re.split(r"[^A-Za-z0-9_.-]", text, maxsplit=1)[0] for text in requirements}
+
+    base = names(project["dependencies"])
+    allowed = {
+        CORE: base,
+        AGENT: base,
+        RELAY: base | names(project["optional-dependencies"]["relay"]),
+    }
+    wrong = []
+    for found in imports(SOURCES):
+        top = found.target.split(".")[0]
+        ours = top in allowed or top in sys.stdlib_module_names
+        if not ours and BROUGHT_BY.get(top, top) not in allowed[found.module.split(".")[0]]:
+            wrong.append(str(found))
+        if top not in sys.stdlib_module_names and matches(found.module, ["penstock.tunnel.*"]):
+            assert top == CORE, f"{found}: the tunnel needs the standard library only"
+    assert wrong == []
