@@ -93,8 +93,8 @@ async def read(name: str, server: ServerSettings, state_dir: Path) -> Catalogue:
     except ChildGone as e:
         how = "" if e.returncode is None else f" with status {e.returncode}"
         raise CatalogueError(
-            f"The server {name} ended{how} before it said what it offers. Run its command by hand to see "
-            "what it reports."
+            f"The server {name} ended{how} before it said what it offers. "
+            "Run its command by hand to see what it reports."
         ) from None
     except OSError as e:
         raise CatalogueError(

@@ -282,8 +282,8 @@ def _check_safe(path: Path, info: os.stat_result) -> None:
         raise ConfigError(f"{path} is not a regular file.")
     if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise ConfigError(
-            f"{path} can be written by others (mode {stat.S_IMODE(info.st_mode):04o}), and it decides what "
-            f"leaves this site. Check its content, then: chmod go-w {path}"
+            f"{path} can be written by others (mode {stat.S_IMODE(info.st_mode):04o}), "
+            f"and it decides what leaves this site. Check its content, then: chmod go-w {path}"
         )
     if info.st_uid not in (0, os.geteuid()):
         raise ConfigError(

@@ -151,8 +151,8 @@ def _listen(path: Path) -> tuple[socket.socket, int]:
     except OSError as e:
         listener.close()
         raise ControlError(
-            f"{path} cannot be made: {e.strerror}. Check the folder, or set PENSTOCK_AGENT_RUNTIME_DIR to "
-            "another."
+            f"{path} cannot be made: {e.strerror}. "
+            "Check the folder, or set PENSTOCK_AGENT_RUNTIME_DIR to another."
         ) from None
     finally:
         os.umask(before)
@@ -280,17 +280,16 @@ async def _connect(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
         ) from None
     except OSError:
         raise NotRunning(
-            f"The agent does not run (nothing answers on {path}). Start it: systemctl start penstock-agent, "
-            "or: penstock-agent run"
+            f"The agent does not run (nothing answers on {path}). "
+            "Start it: systemctl start penstock-agent, or: penstock-agent run"
         ) from None
 
 
 def _check_length(path: Path) -> None:
     if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
         raise ControlError(
-            f"{path} is too long for a socket (at most {_MAX_SOCKET_PATH} bytes). Set "
-            "PENSTOCK_AGENT_RUNTIME_DIR to "
-            "a shorter folder.",
+            f"{path} is too long for a socket (at most {_MAX_SOCKET_PATH} bytes). "
+            "Set PENSTOCK_AGENT_RUNTIME_DIR to a shorter folder.",
             Exit.USAGE,
         )
 

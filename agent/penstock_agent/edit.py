@@ -36,8 +36,8 @@ def set_expose(settings: Settings, server: str, patterns: Sequence[str]) -> Sett
         write_atomic(path, text.encode(), stat.S_IMODE(info.st_mode), (info.st_uid, info.st_gid))
     except OSError as e:
         raise ConfigError(
-            f"{path} cannot be written: {e.strerror}. Run the command as its owner, who may write in that "
-            "folder."
+            f"{path} cannot be written: {e.strerror}. "
+            "Run the command as its owner, who may write in that folder."
         ) from None
     return changed
 

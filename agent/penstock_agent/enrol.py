@@ -89,9 +89,10 @@ def _already(folder: Path, invitation: JoinString) -> state.Joined | None:
     if same_relay and joined.id.site == invitation.site:
         return joined
     raise EnrolError(
-        f"This agent has already joined the site {joined.id.site} at {joined.relay_url}; the join string is "
-        f"for the site {invitation.site} at {invitation.url}. Use another folder (--state-dir) for a second "
-        f"agent; or stop this one, move {folder} away and join again.",
+        f"This agent has already joined the site {joined.id.site} at {joined.relay_url}; "
+        f"the join string is for the site {invitation.site} at {invitation.url}. "
+        "Use another folder (--state-dir) for a second agent; "
+        f"or stop this one, move {folder} away and join again.",
         Exit.USAGE,
     )
 
@@ -139,18 +140,18 @@ async def _pinned_ca(invitation: JoinString, proxy: str | None, timeout: float) 
             contact = await firstcontact.fetch_ca(invitation.url, proxy)
     except firstcontact.NotARelay as e:
         raise EnrolError(
-            f"{invitation.url} {e}: this is not a relay's tunnel listener. Check the address in the join "
-            "string with the relay's operator. Nothing was sent."
+            f"{invitation.url} {e}: this is not a relay's tunnel listener. Nothing was sent. "
+            "Check the address in the join string with the relay's operator."
         ) from None
     except (OSError, EOFError) as e:
         raise EnrolError(reach.explain(e, invitation.url, proxy)) from None
     pin = tls.spki_pin(contact.ca)
     if pin != invitation.pin:
         raise WrongRelay(
-            f"Refused: {invitation.url} shows a CA with the pin {pin.hex()[:8]}…, the join string says "
-            f"{invitation.pin.hex()[:8]}…. The secret was not sent. Likely cause: the address leads to "
-            "another relay, or TLS inspection in between (the connection's certificate was issued by "
-            f"{printable(contact.leaf_issuer) or 'nobody'})."
+            f"Refused: {invitation.url} shows a CA with the pin {pin.hex()[:8]}…, "
+            f"the join string says {invitation.pin.hex()[:8]}…. The secret was not sent. "
+            "Likely cause: the address leads to another relay, or TLS inspection in between "
+            f"(the connection's certificate was issued by {printable(contact.leaf_issuer) or 'nobody'})."
         )
     return contact.ca
 
@@ -237,8 +238,8 @@ def _check_answer(
     if not leaf.not_valid_before_utc <= now < leaf.not_valid_after_utc:
         raise EnrolError(
             f"The certificate is valid from {leaf.not_valid_before_utc:%Y-%m-%d %H:%M} to "
-            f"{leaf.not_valid_after_utc:%Y-%m-%d %H:%M} UTC, and this machine's clock says "
-            f"{now:%Y-%m-%d %H:%M} UTC. "
+            f"{leaf.not_valid_after_utc:%Y-%m-%d %H:%M} UTC, "
+            f"and this machine's clock says {now:%Y-%m-%d %H:%M} UTC. "
             "Set the clock (timedatectl), make a new join string at the relay and join again."
         )
     return identity

@@ -20,8 +20,8 @@ def add(current: Sequence[str], globs: Sequence[str], catalogue: Catalogue, *, f
                 pattern.matches(item.name) for item in catalogue.of(pattern.kind)
             ):
                 raise _usage(
-                    f"{text} matches no {pattern.kind.value} that {catalogue.server} offers now; nothing was "
-                    "written. Correct it, or add --force to expose what may come."
+                    f"{text} matches no {pattern.kind.value} that {catalogue.server} offers now; "
+                    "nothing was written. Correct it, or add --force to expose what may come."
                 )
     return _merged(current, [str(pattern) for pattern in patterns])
 
@@ -33,8 +33,8 @@ def read_only(current: Sequence[str], catalogue: Catalogue) -> list[str]:
     names = [name for name in names if not any(c in name for c in "*?")]
     if not names:
         raise _usage(
-            f"No tool of {catalogue.server} says that it only reads; nothing was written. Name tools one by "
-            f"one: penstock-agent expose {catalogue.server} NAME..."
+            f"No tool of {catalogue.server} says that it only reads; nothing was written. "
+            f"Name tools one by one: penstock-agent expose {catalogue.server} NAME..."
         )
     return _merged([text for text in current if _parse(text).kind is not Kind.TOOL], names)
 
@@ -59,8 +59,8 @@ def remove(current: Sequence[str], globs: Sequence[str], server: str) -> list[st
         wider = [entry for entry in left if _same_kind_matches(_parse(entry), pattern)]
         if wider:
             raise _usage(
-                f"{text} would stay exposed through {', '.join(wider)}; nothing was written. Hide that "
-                f"entry, then expose what shall remain: penstock-agent hide {server} '{wider[0]}'"
+                f"{text} would stay exposed through {', '.join(wider)}; nothing was written. "
+                f"Hide that entry, then expose what shall remain: penstock-agent hide {server} '{wider[0]}'"
             )
         if not removed:
             entries = ", ".join(current) or "none"

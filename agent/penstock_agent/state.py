@@ -103,8 +103,8 @@ def load(folder: Path) -> Joined:
     data = _read(folder / "agent.json")
     if data is None:
         raise NotJoined(
-            f"This agent has not joined a site yet ({folder} has no agent.json). Get a join string from the "
-            "relay (penstock-relay site add NAME) and run: penstock-agent join JOIN_STRING"
+            f"This agent has not joined a site yet ({folder} has no agent.json). Get a join string "
+            "from the relay (penstock-relay site add NAME) and run: penstock-agent join JOIN_STRING"
         )
     _check_folder(folder)
     _check_key(folder / "key.pem")
@@ -115,8 +115,8 @@ def load(folder: Path) -> Joined:
         ca = x509.load_pem_x509_certificate(_required(folder / "ca.pem"))
     except (msgspec.DecodeError, BadName, ValueError) as e:
         raise StateError(
-            f"{folder} is damaged ({type(e).__name__}). Restore it from a backup, or remove it and join "
-            "again."
+            f"{folder} is damaged ({type(e).__name__}). "
+            "Restore it from a backup, or remove it and join again."
         ) from None
     return Joined(folder, file.relay_url, identity, file.instance, certificate, ca)
 
@@ -138,8 +138,8 @@ def prepare(folder: Path) -> tuple[int, int] | None:
         probe.unlink()
     except OSError as e:
         raise StateError(
-            f"{folder} cannot be written: {e.strerror}. Run the command as root or as the user that runs the "
-            "agent, or name another folder with --state-dir."
+            f"{folder} cannot be written: {e.strerror}. Run the command as root or as the user that runs "
+            "the agent, or name another folder with --state-dir."
         ) from None
     return owner
 
@@ -181,8 +181,8 @@ def store(folder: Path, credentials: Credentials, owner: tuple[int, int] | None)
             raise
     except OSError as e:
         raise StateError(
-            f"{folder} cannot be written: {e.strerror}. The join string is used up: make another one at the "
-            "relay."
+            f"{folder} cannot be written: {e.strerror}. "
+            "The join string is used up: make another one at the relay."
         ) from None
     return load(folder)
 
@@ -195,8 +195,8 @@ def _read(path: Path) -> bytes | None:
         return None
     except OSError as e:
         raise StateError(
-            f"{path} cannot be read: {e.strerror}. Run the command as root or as the user that runs the "
-            "agent."
+            f"{path} cannot be read: {e.strerror}. "
+            "Run the command as root or as the user that runs the agent."
         ) from None
 
 
@@ -213,8 +213,8 @@ def _check_folder(folder: Path) -> None:
     info = folder.stat()
     if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise StateError(
-            f"{folder} can be written by others (mode {stat.S_IMODE(info.st_mode):04o}): they could exchange "
-            f"the agent's identity. Run: chmod go-w {folder}"
+            f"{folder} can be written by others (mode {stat.S_IMODE(info.st_mode):04o}): "
+            f"they could exchange the agent's identity. Run: chmod go-w {folder}"
         )
 
 
@@ -227,6 +227,7 @@ def _check_key(path: Path) -> None:
         raise StateError(f"{path} is not a regular file. Remove {path.parent} and join again.")
     if info.st_mode & 0o077:
         raise StateError(
-            f"{path} can be read by others (mode {stat.S_IMODE(info.st_mode):04o}): whoever read it can act "
-            f"as this agent. Run: chmod 600 {path}, and join again if somebody may have."
+            f"{path} can be read by others (mode {stat.S_IMODE(info.st_mode):04o}): "
+            "whoever read it can act as this agent. "
+            f"Run: chmod 600 {path}, and join again if somebody may have."
         )

@@ -70,13 +70,13 @@ def tunnel_origin(text: str) -> str:
 
 
 def _split(text: str, example: str) -> tuple[str, str, int | None]:
+    if "@" in text:  # before anything that repeats the text
+        raise ValueError("a URL with a user name or password is not accepted")
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:
         raise ValueError(f"{text!r} is not a URL, for example {example}") from None
-    if "@" in parts.netloc:
-        raise ValueError("a URL with a user name or password is not accepted")
     if not parts.scheme or not parts.hostname or port == 0:
         raise ValueError(f"{text!r} is not a URL with a scheme and a host, for example {example}")
     if parts.path not in ("", "/") or parts.query or parts.fragment:

@@ -1,9 +1,8 @@
-"""What `pip install` gives: the wheel, built from what the repository holds and installed where nothing is."""
+"""What `pip install` gives: the wheel, built from what the repository holds, where nothing else is."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -35,10 +34,10 @@ def run(*argv: str | Path, cwd: Path, env: dict[str, str] | None = None) -> subp
         [str(word) for word in argv],
         cwd=cwd,
         env=env,
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=300,
-        check=False,
     )
 
 
@@ -128,16 +127,7 @@ def install(work: Path, name: str, requirement: str) -> Installed:
     if uv and run(uv, "pip", *asked, "--python", python, cwd=work).returncode == 0:
         return Installed(folder)
     # No uv, or pip knows a package index that uv has not been told about.
-    must(
-        sys.executable,
-        "-m",
-        "pip",
-        "--python",
-        python,
-        *asked,
-        cwd=work,
-        env={**os.environ, "PIP_NO_INPUT": "1"},
-    )
+    must(sys.executable, "-m", "pip", "--python", python, *asked, "--no-compile", cwd=work)
     return Installed(folder)
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.harness.caller import Caller
 from tests.harness.stack import Server, Stack
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from tests.harness.caller import Caller, Reply
 from tests.harness.fault_proxy import Way
 from tests.harness.stack import Server, Stack, until

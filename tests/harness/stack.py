@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.harness.family import Keeper
 from tests.harness.fault_proxy import FaultProxy
 
 START_S = 30.0
@@ -69,8 +70,11 @@ def until(what: str, deadline_s: float, condition: Callable[[], bool], every_s: 
 class Program:
     """One process of ours with its log file; can be stopped, killed and started again."""
 
-    def __init__(self, name: str, argv: Sequence[str], env: Mapping[str, str], folder: Path) -> None:
+    def __init__(
+        self, name: str, argv: Sequence[str], env: Mapping[str, str], folder: Path, keeper: Keeper
+    ) -> None:
         self.name = name
+        self._keeper = keeper
         self.argv = list(argv)
         self.env = dict(env)
         self.log = folder / f"{name}.log"
@@ -87,6 +91,7 @@ class Program:
                 stderr=log,
                 start_new_session=True,
             )
+        self._keeper.watch(self.process.pid)
 
     @property
     def pid(self) -> int:
@@ -111,16 +116,19 @@ class Program:
             return 0
         self.process.terminate()
         try:
-            return self.process.wait(STOP_S)
+            status = self.process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             self.kill()
             raise StackError(f"{self.name} did not stop within {STOP_S:.0f} s of SIGTERM") from None
+        self._keeper.forget(self.process.pid)
+        return status
 
     def kill(self) -> None:
         """SIGKILL, as an out-of-memory killer does."""
         if self.process is not None:
             self.process.kill()
             self.process.wait(STOP_S)
+            self._keeper.forget(self.process.pid)
 
     def tail(self) -> str:
         try:
@@ -134,7 +142,7 @@ class Agent:
     """One agent of the stack's site: its folder, its configuration, its process."""
 
     def __init__(
-        self, name: str, folder: Path, servers: Mapping[str, Server], env: Mapping[str, str]
+        self, name: str, folder: Path, servers: Mapping[str, Server], env: Mapping[str, str], keeper: Keeper
     ) -> None:
         self.folder = folder / name
         self.folder.mkdir(mode=0o700)
@@ -146,7 +154,7 @@ class Agent:
             "PENSTOCK_AGENT_RUNTIME_DIR": str(self.folder),
         }
         self.configure(servers)
-        self.program = Program(name, [console_script("penstock-agent"), "run"], self.env, folder)
+        self.program = Program(name, [console_script("penstock-agent"), "run"], self.env, folder, keeper)
 
     def configure(self, servers: Mapping[str, Server]) -> None:
         """Write agent.toml. A running agent is not told."""
@@ -205,9 +213,11 @@ class Stack:
         self.folder = Path(tempfile.mkdtemp(prefix="penstock-"))  # short: control.sock's path has 108 bytes
         self.report = report
         self.agents: list[Agent] = []
+        self._keeper = Keeper()
         self._agent_env = {**clean_environment(), **(agent_env or {})}
         self._relay_env = {
             **clean_environment(),
+            "PENSTOCK_RELAY_CONFIG": os.devnull,  # not the relay.toml that this machine may have
             "PENSTOCK_RELAY_LISTEN": "127.0.0.1:0",
             "PENSTOCK_RELAY_TUNNEL_LISTEN": "127.0.0.1:0",
             "PENSTOCK_RELAY_OPS_LISTEN": "127.0.0.1:0",
@@ -215,7 +225,7 @@ class Stack:
             **(relay_env or {}),
         }
         self.relay = Program(
-            "relay", [console_script("penstock-relay"), "serve"], self._relay_env, self.folder
+            "relay", [console_script("penstock-relay"), "serve"], self._relay_env, self.folder, self._keeper
         )
 
     # -- as a context
@@ -269,7 +279,8 @@ class Stack:
 
     def add_agent(self, name: str, join_string: str, servers: Mapping[str, Server] | None = None) -> Agent:
         """Enrol one more agent of the site and start it."""
-        agent = Agent(name, self.folder, self.servers if servers is None else servers, self._agent_env)
+        given = self.servers if servers is None else servers
+        agent = Agent(name, self.folder, given, self._agent_env, self._keeper)
         self.agents.append(agent)
         agent.cli("join", join_string)
         self.report("agent enrolled: its key was made here, its certificate comes from the relay's own CA")
@@ -297,6 +308,7 @@ class Stack:
                 program.stop()
             except StackError as error:
                 problems.append(str(error))
+        self._keeper.close()
         if self.proxy is not None:
             self.proxy.__exit__(None, None, None)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,5 +1,7 @@
 """The stack that end-to-end tests stand on: its programs can be cut off, killed and started again."""
 
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,13 @@ pytestmark = pytest.mark.e2e
 
 DOCUMENTS = Path(__file__).parents[2] / "docs" / "demo" / "documents"
 SERVER = Server([sys.executable, "-m", "penstock_agent.examples.docsearch", str(DOCUMENTS)], ["*"])
+
+KILLED_RUN = """
+import os, signal
+from tests.harness.family import Keeper
+Keeper().watch({pid})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +77,10 @@ def test_a_program_that_does_not_come_up_is_told_with_the_end_of_its_log() -> No
         Stack({}, relay_env={"PENSTOCK_RELAY_NATS_URL": "nats://nowhere"}),
     ):
         pass
+
+
+def test_what_a_killed_test_run_leaves_behind_is_ended() -> None:
+    sleeper = subprocess.Popen(["sleep", "60"])
+    run = [sys.executable, "-c", KILLED_RUN.format(pid=sleeper.pid)]
+    subprocess.run(run, cwd=Path(__file__).parents[2], timeout=30, check=False)
+    assert sleeper.wait(10) == -signal.SIGTERM

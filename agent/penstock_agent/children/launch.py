@@ -99,8 +99,8 @@ def explain(failure: bytes, command: tuple[str, ...], env: Mapping[str, str], fo
             )
         case "missing":
             return (
-                f"command not found: there is no {program}, or the agent's user cannot see it. Correct the "
-                "path in command."
+                f"command not found: there is no {program}, or the agent's user cannot see it. "
+                "Correct the path in command."
             )
         case "exec":
             return (

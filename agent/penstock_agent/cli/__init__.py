@@ -60,9 +60,8 @@ def main() -> None:
                 place = f" at {code.co_qualname}:{trace.tb_lineno}"
             trace = trace.tb_next
         typer.echo(
-            f"penstock-agent {__version__}: internal error ({type(e).__name__}{place}). This is a bug; "
-            "please report "
-            "this line.",
+            f"penstock-agent {__version__}: internal error ({type(e).__name__}{place}). "
+            "This is a bug; please report this line.",
             err=True,
         )
         sys.exit(1)

@@ -49,13 +49,13 @@ def join(
         if not json:
             if outcome.new:
                 say(
-                    f"Joined the site {joined.id.site} as {joined.id.agent}. Key and certificate: "
-                    f"{joined.folder}"
+                    f"Joined the site {joined.id.site} as {joined.id.agent}. "
+                    f"Key and certificate: {joined.folder}"
                 )
             else:
                 say(
-                    f"Already joined the site {joined.id.site} as {joined.id.agent}; the join string was not "
-                    "used."
+                    f"Already joined the site {joined.id.site} as {joined.id.agent}; "
+                    "the join string was not used."
                 )
         service = start_service(settings)
         linked = _wait_for_link(settings) if service else ""

@@ -68,8 +68,8 @@ def _show(settings: Settings, joined: state.Joined, running: control.Status | No
         say(f"server {name}: {_server(name, server, running)}")
     if running is not None:
         say(
-            f"children: {running.children} of at most {running.max_children}, calls under way: "
-            f"{running.exchanges}"
+            f"children: {running.children} of at most {running.max_children}, "
+            f"calls under way: {running.exchanges}"
         )
     say()
     say(LIMITS)

@@ -58,8 +58,8 @@ class Sessions:
         if len(self._by_id) >= self._limits.sessions:
             raise TooManySessions(
                 not_executed(
-                    f"The agent on site has {len(self._by_id)} sessions, which is all that it may have. Try "
-                    "again later."
+                    f"The agent on site has {len(self._by_id)} sessions, which is all that it may have. "
+                    "Try again later."
                 )
             )
         session = make(f"{self._tag}.{secrets.token_urlsafe(32)}")

@@ -40,6 +40,7 @@ def run(state: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     for name in os.environ:
         if name.startswith("PENSTOCK_RELAY_"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("PENSTOCK_RELAY_CONFIG", os.devnull)
     monkeypatch.setenv("PENSTOCK_RELAY_STATE_DIR", str(state))
     monkeypatch.setenv("PENSTOCK_RELAY_TUNNEL_URL", "wss://relay.example.com:8443")
 
@@ -155,11 +156,11 @@ def test_sites_are_listed_for_people_and_for_scripts(run: Run) -> None:
     assert (empty.exit_code, empty.stdout) == (0, "")
     assert "penstock-relay site add NAME" in empty.stderr
     run("site", "add", "mill")
-    run("site", "add", "farm")
+    run("site", "add", "dam")
     lines = run("site", "list").stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["SITE", "farm", "mill"]
+    assert [line.split()[0] for line in lines] == ["SITE", "dam", "mill"]
     sites = json.loads(run("site", "list", "--json").stdout)
-    assert [(site["name"], site["agents"]) for site in sites] == [("farm", 0), ("mill", 0)]
+    assert [(site["name"], site["agents"]) for site in sites] == [("dam", 0), ("mill", 0)]
 
 
 def test_token_issue_prints_a_token_that_opens_the_site_alone(run: Run, state: Path) -> None:
@@ -194,7 +195,7 @@ def test_token_list_shows_no_secret(run: Run) -> None:
         assert secret[-8:] not in result.output
     [entry] = json.loads(run("token", "list", "--json").stdout)
     assert (entry["id"], entry["principal"], entry["state"]) == (public_id, "svc:ci", "good")
-    assert json.loads(run("token", "list", "--site", "farm", "--json").stdout) == []
+    assert json.loads(run("token", "list", "--site", "dam", "--json").stdout) == []
 
 
 def test_a_revoked_token_opens_nothing_and_twice_is_harmless(run: Run, state: Path) -> None:

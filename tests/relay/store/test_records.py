@@ -39,11 +39,11 @@ def token(public_id: str = "abc", site: str = "mill", created_at: float = 100.0)
 
 
 async def test_sites_are_listed_by_name_with_their_agents(store: Store) -> None:
-    await store.sites.add("farm", 150.0)
+    await store.sites.add("dam", 150.0)
     await store.agents.add(agent("one", "1"))
     await store.agents.add(agent("two", "2"))
-    assert await store.sites.list() == [Site("farm", 150.0, 0), Site("mill", 100.0, 2)]
-    assert await store.sites.exists("farm")
+    assert await store.sites.list() == [Site("dam", 150.0, 0), Site("mill", 100.0, 2)]
+    assert await store.sites.exists("dam")
     assert not await store.sites.exists("port")
 
 
@@ -76,10 +76,10 @@ async def test_a_secret_that_nobody_issued_is_unknown(store: Store) -> None:
 
 
 async def test_an_invite_of_one_site_lets_nobody_into_another(store: Store) -> None:
-    await store.sites.add("farm", 100.0)
-    await store.invites.create("farm", SECRET, 100.0, 200.0)
+    await store.sites.add("dam", 100.0)
+    await store.invites.create("dam", SECRET, 100.0, 200.0)
     assert await store.invites.take(SECRET, agent("one"), 150.0) is Unusable.UNKNOWN
-    assert await store.invites.find(SECRET, 150.0) == Invite("farm", 200.0)
+    assert await store.invites.find(SECRET, 150.0) == Invite("dam", 200.0)
 
 
 async def test_an_agent_name_in_use_leaves_the_invite_unused(store: Store) -> None:
@@ -116,8 +116,8 @@ async def test_an_agent_is_found_by_its_identity(store: Store) -> None:
 
 
 async def test_tokens_are_found_by_public_id_and_listed_oldest_first(store: Store) -> None:
-    await store.sites.add("farm", 100.0)
-    young, old, other = token("young", created_at=300.0), token("old"), token("other", "farm", 200.0)
+    await store.sites.add("dam", 100.0)
+    young, old, other = token("young", created_at=300.0), token("old"), token("other", "dam", 200.0)
     for each in (young, old, other):
         await store.tokens.create(each)
     assert await store.tokens.find("old") == old
@@ -144,7 +144,7 @@ async def test_every_write_moves_the_change_sequence(store: Store) -> None:
         seen.append(await store.change_sequence())
         return seen[-1] > seen[-2]
 
-    await store.sites.add("farm", 1.0)
+    await store.sites.add("dam", 1.0)
     assert await moved()
     await store.invites.create("mill", SECRET, 1.0, 500.0)
     assert await moved()

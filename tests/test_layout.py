@@ -1,0 +1,203 @@
+"""Tests mirror the sources: core/penstock/names.py is tested by tests/core/test_names.py, and so on."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection, Mapping
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = {"core": "penstock", "agent": "penstock_agent", "relay": "penstock_relay"}
+
+A, R = "agent/penstock_agent", "relay/penstock_relay"
+TA, TR = "tests/agent", "tests/relay"
+
+# Source -> the test file that covers it instead of one of its own, and why.
+ELSEWHERE: dict[str, tuple[str, str]] = {
+    "core/penstock/diagnosis.py": ("tests/core/test_envelope.py", "the words of the envelope's refusals"),
+    f"{A}/children/exits.py": (f"{TA}/children/test_child.py", "a child is what it watches"),
+    f"{A}/children/keeper_main.py": (f"{TA}/children/test_keeper.py", "the other end of the keeper's pipe"),
+    f"{A}/children/launcher_main.py": (
+        f"{TA}/children/test_child.py",
+        "runs before a child's program",
+    ),
+    f"{A}/cli/__init__.py": (f"{TA}/cli/test_main.py", "the program as a whole"),
+    f"{A}/cli/common.py": (f"{TA}/cli/test_main.py", "options that every command has"),
+    f"{A}/endpoint/answers.py": (f"{TA}/endpoint/test_endpoint.py", "an answer is seen where it is given"),
+    f"{A}/endpoint/held.py": (f"{TA}/endpoint/test_delivery.py", "counts what deliveries hold"),
+    f"{A}/endpoint/limits.py": (f"{TA}/endpoint/test_endpoint.py", "numbers"),
+    f"{A}/endpoint/ports.py": (
+        f"{TA}/endpoint/test_lifeline.py",
+        "protocols: what is asked of children",
+    ),
+    f"{A}/endpoint/session.py": (f"{TA}/endpoint/test_calls.py", "a session is seen through its calls"),
+    f"{A}/endpoint/sessions.py": (f"{TA}/endpoint/test_endpoint.py", "finds the session of a request"),
+    f"{A}/examples/library.py": (f"{TA}/examples/test_docsearch.py", "what the example server searches"),
+    f"{A}/firstcontact.py": (f"{TA}/test_enrol.py", "the first connection of an enrolment"),
+    f"{R}/cli/__init__.py": (f"{TR}/cli/test_cli.py", "the program as a whole"),
+    f"{R}/cli/app.py": (f"{TR}/cli/test_cli.py", "puts the commands together"),
+    f"{R}/cli/common.py": (f"{TR}/cli/test_cli.py", "options that every command has"),
+    f"{R}/cli/config.py": (f"{TR}/cli/test_cli.py", "commands are tried as a user gives them"),
+    f"{R}/cli/serve.py": (f"{TR}/cli/test_cli.py", "commands are tried as a user gives them"),
+    f"{R}/cli/sites.py": (f"{TR}/cli/test_cli.py", "commands are tried as a user gives them"),
+    f"{R}/cli/tokens.py": (f"{TR}/cli/test_cli.py", "commands are tried as a user gives them"),
+    f"{R}/edge/limits.py": (f"{TR}/edge/test_handler.py", "numbers"),
+    f"{R}/edge/ports.py": (f"{TR}/edge/test_handler.py", "protocols: what the edge asks of others"),
+    f"{R}/edge/stats.py": (f"{TR}/test_ops.py", "counters, seen in the metrics"),
+    f"{R}/store/agents.py": (f"{TR}/store/test_records.py", "records refer to each other"),
+    f"{R}/store/invites.py": (f"{TR}/store/test_records.py", "records refer to each other"),
+    f"{R}/store/sites.py": (f"{TR}/store/test_records.py", "records refer to each other"),
+    f"{R}/store/store.py": (f"{TR}/store/test_records.py", "records refer to each other"),
+    f"{R}/store/tokens.py": (f"{TR}/store/test_records.py", "records refer to each other"),
+    f"{R}/store/models.py": (f"{TR}/store/test_database.py", "the tables, compared with the migrations"),
+    f"{R}/store/migrations/env.py": (f"{TR}/store/test_database.py", "runs inside of migrations"),
+    f"{R}/store/migrations/versions/v0001_base.py": (f"{TR}/store/test_database.py", "a migration"),
+    f"{R}/switchboard/calls.py": (
+        f"{TR}/edge/test_handler.py",
+        "what edge and switchboard say",
+    ),
+}
+
+# Sources that run in the whole programs of tests/e2e and have no smaller test.
+TOGETHER = (
+    *(
+        f"core/penstock/tunnel/{name}.py"
+        for name in (
+            "agent", "agent_exchange", "codec", "credit", "errors", "fields", "frames", "limits", "link",
+            "origin", "origin_exchange", "principals", "states",
+        )
+    ),
+    *(f"{A}/{name}.py" for name in ("daemon", "dialer", "redial", "served")),
+    *(
+        f"{R}/{name}.py"
+        for name in (
+            "daemon", "door/door", "switchboard/answer", "switchboard/registry", "switchboard/request",
+            "switchboard/switchboard",
+        )
+    ),
+)  # fmt: skip
+ELSEWHERE |= {source: ("tests/e2e/test_calls.py", "runs in whole programs") for source in TOGETHER}
+
+# Test file -> why no source has its name.
+OF_SEVERAL: dict[str, str] = {
+    f"{TA}/children/test_agent_end.py": "what is left after the end of an agent that had children",
+    f"{TA}/cli/test_main.py": "the program as a whole",
+    f"{TA}/endpoint/test_real_children.py": "endpoint and children together",
+    "tests/core/tunnel/test_mutations.py": "the simulation notices every rule that is taken away",
+    "tests/core/tunnel/test_simulation.py": "both ends, and links that cut, delay and reorder",
+    "tests/core/tunnel/test_rules.py": "the rules of an exchange: both ends, and links between them",
+    "tests/core/test_envelope_child.py": "envelope.py's other half: what children write",
+    f"{TR}/cli/test_cli.py": "all commands: they share a store",
+    f"{TR}/store/test_records.py": "all records: they refer to each other",
+}
+
+
+def needs_test(source: str, text: str) -> bool:
+    """Whether there is something to test: a package's own module often only passes names on."""
+    defining = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    defines = any(isinstance(node, defining) for node in ast.walk(ast.parse(text)))
+    return defines or not source.endswith("__init__.py")
+
+
+def own_test(source: str) -> str:
+    """The place of a source's own test."""
+    folder, _package, *inside, file = PurePosixPath(source).parts
+    return str(PurePosixPath("tests", folder, *inside, f"test_{file}"))
+
+
+def problems(
+    sources: Collection[str],
+    tests: Collection[str],
+    elsewhere: Mapping[str, tuple[str, str]] = ELSEWHERE,
+    of_several: Mapping[str, str] = OF_SEVERAL,
+) -> list[str]:
+    own = {own_test(source): source for source in sources}
+    wrong = [
+        f"{source} has no test: write {test}"
+        for test, source in own.items()
+        if test not in tests and source not in elsewhere
+    ]
+    wrong += [
+        f"{test} tests nothing that is there: name it after its source, or say in OF_SEVERAL why it has none"
+        for test in tests
+        if test.split("/")[1] in FOLDERS and test not in own and test not in of_several
+    ]
+    for source, (test, why) in elsewhere.items():
+        if source not in sources:
+            wrong.append(f"{source} is in ELSEWHERE and does not exist")
+        elif own_test(source) in tests:
+            wrong.append(f"{source} has a test of its own now: take it out of ELSEWHERE")
+        if test not in tests or not why:
+            wrong.append(f"{test}, which should cover {source}, does not exist")
+    wrong += [f"{test} is in OF_SEVERAL and does not exist" for test in of_several if test not in tests]
+    return sorted(wrong)
+
+
+def files_of_tests() -> list[str]:
+    """Every Python file below tests/, without what Node packages bring."""
+    folders = [folder for folder in (ROOT / "tests").iterdir() if folder.name != "clients"]
+    return [path.relative_to(ROOT).as_posix() for folder in folders for path in folder.rglob("*.py")]
+
+
+def present() -> tuple[set[str], set[str]]:
+    """What there is: sources, and files with tests."""
+    sources = set()
+    for folder, package in FOLDERS.items():
+        for path in (ROOT / folder / package).rglob("*.py"):
+            name = path.relative_to(ROOT).as_posix()
+            if needs_test(name, path.read_text(encoding="utf-8")):
+                sources.add(name)
+    return sources, {name for name in files_of_tests() if PurePosixPath(name).name.startswith("test_")}
+
+
+def test_every_source_has_its_test_and_every_test_its_source() -> None:
+    wrong = problems(*present())
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_test_file_is_where_pytest_finds_it() -> None:
+    """A file with tests whose name pytest does not know would never run."""
+    for name in files_of_tests():
+        if PurePosixPath(name).name.startswith("test_"):
+            continue
+        body = ast.parse((ROOT / name).read_text(encoding="utf-8")).body
+        functions = [node.name for node in body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+        assert [function for function in functions if function.startswith("test_")] == [], name
+
+
+NAMES, HTTP = "core/penstock/names.py", "core/penstock/http.py"
+
+
+@pytest.mark.parametrize(
+    ("sources", "tests", "elsewhere", "complaint"),
+    [
+        ({NAMES}, set(), {}, f"{NAMES} has no test: write tests/core/test_names.py"),
+        (set(), {"tests/core/test_names.py"}, {}, "tests/core/test_names.py tests nothing that is there"),
+        (
+            set(),
+            {"tests/core/test_http.py"},
+            {NAMES: ("tests/core/test_http.py", "x")},
+            f"{NAMES} is in ELSEWHERE",
+        ),
+        ({NAMES}, set(), {NAMES: ("tests/core/test_http.py", "x")}, "which should cover"),
+        (
+            {NAMES, HTTP},
+            {"tests/core/test_names.py", "tests/core/test_http.py"},
+            {NAMES: ("tests/core/test_http.py", "x")},
+            f"{NAMES} has a test of its own now",
+        ),
+    ],
+)
+def test_the_checker_names_what_is_missing(
+    sources: set[str], tests: set[str], elsewhere: dict[str, tuple[str, str]], complaint: str
+) -> None:
+    assert complaint in "\n".join(problems(sources, tests, elsewhere, {}))
+
+
+def test_a_source_with_its_test_and_one_that_is_covered_elsewhere_are_fine() -> None:
+    covered = {NAMES: ("tests/core/test_http.py", "x")}
+    assert problems({NAMES, HTTP}, {"tests/core/test_http.py"}, covered, {}) == []
+    assert not needs_test("core/penstock/__init__.py", '"""Words."""\n__version__ = "1"\n')
+    assert needs_test("relay/penstock_relay/cli/__init__.py", "def main() -> None: ...\n")
