@@ -143,7 +143,7 @@ class Agent:
             case Data() | End() | Credit() | Done():
                 exchange = self._held.get(frame.key)
                 if exchange is not None:
-                    self._of_exchange(link, exchange, frame)
+                    self._of_exchange(exchange, frame)
             case Lost(boot):
                 for exchange in self._held.values():
                     if exchange.link is link and exchange.key.boot == boot:
@@ -152,7 +152,7 @@ class Agent:
                 return False
         return True
 
-    def _of_exchange(self, link: Link, exchange: Exchange, frame: Data | End | Credit | Done) -> None:
+    def _of_exchange(self, exchange: Exchange, frame: Data | End | Credit | Done) -> None:
         match frame:
             case Data():
                 exchange.advance(AgentInput.DATA)
@@ -169,9 +169,10 @@ class Agent:
                 self._ready(exchange)
             case Done():
                 exchange.advance(AgentInput.DONE)
-                if frame.reason is DoneReason.REVOKED:
-                    # The origin attaches again until it has heard this, or that the key is unknown.
-                    link.control(End(exchange.key, exchange.sending.sent, EndReason.REVOKED))
+                if frame.reason is DoneReason.REVOKED and exchange.link is not None:
+                    # The origin attaches again until it has heard this, or that the key is unknown. It
+                    # listens where it attached last: this DONE may be a late one of an older link.
+                    exchange.link.control(End(exchange.key, exchange.sending.sent, EndReason.REVOKED))
                 self._free(exchange, frame.reason)
 
     # -- OPEN and ATTACH ----------------------------------------------------------------------------
@@ -188,11 +189,11 @@ class Agent:
             link.control(End(frame.key, 0, refusal or EndReason.UNKNOWN_PRINCIPAL))
             return
         exchange = self._held[frame.key] = Exchange(frame, link, principal, self._note)
+        self._bytes(exchange, 0, frame.data)
+        frame.data = b""
         if frame.length > FREE_WINDOW:
             self._grants[frame.key] = exchange
             self._grant()
-        self._bytes(exchange, 0, frame.data)
-        frame.data = b""
         if frame.end:
             self._request_end(exchange, exchange.received)
 

@@ -94,6 +94,7 @@ class SendWindow:
         self.limit = max(self.limit, limit)
         if have > self.have:
             self.have = have
+            self.next = max(self.next, have)  # it may have been rewound below
             while self._chunks and self._start + len(self._chunks[0]) <= have:
                 self._start += len(self._chunks.popleft())
 

@@ -92,8 +92,9 @@ class Reader:
         return self._text(self.u16())
 
     def _text(self, n: int) -> str:
+        at = self._skip(n)
         try:
-            return self.fixed(n).decode()
+            return self._data[at : at + n].decode()
         except UnicodeDecodeError:
             raise _malformed("a text field is not UTF-8") from None
 
@@ -107,7 +108,26 @@ class Reader:
         return tuple(self.text8() for _ in range(self.u16()))
 
     def headers(self) -> tuple[tuple[str, str], ...]:
-        return tuple((self.text8(), self.text16()) for _ in range(self.u16()))
+        """A count, and as many pairs of text8 and text16. Without a call per field: half of a small frame."""
+        pairs = []
+        count, data, stop, at = self.u16(), self._data, self._stop, self._at
+        try:
+            for _ in range(count):
+                end = at + 1 + data[at]
+                name = data[at + 1 : end].decode()
+                at = end + 2
+                end = at + (data[end] << 8 | data[end + 1])
+                value = data[at:end].decode()
+                if end > stop:
+                    raise IndexError
+                pairs.append((name, value))
+                at = end
+        except IndexError:
+            raise _malformed("the frame is shorter than its fields") from None
+        except UnicodeDecodeError:
+            raise _malformed("a header is not UTF-8") from None
+        self._at = at
+        return tuple(pairs)
 
     def rest(self) -> bytes:
         return self.fixed(self._stop - self._at)
@@ -191,8 +211,12 @@ class Writer:
 
     def headers(self, pairs: tuple[tuple[str, str], ...]) -> Writer:
         self.u16(len(pairs))
+        parts = self._parts
         for name, value in pairs:
-            self.text8(name).text16(value)
+            first, second = _utf8(name), _utf8(value)
+            if len(first) > 0xFF or len(second) > 0xFFFF:
+                raise LocalError("a header of over 64 KiB, or with a name of over 255 bytes")
+            parts += (bytes((len(first),)), first, _U16.pack(len(second)), second)
         return self
 
     def done(self) -> bytes:

@@ -161,7 +161,7 @@ class Origin:
         return True
 
     def _find(self, key: Key) -> Exchange | None:
-        if key.boot != self.boot or key.seq >= self._next:
+        if key.boot != self.boot or not 0 < key.seq < self._next:
             raise RemoteError(CloseCode.UNKNOWN_EXCHANGE, "a sequence number that was never used")
         return self._open.get(key.seq)
 
