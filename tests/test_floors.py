@@ -107,8 +107,7 @@ ALONE = {
 # Import name -> the dependency of pyproject.toml that brings it, where the names differ.
 BROUGHT_BY = {
     "prometheus_client": "prometheus-client",
-    "pydantic": "pydantic-settings",
-    "pydantic_core": "pydantic-settings",
+    "pydantic_core": "pydantic",
     "pydantic_settings": "pydantic-settings",
 }
 

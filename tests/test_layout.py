@@ -54,31 +54,15 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     f"{R}/store/models.py": (f"{TR}/store/test_database.py", "the tables, compared with the migrations"),
     f"{R}/store/migrations/env.py": (f"{TR}/store/test_database.py", "runs inside of migrations"),
     f"{R}/store/migrations/versions/v0001_base.py": (f"{TR}/store/test_database.py", "a migration"),
+    f"{R}/switchboard/request.py": (
+        f"{TR}/switchboard/test_switchboard.py",
+        "a call, as the tunnel wants it",
+    ),
     f"{R}/switchboard/calls.py": (
         f"{TR}/edge/test_handler.py",
         "what edge and switchboard say",
     ),
 }
-
-# Sources that run in the whole programs of tests/e2e and have no smaller test.
-TOGETHER = (
-    *(
-        f"core/penstock/tunnel/{name}.py"
-        for name in (
-            "agent", "agent_exchange", "codec", "credit", "errors", "fields", "frames", "limits", "link",
-            "origin", "origin_exchange", "principals", "states",
-        )
-    ),
-    *(f"{A}/{name}.py" for name in ("daemon", "dialer", "redial", "served")),
-    *(
-        f"{R}/{name}.py"
-        for name in (
-            "daemon", "door/door", "switchboard/answer", "switchboard/registry", "switchboard/request",
-            "switchboard/switchboard",
-        )
-    ),
-)  # fmt: skip
-ELSEWHERE |= {source: ("tests/e2e/test_calls.py", "runs in whole programs") for source in TOGETHER}
 
 # Test file -> why no source has its name.
 OF_SEVERAL: dict[str, str] = {
@@ -87,6 +71,13 @@ OF_SEVERAL: dict[str, str] = {
     f"{TA}/endpoint/test_real_children.py": "endpoint and children together",
     "tests/core/tunnel/test_mutations.py": "the simulation notices every rule that is taken away",
     "tests/core/tunnel/test_simulation.py": "both ends, and links that cut, delay and reorder",
+    "tests/core/tunnel/test_agent_bounds.py": "agent.py's other half: what it holds at most",
+    "tests/core/tunnel/test_origin_last_words.py": "origin.py's other half: how exchanges end",
+    "tests/core/tunnel/test_protocol.py": "the tables of PROTOCOL.md",
+    "tests/core/tunnel/test_vectors.py": "the vectors that other implementations use too",
+    "tests/core/test_link_memory.py": "link.py's other half: what a connection costs",
+    f"{TA}/test_dialer_obstacles.py": "dialer.py's other half: what stands between agent and relay",
+    f"{TR}/switchboard/test_links.py": "switchboard.py's other half: links that come and go",
     "tests/core/tunnel/test_rules.py": "the rules of an exchange: both ends, and links between them",
     "tests/core/test_envelope_child.py": "envelope.py's other half: what children write",
     f"{TR}/cli/test_cli.py": "all commands: they share a store",

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final, NoReturn
 
 import msgspec
@@ -26,8 +27,12 @@ from penstock_agent.systemd import Notifier
 
 DRAIN: Final = 5.0
 """Seconds that calls get to finish after a signal to stop; streams that only listen get none."""
+LAST_WORDS: Final = 1.0
+"""Seconds for what is said to callers of those that did not finish."""
 MAX_LINK_WAIT: Final = 300.0
 """Seconds that the control verb ``link`` waits at most."""
+
+_STOPS: Final = (signal.SIGTERM, signal.SIGINT)
 
 _log = log.get(__name__)
 
@@ -74,11 +79,8 @@ class _Daemon:
         self._target = target
         self._children = children
         self._notifier = notifier
-        self._calls = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
         self._linked = asyncio.Event()
-        self._stopping = False
+        self._serving: set[asyncio.Task[None]] = set()
         self._tasks: asyncio.TaskGroup | None = None
         self._endpoint = Endpoint(
             target.agent, specs, _gate(settings), children, call_timeout=settings.call_timeout
@@ -94,47 +96,45 @@ class _Daemon:
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
         told = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _STOPS:
             loop.add_signal_handler(number, told.set)
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 tasks.create_task(self._endpoint.run())
-                tasks.create_task(self._dialer.run())
-                tasks.create_task(self._control())
+                tasks.create_task(self._control(tasks))
                 tasks.create_task(self._watchdog())
                 await told.wait()
-                loop.add_signal_handler(signal.SIGINT, _interrupt, asyncio.current_task())
                 await self._drain()
                 raise _Stop
         except* _Stop:
             _log.info("stopped")
         except* Problem as group:
             raise _first(group) from None
+        finally:
+            self._notifier.close()
         return Exit.DONE
 
     # -- exchanges ------------------------------------------------------------------------------------
 
     def _start(self, exchange: Served) -> None:
-        if self._tasks is None:
+        work = self._endpoint.serve(exchange)
+        try:
+            if self._tasks is None:
+                raise RuntimeError
+            task = self._tasks.create_task(work)
+        except RuntimeError:  # a group that is being taken down takes nothing more
+            work.close()
             exchange.fail("the agent is stopping")
             return
-        self._tasks.create_task(self._serve(exchange))
+        self._serving.add(task)
 
-    async def _serve(self, exchange: Served) -> None:
-        listening = exchange.method == "GET"
-        if not listening:
-            self._calls += 1
-            self._idle.clear()
-        try:
-            await self._endpoint.serve(exchange)
-        finally:
+        def served(task: asyncio.Task[None]) -> None:
+            self._serving.discard(task)
             exchange.fail("no answer was given")
-            if not listening:
-                self._calls -= 1
-                if not self._calls:
-                    self._idle.set()
+
+        task.add_done_callback(served)  # also when it was cancelled before it began
 
     # -- the link ---------------------------------------------------------------------------------------
 
@@ -146,22 +146,36 @@ class _Daemon:
         self._notifier.status(f"linked to {self._target.url}" if status.linked else status.problem)
 
     async def _drain(self) -> None:
-        self._stopping = True
+        """Lets calls finish, up to the relay having their answers. A second signal cuts it short."""
         self._notifier.stopping("finishing calls that are under way")
         self._tunnel.drain()
         self._dialer.go_away()
         try:
-            async with asyncio.timeout(DRAIN):
-                await self._idle.wait()
-                await self._dialer.flushed()  # what is answered must also leave
+            async with asyncio.timeout(DRAIN) as limit:
+                for number in _STOPS:
+                    asyncio.get_running_loop().add_signal_handler(number, _hurry, limit)
+                await self._tunnel.idle.wait()
         except TimeoutError:
-            _log.warning("stopping_with_calls_under_way", calls=self._calls)
+            _log.warning("stopping_with_calls_under_way", calls=self._tunnel.calls)
+        for task in self._serving:
+            task.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS):
+                if self._serving:
+                    await asyncio.wait(self._serving)
+                await self._dialer.flushed()
 
     # -- control ----------------------------------------------------------------------------------------
 
-    async def _control(self) -> NoReturn:
+    async def _control(self, tasks: asyncio.TaskGroup) -> NoReturn:
         handlers = {"status": self._status, "reload": self._reload, "link": self._link}
-        await control.serve_control(control.socket_path(self._settings), handlers, ready=self._ready)
+
+        def ready() -> None:
+            # Not before: a second agent on this folder must not take the calls of the first.
+            tasks.create_task(self._dialer.run())
+            self._ready()
+
+        await control.serve_control(control.socket_path(self._settings), handlers, ready=ready)
         raise AssertionError("the control socket serves until it is cancelled")
 
     def _ready(self) -> None:
@@ -252,10 +266,10 @@ def _gate(settings: Settings) -> Gate:
     return Gate.of({name: server.expose for name, server in settings.servers.items()})
 
 
-def _interrupt(task: asyncio.Task[int] | None) -> None:
+def _hurry(limit: asyncio.Timeout) -> None:
     """A second Ctrl-C: whoever types it does not want to wait for the calls."""
-    if task is not None:
-        task.cancel()
+    with suppress(RuntimeError):  # it is over already
+        limit.reschedule(0.0)
 
 
 def _first(group: BaseExceptionGroup[Problem]) -> Problem:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.exceptions import InvalidStatus, NegotiationError, WebSocketException
 from websockets.typing import Subprotocol
 
 from penstock import log
@@ -34,6 +34,12 @@ OPEN_TIMEOUT: Final = 15.0
 WRITE_LIMIT: Final = 16 * 1024
 NOT_KNOWN: Final = 403
 """What the tunnel listener answers to a certificate that is not an enrolled agent's."""
+QUEUE: Final = 4
+"""Messages that websockets may read ahead for a link."""
+LINKS: Final = 4
+"""Links at the same time: the newest, and older ones that the relay drains. One more ends the oldest."""
+SPREAD: Final = 60.0
+"""Seconds: the longest spread of a GOAWAY that is believed."""
 
 _CLOSED: Final = {
     CloseCode.VERSION: "Agent and relay have no protocol version in common. Update the older of the two.",
@@ -43,6 +49,13 @@ _CLOSED: Final = {
 }
 
 _log = log.get(__name__)
+
+
+class _Connect(connect):
+    """Follows no redirect: who answers at the relay's address does not choose where else an agent dials."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +98,7 @@ class Dialer:
         self._changed = changed
         self._numbers = 0
         self._up: set[int] = set()
-        self._drivers: set[Driver] = set()
+        self._drivers: dict[int, Driver] = {}
         self.status = LinkStatus(since=time.time())
 
     async def run(self) -> NoReturn:
@@ -93,61 +106,69 @@ class Dialer:
         redial = Redial()
         async with asyncio.TaskGroup() as links:
             while True:
-                started = now()
+                refused = False
+                stood: float | None = None
+                spread = 0.0
                 try:
                     websocket = await self._dial()
-                except (OSError, TimeoutError, WebSocketException, EOFError) as error:
-                    self._problem(explain(error, self._target.url, self._target.proxy))
+                except (OSError, WebSocketException, EOFError, ValueError) as error:
                     refused = _status(error) == NOT_KNOWN
-                    redial = redial.after(None)
+                    self._problem(explain(error, self._target.url, self._target.proxy))
                 else:
+                    began = now()
                     leave = asyncio.get_running_loop().create_future()
                     links.create_task(self._keep(websocket, leave))
-                    spread = await leave
-                    if spread is not None:
-                        # The relay asked for it; the old link goes on until the relay closes it.
-                        await asyncio.sleep(random.random() * spread)  # noqa: S311  jitter, not a secret
-                        continue
-                    refused = False
-                    redial = redial.after(now() - started)
+                    # After GOAWAY the old link goes on, until the relay closes it.
+                    spread = min(await leave, SPREAD)
+                    stood = now() - began
+                redial = redial.after(stood)
                 wait = redial.wait(
                     random.random(),  # noqa: S311  jitter, not a secret
                     unfinished=self._tunnel.exchanges > 0,
                     refused=refused,
                 )
+                wait = max(wait, random.random() * spread)  # noqa: S311  jitter, not a secret
                 _log.info("dialling_again", in_s=round(wait, 1))
                 await asyncio.sleep(wait)
+                if len(self._drivers) >= LINKS:
+                    next(iter(self._drivers.values())).stop(CloseCode.GOING_AWAY, "too many links")
 
     def go_away(self) -> None:
         """Tells the relay that this agent stops: it opens nothing more here."""
-        for driver in self._drivers:
+        for driver in self._drivers.values():
             driver.link.go_away(GoAwayReason.DRAIN, 0)
 
     async def flushed(self) -> None:
         """Waits until the links have nothing left to send."""
-        for driver in self._drivers:
+        for driver in list(self._drivers.values()):  # some may end meanwhile
             await driver.flushed()
 
     async def _dial(self) -> ClientConnection:
         target = self._target
-        return await connect(
+        websocket = await _Connect(
             target.url + LINK_PATH,
             ssl=target.context,
             proxy=target.proxy,
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             compression=None,
             max_size=MAX_MESSAGE,
+            max_queue=QUEUE,
             open_timeout=OPEN_TIMEOUT,
             close_timeout=CLOSE_TIMEOUT,
+            ssl_shutdown_timeout=CLOSE_TIMEOUT,
             ping_interval=None,
             write_limit=WRITE_LIMIT,
             # Nothing about this machine goes out: no program, no version, no host name.
             user_agent_header=None,
             logger=logging.getLogger("websockets.dialer"),
         )
+        if websocket.subprotocol != SUBPROTOCOL:
+            websocket.transport.abort()
+            raise NegotiationError("no subprotocol")
+        return websocket
 
-    async def _keep(self, websocket: ClientConnection, leave: asyncio.Future[float | None]) -> None:
-        """Carries one link to its end. `leave` gets a spread in seconds on GOAWAY, None at the end."""
+    async def _keep(self, websocket: ClientConnection, leave: asyncio.Future[float]) -> None:
+        """Carries one link to its end. `leave` gets a spread in seconds on GOAWAY, 0 at the end."""
         self._numbers += 1
         link = Link(End.AGENT, self._numbers, now())
         number = link.number
@@ -173,24 +194,26 @@ class Dialer:
                 servers=names,
             )
         )
-        self._drivers.add(driver)
-        try:
-            ended = await driver.run()
-        finally:
-            unanswered.cancel()
-            self._drivers.discard(driver)
+        self._drivers[number] = driver
+
+        def gone(ended: Ended) -> None:
+            del self._drivers[number]
             self._up.discard(number)
             link.close()
             self._tunnel.link_gone(link)
             if not leave.done():
-                leave.set_result(None)
-        _log.info("link_ended", link=number, code=ended.code, why=ended.text, ours=ended.ours)
-        if not self._up:
+                leave.set_result(0.0)
+            _log.info("link_ended", link=number, code=ended.code, why=ended.text, ours=ended.ours)
             self._problem(_why(ended))
+
+        try:
+            await driver.run(gone)
+        finally:
+            unanswered.cancel()
 
     def _unanswered(self, number: int, driver: Driver) -> None:
         if number not in self._up:
-            driver.stop(CloseCode.WRONG_STATE)
+            driver.stop(CloseCode.WRONG_STATE, "no WELCOME in time")
 
     def _greeted(self, link: Link, welcome: Welcome) -> None:
         # Before anything that came behind WELCOME in the same message is looked at.
@@ -201,8 +224,9 @@ class Dialer:
         self._changed(self.status)
 
     def _problem(self, text: str) -> None:
+        """There is no new link, because of `text`. No problem while an older one stands."""
         was = self.status
-        if not was.linked and was.problem == text:
+        if self._up or (not was.linked and was.problem == text):
             return
         since = time.time() if was.linked else was.since
         self.status = LinkStatus(False, since, text, was.public_url, was.replica)
@@ -215,10 +239,14 @@ def _status(error: BaseException) -> int:
 
 
 def _why(ended: Ended) -> str:
+    if ended.ours and ended.code == CloseCode.GOING_AWAY:
+        return "The agent is stopping."
+    if ended.ours and ended.code == CloseCode.OVERDUE:
+        return "Nothing was heard from the relay for too long. Dialling again."
+    if ended.ours:
+        return f"The relay did not keep to the protocol ({ended.text}). Dialling again."
     if ended.code in _CLOSED:
         return _CLOSED[CloseCode(ended.code)]
     if ended.code == CloseCode.GOING_AWAY:
         return "The relay is stopping or restarting. Dialling again."
-    if ended.code == CloseCode.OVERDUE:
-        return "Nothing was heard from the relay for too long. Dialling again."
     return "The link to the relay broke. Dialling again."

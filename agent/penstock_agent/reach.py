@@ -72,6 +72,12 @@ def explain(error: BaseException, url: str, proxy: str | None) -> str:
                 f"No TLS 1.3 with {place}{via} ({reason}). Likely cause: the address is not the relay's "
                 "tunnel listener, or something between ends TLS."
             )
+        case InvalidStatus() if error.response.status_code == 403:
+            return (
+                f"The relay at {place} does not accept this agent's certificate (403). "
+                "It is asked again every 5 to 15 minutes. "
+                "If it was set up anew, get a join string from its operator and join again."
+            )
         case InvalidStatus():
             return (
                 f"{place} answered HTTP {error.response.status_code} instead of a websocket. Likely cause: "

@@ -14,7 +14,7 @@ from penstock.principal import Principal
 from penstock.tunnel.agent import Agent
 from penstock.tunnel.agent_exchange import Exchange as Held
 from penstock.tunnel.agent_exchange import Gone, Room, Started
-from penstock.tunnel.frames import EndReason, Frame, Purpose
+from penstock.tunnel.frames import EndReason, Frame, Method, Purpose
 from penstock.tunnel.frames import Principal as PrincipalFrame
 from penstock.tunnel.link import Link
 from penstock.tunnel.states import AgentState
@@ -59,8 +59,9 @@ class Served:
         self._agent.write(self._held, data)
         while self._held.sending.unsent > BUFFERED:
             self._held.waiting = True
-            self._room = asyncio.get_running_loop().create_future()
-            await self._room
+            if self._room is None:
+                self._room = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._room)  # it is every writer's, not only of one that is cancelled
             self._check()
 
     async def end(self) -> None:
@@ -71,6 +72,7 @@ class Served:
         if self._reason is None and not self.ended:
             _log.warning("exchange_failed", exchange=self.key, server=self.server, why=reason)
             self._agent.end(self._held, EndReason.FAILED)
+            self.room()
 
     async def gone(self) -> DoneReason:
         if self._reason is not None:
@@ -110,6 +112,11 @@ class Tunnel:
         self._agent = Agent(secrets.randbits(64))
         self._start = start
         self._alarm: asyncio.TimerHandle | None = None
+        self.calls = 0
+        """Calls whose origin has not said yet that it has their answer; without those that only listen."""
+        self.idle = asyncio.Event()
+        """Set while there are none."""
+        self.idle.set()
 
     @property
     def epoch(self) -> int:
@@ -141,6 +148,7 @@ class Tunnel:
             return self._agent.receive(link, data, at)
         finally:
             self.dispatch()
+            self._arm()
 
     def dispatch(self) -> None:
         """Tells the owners of exchanges what happened. Also after frames were taken from a link."""
@@ -151,12 +159,15 @@ class Tunnel:
                 case Gone(exchange=held, reason=reason):
                     if isinstance(held.owner, Served):
                         held.owner.left(DoneReason.ORIGIN_LOST if reason is None else DoneReason(reason))
+                        self._count(held.owner, -1)
                 case Room(exchange=held):
                     if isinstance(held.owner, Served):
                         held.owner.room()
 
     def _started(self, event: Started) -> None:
         held = event.exchange
+        if held.state is AgentState.FREED:
+            return  # its origin took it back in the same breath
         deadline = asyncio.get_running_loop().time() + held.open.deadline_ms / 1000
         try:
             claims, _, _ = PrincipalFrame.unpack(event.principal)
@@ -166,7 +177,16 @@ class Tunnel:
             self._agent.end(held, EndReason.FAILED)
             return
         served = held.owner = Served(self._agent, held, event.body, principal, deadline)
+        self._count(served, 1)
         self._start(served)
+
+    def _count(self, served: Served, change: int) -> None:
+        if served.method != Method.GET.name:
+            self.calls += change
+            if self.calls:
+                self.idle.clear()
+            else:
+                self.idle.set()
 
     def _arm(self) -> None:
         due = self._agent.due

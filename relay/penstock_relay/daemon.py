@@ -16,9 +16,10 @@ from penstock import log, tls
 from penstock_relay import listening
 from penstock_relay.access import Access
 from penstock_relay.address import Address
-from penstock_relay.ca import CertificateAuthority
+from penstock_relay.ca import CaError, CertificateAuthority
 from penstock_relay.config import ConfigError, Settings
 from penstock_relay.door.door import Door
+from penstock_relay.edge.connection import NoParser
 from penstock_relay.edge.serve import serve_edge
 from penstock_relay.edge.stats import Stats
 from penstock_relay.listening import Listening
@@ -33,6 +34,8 @@ SPREAD_MS: Final = 5000
 CERTIFICATE_CHECK: Final = 12 * 3600.0
 """How often the tunnel certificate is looked at, and renewed once a third of its life is left."""
 BACKLOG: Final = 512
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 _log = log.get(__name__)
 
@@ -78,37 +81,19 @@ class _Daemon:
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         told = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _SIGNALS:
             loop.add_signal_handler(number, told.set)
         settings = self._settings
         context = self._context()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._access.run())
-                tasks.create_task(
-                    serve_edge(
-                        settings.listen.host,
-                        settings.listen.port,
-                        listening=self._public_open,
-                        switchboard=self._switchboard,
-                        access=self._access,
-                        stats=self._stats,
-                    )
-                )
-                tasks.create_task(
-                    serve_ops(
-                        settings.ops_listen.host,
-                        settings.ops_listen.port,
-                        listening=lambda host, port: self._ops_listen.set_result(Address(host, port)),
-                        readiness=self._readiness,
-                        stats=self._stats,
-                        links=lambda: self._switchboard.links,
-                    )
-                )
+                edge = tasks.create_task(self._edge())
+                tasks.create_task(self._ops())
                 tasks.create_task(self._tunnel(context))
                 tasks.create_task(self._renew(context))
                 await told.wait()
-                await self._drain()
+                await self._drain(edge)
                 raise _Stop
         except* _Stop:
             _log.info("stopped")
@@ -116,6 +101,36 @@ class _Daemon:
             raise _first(group) from None
         finally:
             listening.remove(settings.state_dir, os.getpid())
+
+    async def _edge(self) -> None:
+        address = self._settings.listen
+        try:
+            await serve_edge(
+                address.host,
+                address.port,
+                listening=self._public_open,
+                switchboard=self._switchboard,
+                access=self._access,
+                stats=self._stats,
+            )
+        except NoParser as error:
+            raise ConfigError(str(error)) from None
+        except OSError as error:
+            raise _not_open("listen", address, error) from None
+
+    async def _ops(self) -> None:
+        address = self._settings.ops_listen
+        try:
+            await serve_ops(
+                address.host,
+                address.port,
+                listening=lambda host, port: self._ops_listen.set_result(Address(host, port)),
+                readiness=self._readiness,
+                stats=self._stats,
+                links=lambda: self._switchboard.links,
+            )
+        except OSError as error:
+            raise _not_open("ops_listen", address, error) from None
 
     def _public_open(self, host: str, port: int) -> str:
         address = Address(host, port)
@@ -153,10 +168,14 @@ class _Daemon:
     async def _renew(self, context: ssl.SSLContext) -> NoReturn:
         while True:
             await asyncio.sleep(CERTIFICATE_CHECK)
-            files = self._ca.tunnel_files(self._host, time.time())
-            context.load_cert_chain(files.chain, files.key)  # handshakes from now on show the new one
+            try:
+                files = self._ca.tunnel_files(self._host, time.time())
+                context.load_cert_chain(files.chain, files.key)  # handshakes from now on show the new one
+            except (CaError, OSError) as error:
+                # The one in use is good for months yet; stopping would cost every site its link now.
+                _log.error("tunnel_certificate_not_renewed", cause=type(error).__name__)
 
-    async def _drain(self) -> None:
+    async def _drain(self, edge: asyncio.Task[None]) -> None:
         self._readiness.drain()
         self._switchboard.drain(SPREAD_MS)
         try:
@@ -164,6 +183,9 @@ class _Daemon:
                 await self._switchboard.idle.wait()
         except TimeoutError:
             _log.warning("stopping_with_calls_under_way", calls=self._switchboard.calls)
+        # Before the links go: callers get their last words, and agents hear who is gone.
+        edge.cancel()
+        await asyncio.wait((edge,))
 
 
 def _bind(address: Address) -> socket.socket:
@@ -173,12 +195,18 @@ def _bind(address: Address) -> socket.socket:
         )[0]
         listener = socket.create_server(place[:2], family=family, backlog=BACKLOG)
     except OSError as error:
-        raise ConfigError(
-            f"tunnel_listen: cannot listen on {address}: {error.strerror}. Is another relay running? Choose "
-            "another address with tunnel_listen."
-        ) from None
+        raise _not_open("tunnel_listen", address, error) from None
     listener.setblocking(False)
     return listener
+
+
+def _not_open(setting: str, address: Address, error: OSError) -> ConfigError:
+    # The text of the error itself repeats the address, in another spelling.
+    cause = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+    return ConfigError(
+        f"{setting}: cannot listen on {address}: {cause}. Is another relay running? Choose another address "
+        f"with {setting}."
+    )
 
 
 def _first(group: BaseExceptionGroup[ConfigError | OSError]) -> ConfigError | OSError:

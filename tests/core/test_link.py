@@ -207,6 +207,7 @@ async def test_a_heartbeat_that_gets_shorter_counts_from_then_on(tmp_path: Path)
             carried.link.heartbeat = 0.05
 
         async with carrying(place, shorten) as (carried, _):
+            await turns(20)  # the first look at the clock was taken
             await carried.client.send(hello().encode())
             async with asyncio.timeout(5):  # half of the first heartbeat
                 assert await carried.message() == [Ping(1)]

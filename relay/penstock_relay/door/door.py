@@ -32,9 +32,13 @@ LINK_PATH: Final = "/link"
 OPEN_TIMEOUT: Final = 10.0
 """Seconds for TLS and the websocket handshake."""
 ENROL_TIMEOUT: Final = 10.0
-"""Seconds for the whole enrolment conversation."""
-ENROLMENTS: Final = 32
-"""Enrolments at the same time; further ones wait."""
+"""Seconds for the whole enrolment conversation, waiting for its turn included."""
+ENROLMENTS: Final = 4
+"""Certificates that are made at the same time; further ones wait."""
+ENROLLING: Final = 256
+"""Enrolment conversations at the same time; further ones are refused (503)."""
+QUEUE: Final = 4
+"""Messages that websockets may read ahead for a link."""
 WRITE_LIMIT: Final = 16 * 1024
 """Bytes that websockets may hold back per link; the rest waits in the tunnel, where it can be overtaken."""
 
@@ -49,6 +53,7 @@ class Door:
         self._store = store
         self._ca = ca
         self._enrolments = asyncio.Semaphore(ENROLMENTS)
+        self._enrolling = 0
 
     async def serve(self, listener: socket.socket, context: ssl.SSLContext) -> None:
         """Serves `listener` until it is cancelled; then closes every link (1001)."""
@@ -60,6 +65,7 @@ class Door:
             select_subprotocol=_subprotocol,
             compression=None,
             max_size=MAX_MESSAGE,
+            max_queue=QUEUE,
             open_timeout=OPEN_TIMEOUT,
             close_timeout=CLOSE_TIMEOUT,
             ping_interval=None,
@@ -67,14 +73,22 @@ class Door:
             server_header=None,
             logger=logging.getLogger("websockets.door"),
         ):
-            await asyncio.get_running_loop().create_future()
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                # Each link drops a peer that does not read; websockets would wait for it.
+                self._switchboard.stop()
 
     def _judge(self, connection: ServerConnection, request: Request) -> Response | None:
         """Who may go on to a websocket. None lets the handshake go on."""
         if request.path == conversation.CA_PATH:
             return connection.respond(http.HTTPStatus.OK, self._ca.pem.decode())
         if request.path == conversation.PATH:
-            return None
+            if self._enrolling < ENROLLING:
+                return None
+            return connection.respond(
+                http.HTTPStatus.SERVICE_UNAVAILABLE, "Too many agents enrol at the moment. Try again later.\n"
+            )
         if request.path != LINK_PATH:
             return connection.respond(
                 http.HTTPStatus.NOT_FOUND, "This is the tunnel listener of a Penstock relay, for agents.\n"
@@ -93,8 +107,12 @@ class Door:
         request = connection.request
         try:
             if request is not None and request.path == conversation.PATH:
-                async with self._enrolments, asyncio.timeout(ENROL_TIMEOUT):
-                    await self._enrol(connection)
+                self._enrolling += 1
+                try:
+                    async with asyncio.timeout(ENROL_TIMEOUT):
+                        await self._enrol(connection)
+                finally:
+                    self._enrolling -= 1
                 return
             agent = _agent(connection)
             if agent is not None:
@@ -106,7 +124,9 @@ class Door:
         text = await connection.recv()
         try:
             request = conversation.decode_enrol(text)
-            reply = await enrolment.enrol(request, self._store, self._ca, time.time())
+            # Only now: who says nothing takes nobody's turn.
+            async with self._enrolments:
+                reply = await enrolment.enrol(request, self._store, self._ca, time.time())
         except conversation.BadEnrolment as error:
             reply = conversation.Refused(reason=conversation.MALFORMED, text=str(error))
         except SQLAlchemyError as error:

@@ -18,7 +18,7 @@ from penstock_relay.switchboard.calls import OutcomeUnknown as OutcomeUnknownErr
 _CHECK: Final = "Check what it changed before you send it again."
 LATE: Final = f"The site did not answer in time: the request may or may not have run. {_CHECK}"
 _UNKNOWN: Final = {
-    None: f"The link to the site was lost for too long: the request may have run. {_CHECK}",
+    None: f"The link to the site was lost and not found again: the request may have run. {_CHECK}",
     EndReason.FAILED: f"The server on site failed while the request ran. {_CHECK}",
     EndReason.DEADLINE: LATE,
     EndReason.REVOKED: f"The right to this request was withdrawn while it ran. {_CHECK}",
@@ -44,7 +44,7 @@ class LiveAnswer:
 
     def __init__(self, origin: Origin, deadline: float, left: Callable[[], None]) -> None:
         """`deadline` is the loop's time at which the exchange ends, whatever has arrived. `left()` is
-        called once, when the caller has it all or is no longer there.
+        called once, when whoever was given the answer closes it.
         """
         self._left = left
         self._origin = origin
@@ -116,7 +116,7 @@ class LiveAnswer:
     async def begun(self, until: float) -> None:
         """Waits for HEAD until the loop's time `until`. Raises NeverStarted, OutcomeUnknown.
 
-        Whatever ends the wait ends the exchange as well, unless HEAD is here.
+        Whatever else ends the wait, cancellation above all, ends the exchange as well.
         """
         timer = asyncio.get_running_loop().call_at(until, self._expire)
         try:
@@ -125,7 +125,7 @@ class LiveAnswer:
                     raise self._failure or OutcomeUnknownError(_RESTARTED)
                 await self._wait()
         except BaseException:
-            self.close(DoneReason.CLIENT_GONE)
+            self._end(DoneReason.CLIENT_GONE)
             raise
         finally:
             timer.cancel()
@@ -151,8 +151,16 @@ class LiveAnswer:
         if self._closed:
             return
         self._closed = True
-        self._left()
+        try:
+            self._end(reason)
+        finally:
+            self._left()
+
+    def _end(self, reason: DoneReason) -> None:
         if self._exchange is not None and not self._done:
-            self._origin.done(self._exchange, reason)
-            self._finish(AnswerBroken("closed"))
+            if reason is DoneReason.REVOKED:
+                self._origin.revoke(self._exchange, now())
+            else:
+                self._origin.done(self._exchange, reason)
+            self._finish(AnswerBroken("The answer was given up."))
         self._chunks.clear()

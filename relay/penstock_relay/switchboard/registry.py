@@ -45,17 +45,19 @@ class Registry:
         """A link that was greeted; it is the newest of its site."""
         self._links[entry.number] = entry
         self._sites.setdefault(entry.agent.site, []).append(entry)
-        self._lost.pop(entry.agent, None)
+        if not entry.draining:
+            self._lost.pop(entry.agent, None)
 
     def offer(self, number: int, servers: frozenset[str]) -> None:
         """The agent of this link changed what it offers."""
         if entry := self._links.get(number):
             entry.servers = servers
 
-    def drain(self, number: int) -> None:
-        """No call may take this link any more."""
+    def drain(self, number: int, now: float) -> None:
+        """No call may take this link any more. Its agent is expected back as if the link were lost."""
         if entry := self._links.get(number):
             entry.draining = True
+            self._settle(entry, now)
 
     def remove(self, number: int, now: float, wall: float) -> None:
         """The link is gone."""
@@ -64,13 +66,20 @@ class Registry:
             return
         links = self._sites[entry.agent.site]
         links.remove(entry)
-        if not any(other.agent == entry.agent for other in links):
-            self._lost[entry.agent] = _Lost(entry.servers, now)
-            while len(self._lost) > SETTLING:
-                del self._lost[next(iter(self._lost))]
         if not links:
             del self._sites[entry.agent.site]
             self._offline_since[entry.agent.site] = wall
+        self._settle(entry, now)
+
+    def _settle(self, lost: Entry, now: float) -> None:
+        """Expects the agent of a link back, unless it has another one."""
+        links = self._sites.get(lost.agent.site, ())
+        if any(other.agent == lost.agent and not other.draining for other in links):
+            return
+        self._lost.pop(lost.agent, None)
+        self._lost[lost.agent] = _Lost(lost.servers, now)
+        while len(self._lost) > SETTLING:
+            del self._lost[next(iter(self._lost))]
 
     def pick(self, site: str, server: str, tag: str | None) -> Entry | None:
         """The link for a call: that of the agent with `tag` where there is one, else the newest."""
@@ -112,7 +121,3 @@ class Registry:
     def offline_since(self, site: str) -> float | None:
         """When the site lost its last link (wall clock); None when it had none in this life of the relay."""
         return self._offline_since.get(site)
-
-    def of_agent(self, agent: AgentId) -> int:
-        """How many links this agent has."""
-        return sum(entry.agent == agent for entry in self._sites.get(agent.site, ()))

@@ -5,31 +5,27 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from hashlib import sha256
 from typing import Final
 
 from websockets.asyncio.server import ServerConnection
 
 from penstock import http, log
-from penstock.link import Driver, now
+from penstock.link import Driver, Ended, now
 from penstock.names import AgentId, BadName, parse_name, tag_of
-from penstock.principal import Principal
-from penstock.tunnel.errors import CloseCode, RemoteError
+from penstock.tunnel.errors import CloseCode, LocalError, RemoteError
 from penstock.tunnel.frames import (
     EndReason,
     Frame,
     GoAway,
     GoAwayReason,
     Hello,
-    Method,
     Offer,
     Role,
     Welcome,
 )
-from penstock.tunnel.frames import Principal as PrincipalFrame
 from penstock.tunnel.limits import (
     ANSWER_BUDGET_AGENT,
     DEADLINE_SLACK,
@@ -47,12 +43,12 @@ from penstock.tunnel.origin_exchange import (
     HeadArrived,
     NotStarted,
     OutcomeUnknown,
-    Request,
 )
 from penstock.tunnel.states import End
 from penstock_relay.switchboard.answer import LiveAnswer, NeverStarted
 from penstock_relay.switchboard.calls import Answer, Call, NotExecuted, Offline
 from penstock_relay.switchboard.registry import Entry, Registry
+from penstock_relay.switchboard.request import request_of
 
 ATTEMPTS: Final = 3
 """Keys that are tried for one call before it is given up as not executed."""
@@ -68,8 +64,9 @@ _REFUSED: Final = {
     EndReason.TOO_LARGE: "The request is larger than the site's agent accepts.",
 }
 _NOT_DELIVERED: Final = "The link to the site broke before the request was delivered."
-_METHODS: Final = {"GET": Method.GET, "POST": Method.POST, "DELETE": Method.DELETE}
-_MAX_DEADLINE_MS: Final = 2**32 - 1
+_NOT_IN_TIME: Final = "The request could not be delivered to the site in time."
+_UNFIT: Final = "A header of the request is too long for the link to the site. It was not executed."
+_STOPPING: Final = "The relay is stopping. The request was not executed; try again."
 
 _log = log.get(__name__)
 
@@ -94,6 +91,7 @@ class Switchboard:
         self._origin = Origin(secrets.token_bytes(16))
         self._registry = Registry()
         self._lines: dict[int, _Line] = {}
+        self._of_agent: Counter[AgentId] = Counter()
         self._next = 1
         self._changed: asyncio.Future[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
@@ -111,25 +109,39 @@ class Switchboard:
 
         A call whose request provably never started is tried again, under a new key, at most three times.
         """
+        left = self._count(call)
+        try:
+            return await self._attempt(call, left)
+        except BaseException:
+            left()
+            raise
+
+    async def _attempt(self, call: Call, left: Callable[[], None]) -> Answer:
         loop = asyncio.get_running_loop()
         begun = loop.time()
         deadline = begun + call.deadline_s
-        failure: NeverStarted | None = None
+        silent = begun + call.no_byte_s
+        why = _NOT_IN_TIME
         for _ in range(ATTEMPTS):
-            entry = await self._route(call, min(deadline, begun + call.no_byte_s))
-            left = deadline - loop.time()
-            if left <= 0:
+            entry = await self._route(call, min(deadline, silent))
+            if loop.time() >= min(deadline, silent):
+                why = _NOT_IN_TIME
                 break
-            answer = LiveAnswer(self._origin, deadline + DEADLINE_SLACK, self._count(call))
-            answer.opened(self._origin.open(_request(call, left), entry.number, answer))
+            answer = LiveAnswer(self._origin, deadline + DEADLINE_SLACK, left)
             try:
-                await answer.begun(min(deadline + DEADLINE_SLACK, begun + call.no_byte_s))
+                request = request_of(call, deadline - loop.time())
+                answer.opened(self._origin.open(request, entry.number, answer))
+            except LocalError:
+                raise NotExecuted(_UNFIT) from None
+            except ValueError as error:
+                raise NotExecuted(f"{error} The request was not executed.") from None
+            try:
+                await answer.begun(min(deadline + DEADLINE_SLACK, silent))
             except NeverStarted as error:
-                failure = error
+                why = _NOT_DELIVERED if error.reason is None else _REFUSED.get(error.reason, _NOT_DELIVERED)
                 continue
             return answer
-        why = _NOT_DELIVERED if failure is None or failure.reason is None else _REFUSED.get(failure.reason)
-        raise NotExecuted(f"{why or _NOT_DELIVERED} It was not executed; try again.")
+        raise NotExecuted(f"{why} It was not executed; try again.")
 
     def _count(self, call: Call) -> Callable[[], None]:
         """Counts a call that is not just listening, until what it returns is called."""
@@ -146,7 +158,10 @@ class Switchboard:
         return left
 
     async def _route(self, call: Call, until: float) -> Entry:
-        """The link for a call. Waits a little for an agent that was lost a moment ago; raises Offline."""
+        """The link for a call. Waits a little for an agent that was lost a moment ago.
+
+        Raises Offline, NotExecuted.
+        """
         loop = asyncio.get_running_loop()
         session = http.first(call.headers, "mcp-session-id")
         tag = tag_of(session) if session else None
@@ -154,6 +169,8 @@ class Switchboard:
             entry = self._registry.pick(call.site, call.server, tag)
             if entry is not None and (tag is None or entry.agent.tag == tag):
                 return entry
+            if self._draining:
+                raise NotExecuted(_STOPPING)
             wait = min(self._registry.expected(call.site, call.server, tag, now()), until - loop.time())
             if wait <= 0:
                 if entry is not None:
@@ -182,7 +199,8 @@ class Switchboard:
 
     async def serve(self, websocket: ServerConnection, agent: AgentId) -> None:
         """Carries one agent's link until it ends. `agent` is who the certificate says."""
-        if self._registry.of_agent(agent) >= LINKS_PER_AGENT or len(self._lines) >= LINKS:
+        if self._of_agent[agent] >= LINKS_PER_AGENT or len(self._lines) >= LINKS:
+            _log.warning("link_refused", site=agent.site, agent=agent.agent, why="too many links")
             await websocket.close(CloseCode.TOO_MANY, "too many links")
             return
         number = self._next
@@ -190,30 +208,45 @@ class Switchboard:
         link = Link(End.RELAY, number, now())
         driver = Driver(link, websocket, lambda data, at: self._deliver(line, data, at))
         line = self._lines[number] = _Line(link, driver, agent)
+        self._of_agent[agent] += 1
         unanswered = asyncio.get_running_loop().call_later(HANDSHAKE, self._unanswered, line)
-        logger = _log.bind(site=agent.site, agent=agent.agent, link=number)
         try:
-            ended = await driver.run()
+            await driver.run(lambda ended: self._gone(line, ended))
         finally:
             unanswered.cancel()
-            del self._lines[number]
-            link.close()
-            self._registry.remove(number, now(), time.time())
-            self._origin.link_gone(number, now())
-            self._dispatch()
-            self._announce()
-        logger.info("link_ended", code=ended.code, why=ended.text, ours=ended.ours)
+
+    def _gone(self, line: _Line, ended: Ended) -> None:
+        number, agent = line.link.number, line.agent
+        del self._lines[number]
+        self._of_agent[agent] -= 1
+        if not self._of_agent[agent]:
+            del self._of_agent[agent]
+        line.link.close()
+        self._registry.remove(number, now(), time.time())
+        self._origin.link_gone(number, now())
+        self._dispatch()
+        self._announce()
+        _log.info(
+            "link_ended",
+            site=agent.site,
+            agent=agent.agent,
+            link=number,
+            code=ended.code,
+            why=ended.text,
+            ours=ended.ours,
+        )
 
     def _unanswered(self, line: _Line) -> None:
         if not line.greeted:
-            line.driver.stop(CloseCode.WRONG_STATE)
+            line.driver.stop(CloseCode.WRONG_STATE, "no HELLO in time")
 
     def _deliver(self, line: _Line, data: bytes, at: float) -> None:
         try:
-            for frame in self._origin.receive(line.link, data, at):
-                self._of_link(line, frame)
+            frames = self._origin.receive(line.link, data, at)
             if not line.greeted and line.link.hello is not None:
                 self._greet(line, line.link.hello, at)
+            for frame in frames:  # some may have come right behind HELLO
+                self._of_link(line, frame, at)
         finally:
             self._dispatch()
 
@@ -253,13 +286,13 @@ class Switchboard:
             servers=len(servers),
         )
 
-    def _of_link(self, line: _Line, frame: Frame) -> None:
+    def _of_link(self, line: _Line, frame: Frame, at: float) -> None:
         match frame:
             case Offer():
                 self._registry.offer(line.link.number, _servers(frame.servers))
                 self._announce()
             case GoAway():
-                self._registry.drain(line.link.number)
+                self._registry.drain(line.link.number, at)
             case _:
                 pass
 
@@ -273,7 +306,8 @@ class Switchboard:
         for line in self._lines.values():
             if line.greeted:
                 line.link.go_away(GoAwayReason.RESTART, spread_ms)
-                self._registry.drain(line.link.number)
+                self._registry.drain(line.link.number, now())
+        self._announce()
 
     def stop(self) -> None:
         """Ends every link."""
@@ -323,24 +357,3 @@ def _servers(names: Sequence[str]) -> frozenset[str]:
         return frozenset(parse_name(name, "server") for name in names)
     except BadName:
         raise RemoteError(CloseCode.MALFORMED, "a server name that is not one") from None
-
-
-def _request(call: Call, left: float) -> Request:
-    digest, content = _content(call.principal)
-    return Request(
-        site=call.site,
-        server=call.server,
-        method=_METHODS[call.method],
-        purpose=call.purpose,
-        headers=call.headers,
-        body=call.body,
-        digest=digest,
-        principal=content,
-        deadline_ms=min(int(left * 1000), _MAX_DEADLINE_MS),
-    )
-
-
-@lru_cache(maxsize=1024)
-def _content(principal: Principal) -> tuple[bytes, bytes]:
-    content = PrincipalFrame.pack(principal.dump())
-    return sha256(content).digest(), content

@@ -1,0 +1,326 @@
+"""``penstock-agent run`` in this process, against a real tunnel listener: start, verbs, signals, the end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from penstock.tunnel.errors import CloseCode
+from penstock.tunnel.frames import DoneReason
+from penstock_agent import control, daemon, state
+from penstock_agent.children.child import ChildSpec
+from penstock_agent.config import Options, Settings, load
+from penstock_agent.control import ControlError
+from penstock_agent.enrol import enrol
+from penstock_agent.exchange import Exchange, ExchangeGone
+from penstock_agent.gate.gate import Gate
+from penstock_agent.problem import Exit, Problem
+from penstock_agent.served import Served
+from penstock_relay.switchboard import Answer, OutcomeUnknown
+from tests.harness.certs import Authority
+from tests.harness.link_pair import until
+from tests.harness.tunnel_listener import TunnelListener, tunnel_listener
+from tests.relay.switchboard.board import body, call
+
+BOTH_LOOPS = True
+FILES = '[servers.files]\ncommand = ["/bin/cat"]\nexpose = ["*"]\n'
+
+
+class FakeEndpoint:
+    """Answers when the test says so."""
+
+    made: FakeEndpoint
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        FakeEndpoint.made = self
+        self.serving: asyncio.Queue[Exchange] = asyncio.Queue()
+        self.answer = asyncio.Event()
+        self.reloads: list[set[str]] = []
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+    def reload(self, specs: Mapping[str, ChildSpec], gate: Gate) -> None:
+        self.reloads.append(set(specs))
+
+    async def serve(self, exchange: Exchange) -> None:
+        self.serving.put_nowait(exchange)
+        await self.answer.wait()
+        try:
+            await exchange.head(200)
+            await exchange.write(b"x" * 400_000)
+            await exchange.end()
+        except ExchangeGone:
+            return
+
+
+@pytest.fixture(autouse=True)
+def fake_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(daemon, "Endpoint", FakeEndpoint)
+
+
+@dataclass
+class Agent:
+    """An agent that runs, and its relay."""
+
+    place: TunnelListener
+    settings: Settings
+    task: asyncio.Task[int]
+
+    @property
+    def endpoint(self) -> FakeEndpoint:
+        return FakeEndpoint.made
+
+    @property
+    def control(self) -> Path:
+        return control.socket_path(self.settings)
+
+    def configure(self, text: str) -> None:
+        self.settings.config_file.write_text(text)
+
+    async def linked(self) -> None:
+        await until(lambda: self.place.switchboard.links > 0, "the link")
+
+    def ask(self, tasks: asyncio.TaskGroup) -> asyncio.Task[Answer | Exception]:
+        async def ask() -> Answer | Exception:
+            try:
+                return await self.place.switchboard.exchange(call())
+            except Exception as error:
+                return error
+
+        return tasks.create_task(ask())
+
+
+async def joined(place: TunnelListener, folder: Path, text: str = FILES) -> Settings:
+    """The settings of an agent that has enrolled."""
+    folder.mkdir(mode=0o700)
+    config = folder / "agent.toml"
+    config.write_text(text)
+    config.chmod(0o600)
+    settings = load(Options(config, folder / "state"), {})
+    owner = state.prepare(settings.state_dir)
+    state.store(settings.state_dir, await enrol(await place.invitation(), None), owner)
+    return settings
+
+
+@asynccontextmanager
+async def agent_of(folder: Path, text: str = FILES) -> AsyncIterator[Agent]:
+    async with tunnel_listener(folder) as place, asyncio.TaskGroup() as tasks:
+        settings = await joined(place, folder / "agent", text)
+        agent = Agent(place, settings, tasks.create_task(daemon.run(settings)))
+        try:
+            await agent.linked()
+            yield agent
+        finally:
+            agent.task.cancel()
+
+
+def kill(number: signal.Signals = signal.SIGTERM) -> None:
+    os.kill(os.getpid(), number)
+
+
+# -- start ----------------------------------------------------------------------------------------
+
+
+async def test_an_agent_that_has_not_joined_says_how_to(tmp_path: Path) -> None:
+    config = tmp_path / "agent.toml"
+    config.write_text("")
+    config.chmod(0o600)
+    with pytest.raises(state.NotJoined, match="penstock-agent join"):
+        await daemon.run(load(Options(config, tmp_path / "state"), {}))
+
+
+async def test_another_ca_that_cannot_be_read_is_a_problem_of_configuration(tmp_path: Path) -> None:
+    async with tunnel_listener(tmp_path) as place:
+        settings = await joined(place, tmp_path / "agent", 'ca_file = "/none.pem"\n')
+        with pytest.raises(Problem, match=r"none\.pem") as caught:
+            await daemon.run(settings)
+        assert caught.value.status is Exit.USAGE
+
+
+@pytest.mark.parametrize("own", [True, False])
+async def test_another_ca_replaces_the_one_from_enrolment(tmp_path: Path, own: bool) -> None:
+    async with tunnel_listener(tmp_path) as place, asyncio.TaskGroup() as tasks:
+        trusted = tmp_path / "own.pem"
+        trusted.write_bytes(place.ca.pem if own else Authority(tmp_path, "other").ca.read_bytes())
+        settings = await joined(place, tmp_path / "agent", f'ca_file = "{trusted}"\n{FILES}')
+        task = tasks.create_task(daemon.run(settings))
+        path = control.socket_path(settings)
+        await until(path.exists, "the control socket")
+        if own:
+            assert (await control.link(path, 5)).linked
+        else:
+            link = await control.link(path, 0)
+            while not link.problem:
+                link = await control.link(path, 0)
+            assert "TLS inspection" in link.problem
+        task.cancel()
+
+
+async def test_a_second_agent_on_the_same_folder_is_refused_before_it_dials(tmp_path: Path) -> None:
+    async with agent_of(tmp_path) as agent:
+        with pytest.raises(ControlError, match="already runs here"):
+            await daemon.run(agent.settings)
+        assert agent.place.switchboard._next == 2, "only the first has dialled"
+
+
+async def test_the_service_manager_hears_of_every_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.bind(str(tmp_path / "notify"))
+    manager.setblocking(False)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "20000")
+    said: list[str] = []
+
+    def hear() -> str:
+        try:
+            while True:
+                said.extend(manager.recv(4096).decode().splitlines())
+        except BlockingIOError:
+            return "\n".join(said)
+
+    with manager:
+        async with agent_of(tmp_path) as agent:
+            await until(lambda: "STATUS=linked to wss://" in hear(), "the link")
+            assert hear().index("READY=1") < hear().index("STATUS=linked")
+            await until(lambda: hear().count("WATCHDOG=1") > 2, "the watchdog")
+            kill(signal.SIGHUP)
+            await until(lambda: hear().count("READY=1") == 2, "the reload")
+            assert "RELOADING=1" in said
+            kill()
+            assert await agent.task == Exit.DONE
+        assert "STOPPING=1" in hear()
+
+
+# -- verbs ----------------------------------------------------------------------------------------
+
+
+async def test_status_and_link_say_what_is(tmp_path: Path) -> None:
+    async with agent_of(tmp_path) as agent:
+        assert (await control.link(agent.control, 5)).public_url == "https://relay.example"
+        status = await control.status(agent.control)
+        assert (status.linked, status.site, status.replica, status.problem) == (True, "plant", "r1", "")
+        assert [(server.name, server.expose) for server in status.servers] == [("files", ["*"])]
+        await agent.place.close()
+        await until(lambda: agent.place.switchboard.links == 0, "the end")
+        link = await control.link(agent.control, 0)
+        while link.linked:
+            link = await control.link(agent.control, 0)
+        assert link.problem
+
+
+@pytest.mark.parametrize("wait", [0, -1, 0.01, "5", True, None, 1e300])
+async def test_link_takes_any_time_for_a_wait(tmp_path: Path, wait: object) -> None:
+    async with agent_of(tmp_path) as agent:
+        await control.link(agent.control, 5)
+        assert (await control.ask(agent.control, "link", wait_s=wait))["linked"] is True
+
+
+async def test_reload_offers_what_the_file_says_now(tmp_path: Path) -> None:
+    async with agent_of(tmp_path) as agent:
+        assert agent.place.switchboard.lacks("plant", "more")
+        agent.configure(FILES + FILES.replace("files", "more") + '[servers.shut]\ncommand = ["/bin/cat"]\n')
+        answer = await control.ask(agent.control, "reload")
+        assert answer == {"servers": ["files", "more", "shut"]}
+        await until(lambda: not agent.place.switchboard.lacks("plant", "more"), "the offer")
+        assert agent.place.switchboard.lacks("plant", "shut"), "nothing of it is exposed"
+        assert agent.endpoint.reloads == [{"files", "more", "shut"}]
+
+
+async def test_a_file_that_cannot_be_used_changes_nothing(tmp_path: Path) -> None:
+    async with agent_of(tmp_path) as agent:
+        agent.configure("servers = 7\n")
+        with pytest.raises(ControlError, match="servers"):
+            await control.ask(agent.control, "reload")
+        kill(signal.SIGHUP)
+        status = await control.status(agent.control)
+        assert [server.name for server in status.servers] == ["files"]
+        assert not agent.endpoint.reloads
+        assert not agent.place.switchboard.lacks("plant", "files")
+
+
+# -- the end --------------------------------------------------------------------------------------
+
+
+async def test_calls_under_way_finish_before_a_stopping_agent_leaves(tmp_path: Path) -> None:
+    async with agent_of(tmp_path) as agent, asyncio.TaskGroup() as tasks:
+        [line] = agent.place.switchboard._lines.values()
+        asking = agent.ask(tasks)
+        await agent.endpoint.serving.get()
+        kill()
+        registry = agent.place.switchboard._registry
+        await until(lambda: registry.pick("plant", "files", None) is None, "GOAWAY")
+        assert not agent.task.done()
+        agent.endpoint.answer.set()
+        answer = await asking
+        assert not isinstance(answer, Exception)
+        assert not agent.task.done(), "the caller has not taken it all"
+        assert len(await body(answer)) == 400_000
+        answer.close(DoneReason.OK)
+        assert await agent.task == Exit.DONE
+        assert line.driver._websocket.close_code == CloseCode.GOING_AWAY
+        assert not agent.control.exists()
+
+
+async def test_callers_of_what_does_not_finish_are_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon, "DRAIN", 0.05)
+    async with agent_of(tmp_path) as agent, asyncio.TaskGroup() as tasks:
+        asking = agent.ask(tasks)
+        await agent.endpoint.serving.get()
+        kill()
+        error = await asking
+        assert isinstance(error, OutcomeUnknown)
+        assert "failed while the request ran" in str(error)
+        assert await agent.task == Exit.DONE
+
+
+async def test_a_second_signal_is_not_patient(tmp_path: Path) -> None:
+    async with agent_of(tmp_path) as agent, asyncio.TaskGroup() as tasks:
+        asking = agent.ask(tasks)
+        await agent.endpoint.serving.get()
+        before = asyncio.get_running_loop().time()
+        kill(signal.SIGINT)
+        registry = agent.place.switchboard._registry
+        await until(lambda: registry.pick("plant", "files", None) is None, "GOAWAY")
+        kill(signal.SIGINT)
+        assert isinstance(await asking, OutcomeUnknown)
+        assert await agent.task == Exit.DONE
+        assert asyncio.get_running_loop().time() - before < daemon.DRAIN
+
+
+async def test_an_agent_without_a_link_stops_at_once(tmp_path: Path) -> None:
+    async with agent_of(tmp_path) as agent:
+        await agent.place.close()
+        await until(lambda: agent.place.switchboard.links == 0, "the end of the link")
+        kill()
+        assert await agent.task == Exit.DONE
+
+
+async def test_what_starts_while_the_agent_falls_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its group of tasks takes nothing more, and that must not end the link with an error of its own."""
+    start = daemon._Daemon._start
+
+    def late(self: daemon._Daemon, exchange: Served) -> None:
+        with monkeypatch.context() as falling:
+            falling.setattr(self._tasks, "_aborting", True)
+            start(self, exchange)
+
+    monkeypatch.setattr(daemon._Daemon, "_start", late)
+    async with agent_of(tmp_path) as agent, asyncio.TaskGroup() as tasks:
+        assert isinstance(await agent.ask(tasks), OutcomeUnknown)
+        assert agent.place.switchboard.links == 1
+        assert agent.endpoint.serving.empty()

@@ -1,0 +1,146 @@
+"""The relay's tunnel listener with its real store, authority and switchboard, in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from penstock import tls
+from penstock.joinstring import JoinString
+from penstock.names import AgentId
+from penstock.tunnel.limits import SUBPROTOCOL
+from penstock_relay.ca import CertificateAuthority
+from penstock_relay.door.door import Door
+from penstock_relay.enrolment import new_secret, secret_hash
+from penstock_relay.store import Store
+from penstock_relay.switchboard.switchboard import Switchboard
+from tests.harness.link_pair import AGENT, WAIT
+
+DAY = 86_400.0
+
+
+class TunnelListener:
+    """`task` serves; cancel it to stop the listener."""
+
+    def __init__(self, folder: Path, store: Store, ca: CertificateAuthority) -> None:
+        self.folder = folder
+        self.store = store
+        self.ca = ca
+        self.switchboard = Switchboard("r1")
+        self.switchboard.public_url = "https://relay.example"
+        self.door = Door(self.switchboard, store, ca)
+        self.port = 0
+        self.task: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"wss://localhost:{self.port}"
+
+    async def open(self, tasks: asyncio.TaskGroup, port: int = 0) -> None:
+        listener = socket.create_server(("127.0.0.1", port))
+        listener.setblocking(False)
+        self.port = listener.getsockname()[1]
+        files = self.ca.tunnel_files("localhost", time.time())
+        context = tls.server_context(files.chain, files.key, files.ca)
+        self.task = tasks.create_task(self.door.serve(listener, context))
+        self.task.add_done_callback(lambda _: listener.close())  # also when it never began
+
+    async def close(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+            await asyncio.wait((self.task,))
+
+    def certificate(
+        self, agent: AgentId = AGENT, names: Sequence[x509.GeneralName] | None = None
+    ) -> tuple[Path, Path]:
+        """Files of a certificate of this authority for `agent`, or for any `names`, and of its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
+        if names is None:
+            certificate = self.ca.sign_agent(csr, agent, time.time())
+        else:
+            certificate = self.ca._sign(
+                key.public_key(),
+                "Penstock agent",
+                x509.SubjectAlternativeName(names),
+                ExtendedKeyUsageOID.CLIENT_AUTH,
+                time.time(),
+                timedelta(days=1),
+            )
+        chain = self.folder / f"{certificate.serial_number:x}.pem"
+        chain.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        private = chain.with_suffix(".key")
+        private.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        return chain, private
+
+    def context(self, files: tuple[Path, Path] | None) -> ssl.SSLContext:
+        """What trusts this authority, and shows a certificate if there is one."""
+        anchor = self.folder / "anchor.pem"
+        anchor.write_bytes(self.ca.pem)
+        return tls.client_context(anchor, *(files or (None, None)))
+
+    async def connect(
+        self, path: str = "/link", *, context: ssl.SSLContext | None = None, subprotocol: str = SUBPROTOCOL
+    ) -> ClientConnection:
+        """A websocket, with a good certificate unless there is a `context`."""
+        return await connect(
+            self.url + path,
+            ssl=context or self.context(self.certificate()),
+            proxy=None,
+            subprotocols=[Subprotocol(subprotocol)],
+            compression=None,
+            close_timeout=1,
+            ping_interval=None,
+        )
+
+    async def get(self, path: str) -> tuple[int, bytes]:
+        """Status and body of a plain GET without a certificate."""
+        reader, writer = await asyncio.open_connection("localhost", self.port, ssl=self.context(None))
+        try:
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+            return int(head.split()[1]), body
+        finally:
+            writer.transport.abort()
+
+    async def invitation(self, site: str = "plant") -> JoinString:
+        """A join string that is good once."""
+        if not await self.store.sites.exists(site):
+            await self.store.sites.add(site, time.time())
+        secret = new_secret()
+        await self.store.invites.create(site, secret_hash(secret), time.time(), time.time() + DAY)
+        return JoinString(self.url, self.ca.pin, secret, site)
+
+
+@asynccontextmanager
+async def tunnel_listener(folder: Path) -> AsyncIterator[TunnelListener]:
+    """Open, on a free port of the loopback."""
+    ca = CertificateAuthority.open(folder, time.time())
+    async with (
+        await Store.open(f"sqlite+aiosqlite:///{folder / 'relay.db'}") as store,
+        asyncio.timeout(4 * WAIT),
+        asyncio.TaskGroup() as tasks,
+    ):
+        place = TunnelListener(folder, store, ca)
+        await place.open(tasks)
+        try:
+            yield place
+        finally:
+            await place.close()
