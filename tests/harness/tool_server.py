@@ -10,11 +10,12 @@ import os
 import sys
 import threading
 import time
+from typing import Any
 
 OUT = threading.Lock()
 LEDGER = sys.argv[1] if len(sys.argv) > 1 else os.devnull
-CANCELLED = set()
-ANSWERS = {}
+CANCELLED: set[str] = set()
+ANSWERS: dict[object, object] = {}
 ANSWERED = threading.Condition()
 
 TOOLS = {
@@ -40,15 +41,15 @@ def write(line: bytes) -> None:
         sys.stdout.buffer.flush()
 
 
-def send(message) -> None:
+def send(message: object) -> None:
     write(json.dumps(message).encode() + b"\n")
 
 
-def answer(id, text: str) -> None:
+def answer(id: object, text: str) -> None:
     send({"jsonrpc": "2.0", "id": id, "result": {"content": [{"type": "text", "text": text}]}})
 
 
-def call(id, params) -> None:
+def call(id: object, params: Any) -> None:
     name, arguments = params["name"], params.get("arguments", {})
     with open(LEDGER, "a") as ledger:
         ledger.write(f"{name} {arguments.get('tag', '')}\n")
@@ -96,7 +97,7 @@ def call(id, params) -> None:
         send({"jsonrpc": "2.0", "id": id, "error": {"code": -32602, "message": "no such tool"}})
 
 
-def handle(message) -> None:
+def handle(message: Any) -> None:
     method, id = message.get("method"), message.get("id")
     if method == "initialize":
         result = {

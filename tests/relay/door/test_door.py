@@ -178,7 +178,7 @@ async def test_a_peer_that_does_not_read_does_not_hold_the_listener(
         await websocket.send(hello().encode())
         await until(lambda: place.switchboard.links == 1, "HELLO")
         [line] = place.switchboard._lines.values()
-        websocket.transport.pause_reading()  # type: ignore[attr-defined]  # of every transport that reads
+        websocket.transport.pause_reading()
         # More than fits anywhere: whoever writes now waits for as long as it is let.
         line.driver._websocket.transport.write(b"x" * 32 * 1024 * 1024)
         await place.close()
