@@ -4,6 +4,7 @@ import base64
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 RESERVED = frozenset({"oauth", "console", "invite"})
 """First path segments that the relay keeps for itself: no site, server or agent may be called so."""
@@ -63,8 +64,13 @@ class AgentId:
     @property
     def tag(self) -> str:
         """Eight characters of [a-z2-7] that lead every key which this agent hands out."""
-        digest = hashlib.sha256(self.uri.encode()).digest()
-        return base64.b32encode(digest[:5]).decode().lower()
+        return _tag(self.uri)
+
+
+@lru_cache(maxsize=4096)  # asked for with each call of each session
+def _tag(uri: str) -> str:
+    digest = hashlib.sha256(uri.encode()).digest()
+    return base64.b32encode(digest[:5]).decode().lower()
 
 
 def tag_of(session_id: str) -> str | None:

@@ -13,6 +13,7 @@ import string
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NoReturn
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -80,7 +81,12 @@ def public_id(text: str) -> str:
 
 def principal_of(token: Token) -> Principal:
     """Who the bearer of ``token`` is: ``svc:NAME``."""
-    return Principal(issuer=ISSUER, subject=f"svc:{token.name}", name=token.name)
+    return _service(token.name)
+
+
+@lru_cache(maxsize=1024)
+def _service(name: str) -> Principal:
+    return Principal(issuer=ISSUER, subject=f"svc:{name}", name=name)
 
 
 def _boottime() -> float:

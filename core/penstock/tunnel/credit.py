@@ -199,7 +199,7 @@ class AnswerWindow:
         return self._told
 
     def release(self) -> None:
-        """Returns the budget; call once, when the exchange is over."""
+        """Returns the budget. Idempotent."""
         for budget in self._budgets:
             budget.give_back(self._extra)
         self._extra = 0

@@ -261,6 +261,14 @@ class Origin:
         if worth and exchange.path is not None and not exchange.to_attach:
             exchange.path.link.control(Credit(exchange.key, exchange.answer.received, exchange.answer.told()))
 
+    def release(self, exchange: Exchange) -> None:
+        """The caller has all of the answer that it will get: what was promised for it is free. Idempotent.
+
+        To be called after Answered and OutcomeUnknown: bytes of the answer may wait for the caller for
+        long after the exchange is over.
+        """
+        exchange.answer.release()
+
     def done(self, exchange: Exchange, reason: DoneReason) -> bool:
         """The caller, its deadline or its slowness ends the exchange; frees it at once.
 
@@ -327,13 +335,17 @@ class Origin:
             self._finish(exchange, OutcomeUnknown(exchange, None))
 
     def _finish(self, exchange: Exchange, event: OriginEvent) -> None:
-        self._forget(exchange)
+        if exchange.answer.taken < exchange.answer.received:
+            self._open.pop(exchange.key.seq, None)  # the caller still takes: `release` gives the budget back
+            exchange.sending.clear()
+        else:
+            self._forget(exchange)
         self._events.append(event)
 
     def _forget(self, exchange: Exchange) -> None:
-        if self._open.pop(exchange.key.seq, None) is not None:
-            exchange.answer.release()
-            exchange.sending.clear()
+        self._open.pop(exchange.key.seq, None)
+        exchange.answer.release()
+        exchange.sending.clear()
 
     def events(self) -> Sequence[OriginEvent]:
         """What happened since the last call, in order."""

@@ -163,4 +163,6 @@ class LiveAnswer:
             else:
                 self._origin.done(self._exchange, reason)
             self._finish(AnswerBroken("The answer was given up."))
+        if self._exchange is not None:
+            self._origin.release(self._exchange)
         self._chunks.clear()

@@ -126,12 +126,14 @@ class World(Network):
                 assert call.headed, "answered without a head"
                 assert call.got == len(call.answer), "the answer is not whole"
                 call.outcome = "answered"
+                self.origin.origin.release(event.exchange)
             case NotStarted(reason=reason):
                 self.met[f"not started: {reason.name if reason is not None else 'cut'}"] += 1
                 self.not_started(call, key)
             case OutcomeUnknown(reason=reason):
                 self.met[f"unknown: {reason.name if reason is not None else 'no link'}"] += 1
                 call.outcome = "unknown"
+                self.origin.origin.release(event.exchange)
 
     def not_started(self, call: Call, key: Key, *, again: bool = True) -> None:
         assert key not in self.started, "not started, but it was"

@@ -144,6 +144,22 @@ def test_budgets_are_given_back_however_an_exchange_ends(site: OriginSite, endin
     assert all(b.left == b.total for b in site.origin._agent_budgets.values())
 
 
+@pytest.mark.parametrize("reason", [EndReason.OK, EndReason.FAILED])
+def test_a_budget_is_held_for_as_long_as_the_caller_still_takes(site: OriginSite, reason: EndReason) -> None:
+    link = site.link()
+    exchange = site.call(link)
+    site.hears(link, Head(exchange.key, 200, ()))
+    site.hears(link, *(Data(exchange.key, at, bytes(16_384)) for at in range(0, FREE_WINDOW, 16_384)))
+    site.origin.taken(exchange, FREE_WINDOW, 0.0)
+    site.hears(link, Data(exchange.key, FREE_WINDOW, bytes(16_384)))
+    site.hears(link, End(exchange.key, FREE_WINDOW + 16_384, reason))
+    assert not site.origin.open_exchanges
+    assert site.origin._budget.left == site.origin._budget.total - FREE_WINDOW
+    for _ in range(2):
+        site.origin.release(exchange)
+    assert site.origin._budget.left == site.origin._budget.total
+
+
 def test_a_window_above_4_mib_from_the_agent_closes_the_link(site: OriginSite) -> None:
     link = site.link()
     exchange = site.call(link, bytes(FREE_WINDOW + 1))
