@@ -36,7 +36,10 @@ AGENT_FLOORS = (
     *CORE_FLOORS,
     Floor(
         "values of the agent",
-        (AGENT, *(f"{AGENT}.{name}" for name in ("exchange", "files", "problem", "proxy", "redial"))),
+        (
+            AGENT,
+            *(f"{AGENT}.{n}" for n in ("exchange", "files", "problem", "dialer.proxy", "dialer.redial")),
+        ),
     ),
     Floor("the gate", (f"{AGENT}.gate.*",)),
     Floor("children", (f"{AGENT}.children.*",)),
@@ -44,11 +47,14 @@ AGENT_FLOORS = (
     Floor("settings and state", (f"{AGENT}.config", f"{AGENT}.state", f"{AGENT}.systemd")),
     Floor(
         "the way out",
-        tuple(f"{AGENT}.{name}" for name in ("dialer", "enrol", "firstcontact", "reach", "served")),
+        (
+            *(f"{AGENT}.{name}" for name in ("dialer", "dialer.dialer", "dialer.reach", "dialer.served")),
+            f"{AGENT}.enrolment.*",
+        ),
     ),
     Floor(
         "administration",
-        tuple(f"{AGENT}.{name}" for name in ("asuser", "catalogue", "control", "edit", "exposing")),
+        (f"{AGENT}.asuser", f"{AGENT}.control", f"{AGENT}.exposing.*"),
     ),
     Floor("the daemon", (f"{AGENT}.daemon",)),
     Floor("commands", (f"{AGENT}.cli.*",)),
@@ -81,7 +87,7 @@ PURE = (
         for name in (
             "children.backoff", "children.lines", "children.stderr",
             "endpoint.correlate", "endpoint.failures", "endpoint.limits", "endpoint.versions",
-            "exchange", "gate.*", "problem", "proxy", "redial",
+            "exchange", "gate.*", "problem", "dialer.proxy", "dialer.redial",
         )
     ),
     *(
@@ -192,7 +198,7 @@ def test_all_rules_together_hold() -> None:
         ),
         (f"{AGENT}.cli.run", f"from {AGENT}.examples import library", "commands may not know examples"),
         (f"{AGENT}.children.keeper_main", "from penstock import log", "it must work alone"),
-        (f"{AGENT}.redial", "    import random", "imports random: it is pure"),
+        (f"{AGENT}.dialer.redial", "    import random", "imports random: it is pure"),
         (f"{AGENT}.gate.read", "from penstock import tls", "imports penstock.tls, which is not pure"),
         (f"{RELAY}.edge.order", "import asyncio.events", "imports asyncio.events: it is pure"),
         (f"{RELAY}.switchboard.registry", "from time import monotonic", "imports time: it is pure"),

@@ -27,7 +27,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from penstock.names import BadName, parse_name
-from penstock_agent import proxy as proxies
+from penstock_agent.dialer import proxy as proxies
 from penstock_agent.problem import Exit, Problem
 
 DEFAULT_CONFIG = Path("/etc/penstock-agent/agent.toml")

@@ -230,7 +230,7 @@ async def _answer(peer: Peer, line: bytes, handlers: Mapping[str, Handler]) -> _
     except Exception as e:
         from penstock import log  # heavy, and only the agent gets here: commands start faster without it
 
-        log.get(__name__).error("control verb failed", verb=request.verb, error=type(e).__name__)
+        log.get(__name__).error("control_verb_failed", verb=request.verb, error=type(e).__name__)
         return _error(f"The agent failed at this ({type(e).__name__}); its log says more.")
 
 

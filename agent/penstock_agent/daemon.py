@@ -18,11 +18,11 @@ from penstock_agent.children.environment import BadEnvironment, prepare
 from penstock_agent.children.pool import Children
 from penstock_agent.config import Settings
 from penstock_agent.control import Args, Peer
-from penstock_agent.dialer import Dialer, LinkStatus, Target
+from penstock_agent.dialer.dialer import Dialer, LinkStatus, Target
+from penstock_agent.dialer.served import Served, Tunnel
 from penstock_agent.endpoint import Endpoint
 from penstock_agent.gate.gate import Gate
 from penstock_agent.problem import Exit, Problem
-from penstock_agent.served import Served, Tunnel
 from penstock_agent.systemd import Notifier
 
 DRAIN: Final = 5.0

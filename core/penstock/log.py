@@ -6,12 +6,15 @@ sent.
 """
 
 import contextlib
+import errno
 import json as jsonlib
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Mapping, MutableMapping
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 
 import structlog
@@ -105,6 +108,11 @@ class _Stderr(logging.StreamHandler):  # type: ignore[type-arg]
         super().__init__(sys.stderr)
 
     def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError) and error.errno in (errno.EBADF, errno.EPIPE):
+            # Nobody will read it again. What lies in its buffer must not fail the program at its end.
+            self.stream = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  for the rest of its life
+            return
         line = {"level": "error", "event": "a log line could not be written", "logger": record.name}
         with contextlib.suppress(OSError, ValueError):
             self.stream.write(jsonlib.dumps(line) + self.terminator)

@@ -58,7 +58,7 @@ class Readiness:
             async with asyncio.timeout(PROBE_S):
                 await self._store()
         except Exception as error:  # whatever a store can fail with, it is not reachable
-            _log.warning("store not reachable", problem=type(error).__name__)
+            _log.warning("store_not_reachable", problem=type(error).__name__)
             problems.append("the store does not answer")
         return problems
 
@@ -134,7 +134,7 @@ async def serve_ops(
         try:
             await web.SockSite(runner, listener).start()
             listening(real_host, real_port)
-            _log.info("ops listener open", address=f"{real_host}:{real_port}")
+            _log.info("ops_listener_open", address=f"{real_host}:{real_port}")
             await asyncio.get_running_loop().create_future()
         finally:
             await runner.cleanup()

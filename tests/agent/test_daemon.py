@@ -19,11 +19,11 @@ from penstock_agent import control, daemon, state
 from penstock_agent.children.child import ChildSpec
 from penstock_agent.config import Options, Settings, load
 from penstock_agent.control import ControlError
-from penstock_agent.enrol import enrol
+from penstock_agent.dialer.served import Served
+from penstock_agent.enrolment.enrol import enrol
 from penstock_agent.exchange import Exchange, ExchangeGone
 from penstock_agent.gate.gate import Gate
 from penstock_agent.problem import Exit, Problem
-from penstock_agent.served import Served
 from penstock_relay.switchboard import Answer, OutcomeUnknown
 from tests.harness.certs import Authority
 from tests.harness.link_pair import until

@@ -79,9 +79,11 @@ def call(id: object, params: Any) -> None:
         write(b"this is no JSON\n\n[]\n\xff\xfe\n" + b'{"jsonrpc": "2.0", "id": "nobody", "result": {}}\n')
         answer(id, "after junk")
     elif name == "endless":
-        for _ in range(arguments["size"] // 65536):
-            write(b"y" * 65536)
-        write(b"\n")
+        with OUT:  # one line: nothing of another thread may stand in it
+            for _ in range(arguments["size"] // 65536):
+                sys.stdout.buffer.write(b"y" * 65536)
+            sys.stdout.buffer.write(b"\n")
+            sys.stdout.buffer.flush()
         answer(id, "after an endless line")
     elif name == "surrogate":
         content = '{"content":[{"type":"text","text":"\\ud800"}]}'

@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from penstock import tls
-from penstock_agent.dialer import Dialer, Target
-from penstock_agent.served import Served, Tunnel
+from penstock_agent.dialer.dialer import Dialer, Target
+from penstock_agent.dialer.served import Served, Tunnel
 from penstock_relay import access, daemon, listening
 from penstock_relay.ca import CaError, CertificateAuthority
 from penstock_relay.config import ConfigError, Settings

@@ -67,7 +67,7 @@ def _look(settings: Settings) -> tuple[list[str], list[str]]:
 
 
 def _effective(settings: Settings) -> dict[str, object]:
-    from penstock_agent import proxy
+    from penstock_agent.dialer import proxy
 
     return {
         "state_dir": str(settings.state_dir),

@@ -22,8 +22,8 @@ from penstock_agent.cli.status import connector_url
 from penstock_agent.problem import Exit, printable
 
 if TYPE_CHECKING:
-    from penstock_agent.catalogue import Catalogue
     from penstock_agent.config import Settings
+    from penstock_agent.exposing.catalogue import Catalogue
 
 ServerArgument = Annotated[str, typer.Argument(metavar="SERVER", help="The server's name in agent.toml.")]
 
@@ -83,8 +83,9 @@ def hide(
 ) -> None:
     """Stop exposing some of SERVER, or all of it."""
     with problems(json):
-        from penstock_agent import edit, exposing
         from penstock_agent.config import Options, load
+        from penstock_agent.exposing import edit
+        from penstock_agent.exposing import entries as exposing
 
         settings = load(Options(config, state_dir))
         current = settings.server(server).expose
@@ -96,7 +97,8 @@ def _catalogue(server: str, settings: Settings) -> Catalogue:
     import msgspec
 
     from penstock import log
-    from penstock_agent import asuser, catalogue, state
+    from penstock_agent import asuser, state
+    from penstock_agent.exposing import catalogue
 
     # What a server writes on its standard error is for the agent's log, not for this terminal.
     log.setup("penstock-agent", level="error", json=False)
@@ -147,7 +149,8 @@ def _write(
     everything: bool,
     force: bool,
 ) -> Settings:
-    from penstock_agent import edit, exposing
+    from penstock_agent.exposing import edit
+    from penstock_agent.exposing import entries as exposing
 
     current = settings.server(server).expose
     if read_only:
@@ -160,8 +163,8 @@ def _write(
 
 
 def _show(catalogue: Catalogue, entries: tuple[str, ...]) -> None:
-    from penstock_agent import exposing
-    from penstock_agent.catalogue import Effect
+    from penstock_agent.exposing import entries as exposing
+    from penstock_agent.exposing.catalogue import Effect
     from penstock_agent.gate.expose import Item as Kind
 
     titles = {Kind.TOOL: "tools", Kind.PROMPT: "prompts", Kind.RESOURCE: "resources"}
@@ -180,7 +183,7 @@ def _show(catalogue: Catalogue, entries: tuple[str, ...]) -> None:
 
 
 def _offers(catalogue: Catalogue, entries: tuple[str, ...]) -> list[dict[str, object]]:
-    from penstock_agent import exposing
+    from penstock_agent.exposing import entries as exposing
 
     visible = exposing.shown(entries, catalogue.items)
     return [

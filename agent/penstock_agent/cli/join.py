@@ -38,8 +38,8 @@ def join(
     installed.
     """
     with problems(json):
-        from penstock_agent import enrol
         from penstock_agent.config import Options, load
+        from penstock_agent.enrolment import enrol
 
         settings = load(Options(config, state_dir))
         # Standard input, because arguments can be seen by every user of the machine.

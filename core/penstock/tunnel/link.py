@@ -171,7 +171,7 @@ class Link:
         while size < BATCH and self._ready:
             sender = self._ready.popleft()
             part, more = sender.pump(self)
-            if more:
+            if more and part:  # a sender with nothing to send would be asked for ever
                 self._ready.append(sender)
             else:
                 self._queued.discard(sender)

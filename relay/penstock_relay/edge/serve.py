@@ -54,7 +54,7 @@ async def serve_edge(
         await runner.setup()
         try:
             await web.SockSite(runner, listener, backlog=BACKLOG).start()
-            _log.info("public listener open", address=f"{real_host}:{real_port}", public_url=public_url)
+            _log.info("public_listener_open", address=f"{real_host}:{real_port}", public_url=public_url)
             await asyncio.get_running_loop().create_future()
         finally:
             edge.stop()  # first: cleaning up waits for open streams, twice

@@ -224,7 +224,7 @@ class _Pulse:
 
     def cut(self, why: str) -> None:
         """Breaks the connection, so that nobody takes what was sent for the whole. Raises ConnectionError."""
-        _log.warning("caller cut off", why=why, exchange=self._answer.key)
+        _log.warning("caller_cut_off", why=why, exchange=self._answer.key)
         transport = self._request.transport
         if transport is not None:
             _reset(transport)
@@ -238,7 +238,7 @@ class _Pulse:
         now = self._loop.time()
         sent = self._request.writer.output_size
         if self._reader.too_slow(now, sent, transport.get_write_buffer_size() + _unacknowledged(transport)):
-            _log.warning("caller cut off", why="reads too slowly", exchange=self._answer.key)
+            _log.warning("caller_cut_off", why="reads too slowly", exchange=self._answer.key)
             self._answer.close(DoneReason.TOO_SLOW)
             _reset(transport)  # ends the handler, too
             return

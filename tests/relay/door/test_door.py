@@ -18,8 +18,8 @@ from penstock.names import AgentId
 from penstock.tunnel.codec import Decoder
 from penstock.tunnel.errors import CloseCode
 from penstock.tunnel.frames import Hello, Role, Welcome
-from penstock_agent import reach
-from penstock_agent.enrol import EnrolError, JoinRefused, enrol
+from penstock_agent.dialer import reach
+from penstock_agent.enrolment.enrol import EnrolError, JoinRefused, enrol
 from penstock_relay import enrolment as relay_enrolment
 from penstock_relay.ca import CertificateAuthority
 from penstock_relay.door import door as door_module

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock_agent.redial import CAP, CAP_UNFINISHED, FIRST, REFUSED, STABLE, Redial
+from penstock_agent.dialer.redial import CAP, CAP_UNFINISHED, FIRST, REFUSED, STABLE, Redial
 
 CHANCES = st.floats(0, 1)
 

@@ -11,11 +11,11 @@ from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
 from penstock import tls
-from penstock_agent import redial as redial_module
-from penstock_agent.redial import Redial
+from penstock_agent.dialer import redial as redial_module
+from penstock_agent.dialer.redial import Redial
 from penstock_relay.door import door as door_module
 from penstock_relay.door.door import Door
-from tests.agent.dialling import dialling, target_of
+from tests.agent.dialer.dialling import dialling, target_of
 from tests.harness.certs import Authority
 from tests.harness.link_pair import AGENT, until
 from tests.harness.proxy import connect_proxy

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from penstock.names import AgentId
-from penstock_agent.dialer import Dialer, LinkStatus, Target
-from penstock_agent.served import Served, Tunnel
+from penstock_agent.dialer.dialer import Dialer, LinkStatus, Target
+from penstock_agent.dialer.served import Served, Tunnel
 from tests.harness.link_pair import AGENT, until
 from tests.harness.tunnel_listener import TunnelListener
 

@@ -25,8 +25,10 @@ from websockets.typing import Subprotocol
 from penstock import enrolment, tls
 from penstock.joinstring import BadJoinString, JoinString
 from penstock.names import AgentId, BadName
-from penstock_agent import firstcontact, reach, state
+from penstock_agent import state
 from penstock_agent.config import Settings
+from penstock_agent.dialer import reach
+from penstock_agent.enrolment import firstcontact
 from penstock_agent.problem import Exit, Problem, printable
 
 #: Seconds for each of the two connections, from the first byte to the last.

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from penstock_agent import config, edit
+from penstock_agent import config
 from penstock_agent.config import ConfigError, Options, Settings
+from penstock_agent.exposing import edit
 
 TEXT = """\
 # the site's file

@@ -1,6 +1,6 @@
 import pytest
 
-from penstock_agent import proxy
+from penstock_agent.dialer import proxy
 
 RELAY = "wss://relay.example:443"
 

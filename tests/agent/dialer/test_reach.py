@@ -6,7 +6,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import InvalidMessage, InvalidProxyStatus, InvalidStatus, NegotiationError
 from websockets.http11 import Response
 
-from penstock_agent.reach import ProxyRefused, explain, is_foreign_certificate
+from penstock_agent.dialer.reach import ProxyRefused, explain, is_foreign_certificate
 
 URL = "wss://relay.example:443"
 

@@ -15,7 +15,7 @@ from websockets.exceptions import (
     InvalidStatus,
 )
 
-from penstock_agent.proxy import redact
+from penstock_agent.dialer.proxy import redact
 
 # OpenSSL's X509_V_ERR_*: names are not in the ssl module.
 _HOST_MISMATCH = frozenset({62, 64})

@@ -14,9 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from penstock import enrolment, tls
 from penstock.joinstring import JoinString
 from penstock.names import AgentId
-from penstock_agent import config, enrol, files, state
+from penstock_agent import config, files, state
 from penstock_agent.config import Options, Settings
-from penstock_agent.enrol import EnrolError, JoinRefused, WrongRelay
+from penstock_agent.enrolment import enrol
+from penstock_agent.enrolment.enrol import EnrolError, JoinRefused, WrongRelay
 from penstock_agent.problem import Exit
 from tests.harness.certs import Authority
 from tests.harness.fake_relay import SECRET, EnrollingAuthority, FakeRelay, fake_relay

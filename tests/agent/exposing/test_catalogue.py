@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from penstock_agent import catalogue
-from penstock_agent.catalogue import CatalogueError, Conversation, Effect, Offer
 from penstock_agent.children.lines import Oversize
 from penstock_agent.config import ServerSettings
+from penstock_agent.exposing import catalogue
+from penstock_agent.exposing.catalogue import CatalogueError, Conversation, Effect, Offer
 from penstock_agent.gate.expose import Item as Kind
 
 Answer = dict[str, object]

@@ -18,9 +18,9 @@ from penstock.tunnel.origin import Origin
 from penstock.tunnel.origin_exchange import Answered, OriginEvent, OutcomeUnknown, Request
 from penstock.tunnel.origin_exchange import Exchange as OriginExchange
 from penstock.tunnel.states import End
-from penstock_agent import served as served_module
+from penstock_agent.dialer import served as served_module
+from penstock_agent.dialer.served import BUFFERED, Served, Tunnel
 from penstock_agent.exchange import DoneReason, ExchangeGone
-from penstock_agent.served import BUFFERED, Served, Tunnel
 from tests.harness.link_pair import WAIT, hello, until
 
 MIB = 1024 * 1024

@@ -11,7 +11,7 @@ from cryptography import x509
 from websockets.proxy import parse_proxy
 
 from penstock import enrolment, tls
-from penstock_agent.reach import ProxyRefused
+from penstock_agent.dialer.reach import ProxyRefused
 
 MAX_HEAD_BYTES = 16 * 1024
 MAX_CA_BYTES = 64 * 1024
@@ -34,7 +34,7 @@ async def fetch_ca(url: str, proxy: str | None) -> FirstContact:
     """``GET /ca`` from ``url`` (``wss://host:port``), through the CONNECT ``proxy`` when one is given.
 
     Raises :exc:`NotARelay`, :exc:`OSError` (also :exc:`ssl.SSLError` and
-    :exc:`~penstock_agent.reach.ProxyRefused`) and :exc:`EOFError`. The caller sets the time limit.
+    :exc:`~penstock_agent.dialer.reach.ProxyRefused`) and :exc:`EOFError`. The caller sets the time limit.
     """
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or 443

@@ -24,9 +24,9 @@ from penstock.tunnel.frames import GoAway, GoAwayReason, Hello, Lane, Role, Welc
 from penstock.tunnel.limits import HANDSHAKE, MAX_MESSAGE, SUBPROTOCOL, VERSIONS
 from penstock.tunnel.link import Link
 from penstock.tunnel.states import End
-from penstock_agent.reach import explain
-from penstock_agent.redial import Redial
-from penstock_agent.served import Tunnel
+from penstock_agent.dialer.reach import explain
+from penstock_agent.dialer.redial import Redial
+from penstock_agent.dialer.served import Tunnel
 
 LINK_PATH: Final = "/link"
 OPEN_TIMEOUT: Final = 15.0

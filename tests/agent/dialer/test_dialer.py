@@ -13,11 +13,11 @@ from penstock import link as link_module
 from penstock.names import AgentId
 from penstock.tunnel.errors import CloseCode
 from penstock.tunnel.frames import DoneReason, GoAwayReason, Offer, Ping
-from penstock_agent import dialer as dialer_module
-from penstock_agent import redial as redial_module
-from penstock_agent.redial import Redial
+from penstock_agent.dialer import dialer as dialer_module
+from penstock_agent.dialer import redial as redial_module
+from penstock_agent.dialer.redial import Redial
 from penstock_relay.switchboard.switchboard import Switchboard
-from tests.agent.dialling import dialling, target_of
+from tests.agent.dialer.dialling import dialling, target_of
 from tests.harness.link_pair import descriptors, until
 from tests.harness.tunnel_listener import tunnel_listener
 from tests.relay.switchboard.board import body, call

@@ -1,0 +1,1 @@
+"""How this agent gets its identity: the first contact, and the one secret that it is worth."""

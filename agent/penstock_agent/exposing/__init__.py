@@ -1,0 +1,1 @@
+"""What ``penstock-agent expose`` works with: a server's lists, expose entries, the file that keeps them."""
