@@ -48,7 +48,10 @@ AGENT_FLOORS = (
     Floor(
         "the way out",
         (
-            *(f"{AGENT}.{name}" for name in ("dialer", "dialer.dialer", "dialer.reach", "dialer.served")),
+            *(
+                f"{AGENT}.{name}"
+                for name in ("dialer", "dialer.connect", "dialer.dialer", "dialer.reach", "dialer.served")
+            ),
             f"{AGENT}.enrolment.*",
         ),
     ),

@@ -25,6 +25,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     ),
     f"{A}/cli/__init__.py": (f"{TA}/cli/test_main.py", "the program as a whole"),
     f"{A}/cli/common.py": (f"{TA}/cli/test_main.py", "options that every command has"),
+    f"{A}/dialer/connect.py": (f"{TA}/dialer/test_dialer_obstacles.py", "the redirect that is not followed"),
     f"{A}/endpoint/answers.py": (f"{TA}/endpoint/test_endpoint.py", "an answer is seen where it is given"),
     f"{A}/endpoint/held.py": (f"{TA}/endpoint/test_delivery.py", "counts what deliveries hold"),
     f"{A}/endpoint/limits.py": (f"{TA}/endpoint/test_endpoint.py", "numbers"),

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus, NegotiationError, WebSocketException
 from websockets.typing import Subprotocol
 
@@ -24,6 +24,7 @@ from penstock.tunnel.frames import GoAway, GoAwayReason, Hello, Lane, Role, Welc
 from penstock.tunnel.limits import HANDSHAKE, MAX_MESSAGE, SUBPROTOCOL, VERSIONS
 from penstock.tunnel.link import Link
 from penstock.tunnel.states import End
+from penstock_agent.dialer.connect import Connect
 from penstock_agent.dialer.reach import explain
 from penstock_agent.dialer.redial import Redial
 from penstock_agent.dialer.served import Tunnel
@@ -49,13 +50,6 @@ _CLOSED: Final = {
 }
 
 _log = log.get(__name__)
-
-
-class _Connect(connect):
-    """Follows no redirect: who answers at the relay's address does not choose where else an agent dials."""
-
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        return exc
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +139,7 @@ class Dialer:
 
     async def _dial(self) -> ClientConnection:
         target = self._target
-        websocket = await _Connect(
+        websocket = await Connect(
             target.url + LINK_PATH,
             ssl=target.context,
             proxy=target.proxy,

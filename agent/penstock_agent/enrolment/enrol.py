@@ -18,7 +18,6 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.typing import Subprotocol
 
@@ -28,6 +27,7 @@ from penstock.names import AgentId, BadName
 from penstock_agent import state
 from penstock_agent.config import Settings
 from penstock_agent.dialer import reach
+from penstock_agent.dialer.connect import Connect
 from penstock_agent.enrolment import firstcontact
 from penstock_agent.problem import Exit, Problem, printable
 
@@ -168,7 +168,7 @@ async def _ask(
     try:
         async with (
             asyncio.timeout(timeout),
-            connect(
+            Connect(
                 invitation.url + enrolment.PATH,
                 ssl=context,
                 proxy=proxy,

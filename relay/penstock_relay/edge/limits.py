@@ -10,6 +10,8 @@ from penstock.tunnel.limits import MAX_REQUEST
 MAX_HEADERS: Final = 64
 MAX_HEADER_BYTES: Final = 16 * 1024
 """All header names and values of one request together."""
+MAX_NAME: Final = 255
+"""Characters in the name of a header that travels to the site: what its frame holds."""
 MAX_LINE: Final = 8190
 """The request line, or one header."""
 MAX_DIGITS: Final = 19

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from penstock import http
 from penstock.http import Headers, Refusal
 from penstock.names import RESERVED
-from penstock_relay.edge.limits import MAX_DIGITS, MAX_HEADER_BYTES, MAX_HEADERS, MAX_TOKEN
+from penstock_relay.edge.limits import MAX_DIGITS, MAX_HEADER_BYTES, MAX_HEADERS, MAX_NAME, MAX_TOKEN
 
 _ENDPOINT: Final = re.compile(r"/([a-z0-9-]{1,40})/([a-z0-9-]{1,40})/mcp/?")
 _OF_LATER_VERSIONS: Final = re.compile(
@@ -210,6 +210,8 @@ def _headers(headers: Headers, values: dict[str, str], travelling: list[tuple[st
         if rule & _TRAVELS:
             if not value.isascii():
                 return "Headers that travel to the site must be ASCII."
+            if len(name) > MAX_NAME:
+                return f"The name of a header that travels to the site has at most {MAX_NAME} characters."
             travelling.append(pair)
         elif rule & _NEVER:
             return f"The header '{name}' is not accepted here."

@@ -10,7 +10,7 @@ import pytest
 
 from penstock import http
 from penstock.http import Headers, Refusal
-from penstock_relay.edge.limits import MAX_HEADER_BYTES, MAX_TOKEN
+from penstock_relay.edge.limits import MAX_HEADER_BYTES, MAX_NAME, MAX_TOKEN
 from penstock_relay.edge.order import NO_ACCESS, Admitted, Asked, Place, admit, permit
 
 PLACE = Place.of("https://mcp.example.com", "10.0.0.1", 8080)
@@ -126,6 +126,7 @@ NO_TOKEN = Case().header("authorization")
         Case().header("mcp-session-id", "\udcff"),
         Case().header("accept", "application/json\udcff"),
         Case().header("mcp-param-x", "\udcff"),
+        Case().header("mcp-param-" + "x" * MAX_NAME, "1"),
         Case().header("upgrade", "websocket"),
         Case().header("upgrade", "h2c"),
         Case().header("trailer", "x"),
