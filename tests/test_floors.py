@@ -24,7 +24,7 @@ CORE_FLOORS = (
             *(
                 f"penstock.{name}"
                 for name in (
-                    "diagnosis", "enrolment", "envelope", "http", "joinstring", "log", "lookalike",
+                    "diagnosis", "enrolment", "envelope", "heap", "http", "joinstring", "log", "lookalike",
                     "names", "outcome", "principal", "strictjson", "tls",
                 )
             ),

@@ -13,12 +13,13 @@ from penstock_agent.cli.common import ConfigOption, StateDirOption, problems
 def run(config: ConfigOption = None, state_dir: StateDirOption = None) -> None:
     """Run the agent: keep a link to the relay and serve what is exposed. JSON logs on stderr."""
     with problems():
-        from penstock import log
+        from penstock import heap, log
         from penstock_agent import daemon
         from penstock_agent.config import Options, load
 
         settings = load(Options(config, state_dir))
         log.setup("penstock-agent", level=settings.log_level)
+        heap.settle()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             status = runner.run(daemon.run(settings))
     raise typer.Exit(status)

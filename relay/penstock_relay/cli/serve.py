@@ -14,8 +14,10 @@ def serve(ctx: typer.Context, config: ConfigOption = None) -> None:
     settings = settings_of(ctx, config)
     settings.check()
 
+    from penstock import heap
     from penstock_relay import daemon
 
+    heap.settle()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(daemon.serve(settings))
 
