@@ -66,14 +66,39 @@ AGENT_FLOORS = (
 )  # fmt: skip
 RELAY_FLOORS = (
     *CORE_FLOORS,
-    Floor("values of the relay", (RELAY, f"{RELAY}.address")),
+    Floor(
+        "values of the relay",
+        (
+            RELAY,
+            *(
+                f"{RELAY}.{name}"
+                for name in (
+                    "address", "passwords", "oauth", "oauth.client", "oauth.metadata", "oauth.redirects",
+                    "oauth.throttle", "oauth.web",
+                )
+            ),
+        ),
+    ),
     Floor("settings and files", (f"{RELAY}.config", f"{RELAY}.files", f"{RELAY}.listening")),
-    Floor("records", (f"{RELAY}.store.*", f"{RELAY}.ca", f"{RELAY}.access", f"{RELAY}.enrolment")),
+    Floor(
+        "records",
+        (
+            f"{RELAY}.store.*", f"{RELAY}.ca", f"{RELAY}.access", f"{RELAY}.enrolment",
+            f"{RELAY}.oauth.tokens",
+        ),
+    ),
+    Floor(
+        "the authorization server",
+        tuple(
+            f"{RELAY}.oauth.{name}"
+            for name in ("authorize", "browser", "directory", "endpoints", "fetch", "pages", "server")
+        ),
+    ),
     Floor("the switchboard", (f"{RELAY}.switchboard.*",)),
     Floor("doors", (f"{RELAY}.edge.*", f"{RELAY}.door.*", f"{RELAY}.ops")),
     Floor("the daemon", (f"{RELAY}.daemon",)),
     Floor("commands", (f"{RELAY}.cli.*",)),
-)
+)  # fmt: skip
 
 # Values and `now` in, values out.
 PURE = (
@@ -97,7 +122,8 @@ PURE = (
         f"{RELAY}.{name}"
         for name in (
             "address", "edge.deadlines", "edge.failure", "edge.limits", "edge.order", "edge.slow", "edge.sse",
-            "edge.stats", "switchboard.calls", "switchboard.registry",
+            "edge.stats", "oauth.authorize", "oauth.client", "oauth.metadata", "oauth.redirects",
+            "oauth.throttle", "oauth.web", "switchboard.calls", "switchboard.registry",
         )
     ),
 )  # fmt: skip
@@ -115,6 +141,7 @@ ALONE = {
 
 # Import name -> the dependency of pyproject.toml that brings it, where the names differ.
 BROUGHT_BY = {
+    "argon2": "argon2-cffi",
     "prometheus_client": "prometheus-client",
     "pydantic_core": "pydantic",
     "pydantic_settings": "pydantic-settings",

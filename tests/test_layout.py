@@ -58,6 +58,13 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     f"{R}/store/models.py": (f"{TR}/store/test_database.py", "the tables, compared with the migrations"),
     f"{R}/store/migrations/env.py": (f"{TR}/store/test_database.py", "runs inside of migrations"),
     f"{R}/store/migrations/versions/v0001_base.py": (f"{TR}/store/test_database.py", "a migration"),
+    **{
+        f"{R}/oauth/{name}.py": (
+            f"{TR}/oauth/test_flow.py",
+            "a part of one conversation with user and client",
+        )
+        for name in ("authorize", "browser", "directory", "endpoints", "pages", "server")
+    },
     f"{R}/switchboard/request.py": (
         f"{TR}/switchboard/test_switchboard.py",
         "a call, as the tunnel wants it",
@@ -85,6 +92,7 @@ OF_SEVERAL: dict[str, str] = {
     "tests/core/tunnel/test_rules.py": "the rules of an exchange: both ends, and links between them",
     "tests/core/test_envelope_child.py": "envelope.py's other half: what children write",
     f"{TR}/cli/test_cli.py": "all commands: they share a store",
+    f"{TR}/oauth/test_flow.py": "a user connects a client: the authorization server as a whole",
     f"{TR}/store/test_records.py": "all records: they refer to each other",
 }
 

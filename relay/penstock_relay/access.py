@@ -1,7 +1,7 @@
-"""Personal access tokens: made, and checked on every request.
+"""Tokens, checked on every request: personal access tokens, and those that users granted to clients.
 
-A token is ``pst_<public id>_<secret>``. The store knows the public id and the SHA-256 of the secret; with
-256 random bits a slower hash would protect nothing.
+A personal access token is ``pst_<public id>_<secret>``. The store knows the public id and the SHA-256 of the
+secret; with 256 random bits a slower hash would protect nothing. Granted tokens: ``oauth.tokens``.
 """
 
 import asyncio
@@ -20,7 +20,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from penstock.log import get
 from penstock.principal import Principal
-from penstock_relay.store import Store, Token
+from penstock_relay.oauth import tokens
+from penstock_relay.store import Holder, Store, Token
 
 ISSUER: Final = "penstock"
 """Issuer of the principals of personal access tokens; issuers of OAuth tokens are URLs."""
@@ -61,6 +62,10 @@ class TokenGrant:
     site: str
     server: str | None
     expires_at: float
+    only_here: bool = False
+    """Whether it is no token at all at any other URL (RFC 8707)."""
+    member: bool = True
+    """Whether its holder may still use what it is for."""
 
 
 def issue(
@@ -111,7 +116,7 @@ class Access:
         self._store = store
         self._clock = clock
         self._ticks = ticks
-        self._known: dict[str, Token] = {}
+        self._known: dict[str, Token | Holder] = {}
         self._absent: set[str] = set()
         self._sequence: int | None = None
         self._polled: float | None = None
@@ -124,16 +129,27 @@ class Access:
         Raises AccessUnavailable when the store has not been readable for 5 s.
         """
         match = _TOKEN.fullmatch(token)
-        if match is None:
+        granted = None if match is not None else tokens.parse(token)
+        if granted is not None and granted[0]:
+            return None  # a refresh token opens nothing here
+        if match is not None:
+            public_id, digest = match[1], _digest(match[2])
+        elif granted is not None:
+            _, public_id, digest = granted
+        else:
             return None
         if self._polled is None:
             await self.poll()
         if self._polled is None or self._ticks() - self._polled > STALE_S:
             raise AccessUnavailable("The relay cannot check tokens at the moment. Try again in a minute.")
-        record = await self._find(match[1])
+        record = await self._find(public_id, granted=granted is not None)
         # The same work whether or not there is such a token: the time taken tells nothing.
-        good = hmac.compare_digest(_NO_HASH if record is None else record.secret_hash, _digest(match[2]))
-        if record is None or not good or record.revoked_at is not None or record.expires_at <= self._clock():
+        good = hmac.compare_digest(_NO_HASH if record is None else _hash_of(record), digest)
+        if record is None or not good:
+            return None
+        if isinstance(record, Holder):
+            return _held(record, self._clock())
+        if record.revoked_at is not None or record.expires_at <= self._clock():
             return None
         return TokenGrant(principal_of(record), record.site, record.server, record.expires_at)
 
@@ -167,7 +183,7 @@ class Access:
         self._absent.clear()
         self._generation += 1
 
-    async def _find(self, public_id: str) -> Token | None:
+    async def _find(self, public_id: str, *, granted: bool) -> Token | Holder | None:
         if public_id in self._known:
             return self._known[public_id]
         if public_id in self._absent:
@@ -175,7 +191,11 @@ class Access:
         generation = self._generation
         try:
             async with asyncio.timeout(STORE_TIMEOUT_S):
-                record = await self._store.tokens.find(public_id)
+                record: Token | Holder | None
+                if granted:
+                    record = await self._store.grants.find_token(public_id)
+                else:
+                    record = await self._store.tokens.find(public_id)
         except (SQLAlchemyError, OSError, TimeoutError):
             raise AccessUnavailable(
                 "The relay cannot check tokens at the moment. Try again in a minute."
@@ -185,7 +205,7 @@ class Access:
             self._remember(public_id, record)
         return record
 
-    def _remember(self, public_id: str, record: Token | None) -> None:
+    def _remember(self, public_id: str, record: Token | Holder | None) -> None:
         if record is None:
             if len(self._absent) >= MAX_ABSENT:
                 self._absent.clear()
@@ -194,6 +214,26 @@ class Access:
             if len(self._known) >= MAX_KNOWN:
                 self._known.clear()
             self._known[public_id] = record
+
+
+def _held(holder: Holder, now: float) -> TokenGrant | None:
+    token, grant = holder.token, holder.grant
+    ends = min(token.expires_at, grant.expires_at)
+    if token.refresh or grant.revoked_at is not None or holder.disabled or ends <= now:
+        return None
+    return TokenGrant(
+        _user(grant.user, holder.email, grant.client_id), grant.site, grant.server, ends,
+        only_here=True, member=holder.member,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=1024)
+def _user(name: str, email: str, client: str) -> Principal:
+    return Principal(issuer=ISSUER, subject=name, name=name, email=email, client=client)
+
+
+def _hash_of(record: Token | Holder) -> bytes:
+    return record.token.secret_hash if isinstance(record, Holder) else record.secret_hash
 
 
 def _digest(secret: str) -> bytes:

@@ -117,6 +117,12 @@ class Settings(BaseSettings):
     database_url: Annotated[str | None, BeforeValidator(_database_url)] = None
     """SQLite URL of the store. Unset, it is ``relay.db`` in ``state_dir``."""
 
+    oauth: bool = True
+    """Whether the embedded authorization server runs: users log in at the relay and grant access to clients.
+
+    Off, only personal access tokens open anything.
+    """
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe level that is logged."""
 

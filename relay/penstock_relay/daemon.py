@@ -23,6 +23,8 @@ from penstock_relay.edge.connection import NoParser
 from penstock_relay.edge.serve import serve_edge
 from penstock_relay.edge.stats import Stats
 from penstock_relay.listening import Listening
+from penstock_relay.oauth.fetch import Documents
+from penstock_relay.oauth.server import AuthorizationServer, key_of
 from penstock_relay.ops import Readiness, serve_ops
 from penstock_relay.store import Store
 from penstock_relay.switchboard.switchboard import Switchboard
@@ -64,6 +66,8 @@ class _Daemon:
         self._ca = ca
         self._listener = listener
         self._access = Access(store)
+        self._store = store
+        self._seal_key = key_of(settings.state_dir) if settings.oauth else b""
         self._stats = Stats()
         self._switchboard = Switchboard(secrets.token_hex(4))
         self._door = Door(self._switchboard, store, ca)
@@ -71,6 +75,7 @@ class _Daemon:
         self._tunnel_listen = Address(host, port)
         self._tunnel_url = settings.tunnel_url_at(self._tunnel_listen)
         self._public_listen: asyncio.Future[Address] = asyncio.get_running_loop().create_future()
+        self._pages_made: asyncio.Future[AuthorizationServer] = asyncio.get_running_loop().create_future()
         self._ops_listen: asyncio.Future[Address] = asyncio.get_running_loop().create_future()
 
         async def probe() -> None:
@@ -92,6 +97,7 @@ class _Daemon:
                 tasks.create_task(self._ops())
                 tasks.create_task(self._tunnel(context))
                 tasks.create_task(self._renew(context))
+                tasks.create_task(self._authorization())
                 await told.wait()
                 await self._drain(edge)
                 raise _Stop
@@ -112,11 +118,21 @@ class _Daemon:
                 switchboard=self._switchboard,
                 access=self._access,
                 stats=self._stats,
+                pages=self._pages if self._settings.oauth else None,
             )
         except NoParser as error:
             raise ConfigError(str(error)) from None
         except OSError as error:
             raise _not_open("listen", address, error) from None
+
+    def _pages(self, public_url: str) -> AuthorizationServer:
+        server = AuthorizationServer(self._store, public_url, self._seal_key, documents=Documents())
+        self._pages_made.set_result(server)
+        return server
+
+    async def _authorization(self) -> None:
+        if self._settings.oauth:
+            await (await self._pages_made).run()
 
     async def _ops(self) -> None:
         address = self._settings.ops_listen

@@ -104,6 +104,8 @@ class FakeGrant:
     site: str = "oslo"
     server: str | None = None
     principal: Principal = field(default_factory=lambda: Principal("penstock", "svc:test"))
+    only_here: bool = False
+    member: bool = True
 
 
 class FakeAccess:

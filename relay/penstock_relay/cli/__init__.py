@@ -4,7 +4,16 @@ import sys
 from importlib.util import find_spec
 from typing import Final
 
-EXTRA: Final = ("aiohttp", "aiosqlite", "alembic", "prometheus_client", "pydantic_settings", "sqlalchemy")
+EXTRA: Final = (
+    "aiohttp",
+    "aiosqlite",
+    "alembic",
+    "argon2",
+    "jinja2",
+    "prometheus_client",
+    "pydantic_settings",
+    "sqlalchemy",
+)
 """What only the relay needs. Both commands exist after a plain install; this one works with the extra."""
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 import typer
 
-from penstock_relay.cli import config, serve, sites, tokens
+from penstock_relay.cli import access, config, grants, serve, sites, tokens, users
 from penstock_relay.cli.common import ConfigOption, JsonOption
 
 # Plain help and errors: they start twice as fast as decorated ones, and read the same in a log.
@@ -58,6 +58,24 @@ _tokens.command("issue")(tokens.issue)
 _tokens.command("list")(tokens.list_tokens)
 _tokens.command("revoke")(tokens.revoke)
 app.add_typer(_tokens, name="token")
+
+_users = _group("Users with an account of this relay's own.")
+_users.command("add")(users.add)
+_users.command("invite")(users.invite)
+_users.command("list")(users.list_users)
+_users.command("disable")(users.disable)
+app.add_typer(_users, name="user")
+
+_access = _group("Who may use which site.")
+_access.command("add")(access.add)
+_access.command("remove")(access.remove)
+_access.command("list")(access.list_access)
+app.add_typer(_access, name="access")
+
+_grants = _group("What users allowed clients.")
+_grants.command("list")(grants.list_grants)
+_grants.command("revoke")(grants.revoke)
+app.add_typer(_grants, name="grant")
 
 _config = _group("The relay's configuration.")
 _config.command("check")(config.check)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import Final
 
 from aiohttp import web
@@ -16,9 +17,11 @@ from penstock_relay.edge import body, deadlines, failure, order, stream
 from penstock_relay.edge.connection import Connection
 from penstock_relay.edge.failure import Said
 from penstock_relay.edge.limits import RETRY_AFTER, Limits
-from penstock_relay.edge.order import Admitted, Asked, Place
-from penstock_relay.edge.ports import Access, Exchanges, Grant
+from penstock_relay.edge.order import Admitted, Asked, Own, Place
+from penstock_relay.edge.ports import Access, Exchanges, Grant, Pages
 from penstock_relay.edge.stats import Stats
+from penstock_relay.oauth.web import MAX_BODY
+from penstock_relay.oauth.web import Asked as Page
 from penstock_relay.switchboard import AnswerBroken, Call, NotExecuted, Offline, OutcomeUnknown
 
 _CLOSING: Final = frozenset({400, 408, 413})
@@ -46,12 +49,20 @@ class Edge:
     """Handles requests for one place. One object per replica."""
 
     def __init__(
-        self, switchboard: Exchanges, access: Access, place: Place, limits: Limits, stats: Stats
+        self,
+        switchboard: Exchanges,
+        access: Access,
+        place: Place,
+        limits: Limits,
+        stats: Stats,
+        pages: Pages | None = None,
     ) -> None:
+        """`pages` answers what `place.oauth` lets through."""
         self._switchboard = switchboard
         self._access = access
         self._place = place
         self._limits = limits
+        self._pages = pages
         self._stats = stats
         self._budget = body.Budget(limits.bodies, stats)
         self._running: set[asyncio.Task[object]] = set()
@@ -74,6 +85,8 @@ class Edge:
         admitted = order.admit(asked, self._place)
         if isinstance(admitted, Refusal):
             return self._refuse(admitted)
+        if isinstance(admitted, Own):
+            return await self._own(request, admitted, asked)
         try:
             grant = await self._access.principal(admitted.token)
         except AccessUnavailable as error:
@@ -81,9 +94,10 @@ class Edge:
         # Nothing is looked up for a token that is not valid, nor for one of another site.
         own = grant is not None and grant.site == admitted.site
         unknown = own and self._switchboard.lacks(admitted.site, admitted.server)
-        refusal = order.permit(admitted, grant, unknown=unknown, limit=self._limits.body)
-        if refusal is not None or grant is None:
-            return self._refuse(refusal or order.unauthorised(presented=True))
+        refusal = order.permit(admitted, grant, self._place, unknown=unknown, limit=self._limits.body)
+        if refusal is not None:
+            return self._refuse(refusal)
+        assert grant is not None  # noqa: S101  permit refuses without one
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  aiohttp runs each handler in a task
         self._running.add(task)
@@ -100,7 +114,7 @@ class Edge:
         values = admitted.values
         with body.Share(self._budget) as share:
             try:
-                data = await self._read(request, admitted, share)
+                data = await self._read(request, admitted.length, share, self._limits, "expect" in values)
             except body.Refused as error:
                 return self._refuse(error.refusal)
             except asyncio.CancelledError as error:
@@ -122,14 +136,39 @@ class Edge:
             )
             return await self._exchange(request, call)
 
-    async def _read(self, request: web.BaseRequest, admitted: Admitted, share: body.Share) -> bytes:
+    async def _own(self, request: web.BaseRequest, own: Own, asked: Asked) -> web.StreamResponse:
+        if self._pages is None:
+            raise AssertionError("a place without pages admits none")
+        if own.length is not None and own.length > MAX_BODY:
+            return self._refuse(order.too_long(MAX_BODY))
+        expected = http.first(asked.headers, "expect") is not None
+        with body.Share(self._budget) as share:
+            try:
+                data = await self._read(
+                    request, own.length, share, replace(self._limits, body=MAX_BODY), expected
+                )
+            except body.Refused as error:
+                return self._refuse(error.refusal)
+            reply = await self._pages.handle(Page(own.method, own.path, own.query, asked.headers, data))
+        self._stats.answered(reply.status)
+        headers = [(name.title(), value) for name, value in reply.headers]
+        return web.Response(status=reply.status, body=reply.body, headers=headers)
+
+    async def _read(
+        self,
+        request: web.BaseRequest,
+        length: int | None,
+        share: body.Share,
+        limits: Limits,
+        expected: bool,
+    ) -> bytes:
         content = request.content
-        expected = "expect" in admitted.values and request.version >= (1, 1)
+        expected = expected and request.version >= (1, 1)
         if expected and not content.is_eof() and request.transport is not None:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        data = await body.read(content, admitted.length, share, self._limits)
+        data = await body.read(content, length, share, limits)
         connection = request.protocol
-        if admitted.length is None and isinstance(connection, Connection) and not connection.ended_plainly:
+        if length is None and isinstance(connection, Connection) and not connection.ended_plainly:
             raise body.Refused(body.DAMAGED)
         return data
 

@@ -20,10 +20,16 @@ from penstock import http
 from penstock.http import Headers, Refusal
 from penstock.names import RESERVED
 from penstock_relay.edge.limits import MAX_DIGITS, MAX_HEADER_BYTES, MAX_HEADERS, MAX_NAME, MAX_TOKEN
+from penstock_relay.oauth.metadata import any_origin, challenge
 
 _ENDPOINT: Final = re.compile(r"/([a-z0-9-]{1,40})/([a-z0-9-]{1,40})/mcp/?")
+_OWN: Final = re.compile(
+    r"/\.well-known/oauth-(protected-resource|authorization-server)(/.*)?|/\.well-known/openid-configuration(/.*)?"
+    r"|/oauth/[a-z]+|/invite/[A-Za-z0-9_-]+|/(authorize|token|register)"
+)
+"""Paths of the authorization server."""
 _OF_LATER_VERSIONS: Final = re.compile(
-    r"/\.well-known/.*|/oauth(/.*)?|/[a-z0-9-]{1,40}/mcp/?|/[a-z0-9-]{1,40}/[a-z0-9-]{1,40}/(sse|messages)/?"
+    r"/[a-z0-9-]{1,40}/mcp/?|/[a-z0-9-]{1,40}/[a-z0-9-]{1,40}/(sse|messages)/?"
 )
 _TARGET: Final = re.compile(r"/[!-\"$-\[\]-~]*")  # printable ASCII without "#" and "\"
 _HOST: Final = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
@@ -56,9 +62,11 @@ class Place:
     """Scheme, host and port of the public URL, as a browser writes them."""
     hosts: frozenset[str]
     """Host headers that mean us, lower case."""
+    oauth: bool = False
+    """Whether the embedded authorization server answers here."""
 
     @classmethod
-    def of(cls, public_url: str, host: str, port: int) -> Place:
+    def of(cls, public_url: str, host: str, port: int, *, oauth: bool = False) -> Place:
         """For the public URL (an origin, lower case) and the address that the listener really has."""
         parts = urlsplit(public_url)
         default = 443 if parts.scheme == "https" else 80
@@ -69,7 +77,7 @@ class Place:
         if ipaddress.ip_address(host).is_loopback:
             shown = f"[{host}]" if ":" in host else host
             hosts |= {f"{shown}:{port}", f"localhost:{port}"}
-        return cls(public_url, frozenset(hosts))
+        return cls(public_url, frozenset(hosts), oauth)
 
 
 @dataclass(slots=True)
@@ -99,6 +107,16 @@ class Admitted:
     """Bytes of the body; None when it comes in chunks and only its end will tell."""
 
 
+@dataclass(frozen=True, slots=True)
+class Own:
+    """A request for a page of the relay's own."""
+
+    method: str
+    path: str
+    query: str
+    length: int | None
+
+
 class Scope(Protocol):
     """What a valid token is for."""
 
@@ -106,9 +124,13 @@ class Scope(Protocol):
     def site(self) -> str: ...
     @property
     def server(self) -> str | None: ...  # None: every server of the site
+    @property
+    def only_here(self) -> bool: ...  # whether it is no token at all anywhere else (RFC 8707)
+    @property
+    def member(self) -> bool: ...  # whether its holder may still use what it is for
 
 
-def admit(asked: Asked, place: Place) -> Admitted | Refusal:
+def admit(asked: Asked, place: Place) -> Admitted | Own | Refusal:
     """Malformed, Host, Origin, path, and whether there is a token at all."""
     values: dict[str, str] = {}
     travelling: list[tuple[str, str]] = []
@@ -121,30 +143,38 @@ def admit(asked: Asked, place: Place) -> Admitted | Refusal:
             return Refusal(400, "The Host header must be a host name with an optional port.")
         return Refusal(421, "This relay does not answer for that host: use the URL that its operator gave.")
     origin = values.get("origin")
-    if origin is not None and origin != place.origin:
+    path, _, query = asked.target.partition("?")
+    own = place.oauth and _OWN.fullmatch(path) is not None
+    if origin not in (None, place.origin) and not (own and any_origin(path)):
         return Refusal(403, "Pages of other origins may not call this relay.")
-    path = asked.target.partition("?")[0]
+    length = None if "transfer-encoding" in values else int(values.get("content-length", 0))
+    if own:
+        return Own(asked.method, path, query, length)
     found = _ENDPOINT.fullmatch(path)
     if found is None or found[1] in RESERVED or found[2] in RESERVED:
+        if _OWN.fullmatch(path):
+            return Refusal(404, "The authorization server of this relay is switched off.")
         if _OF_LATER_VERSIONS.fullmatch(path):
             return Refusal(404, "This version of the relay serves /{site}/{server}/mcp only.")
         return Refusal(404, "There is nothing at this path: an MCP endpoint is /{site}/{server}/mcp.")
-    length = None if "transfer-encoding" in values else int(values.get("content-length", 0))
     token = _token(values.get("authorization", ""))
     if token is None:
-        return unauthorised(presented=False)
+        return unauthorised(place, found[1], found[2], presented=False)
     return Admitted(found[1], found[2], token, asked.method, values, tuple(travelling), length)
 
 
-def permit(admitted: Admitted, scope: Scope | None, *, unknown: bool, limit: int) -> Refusal | None:
+def permit(
+    admitted: Admitted, scope: Scope | None, place: Place, *, unknown: bool, limit: int
+) -> Refusal | None:
     """Token, access, then method, encoding, type, Accept and length.
 
     `scope` is None for a token that is not valid; `unknown` says that the site has no such server;
     `limit` is the most bytes that a body may have.
     """
-    if scope is None:
-        return unauthorised(presented=True)
-    if unknown or scope.site != admitted.site or scope.server not in (None, admitted.server):
+    here = scope is not None and scope.site == admitted.site and scope.server in (None, admitted.server)
+    if scope is None or (scope.only_here and not here):
+        return unauthorised(place, admitted.site, admitted.server, presented=True)
+    if unknown or not here or not scope.member:
         return NO_ACCESS
     values = admitted.values
     refusal = _check(
@@ -170,19 +200,17 @@ NO_ACCESS: Final = Refusal(
 """The one answer for a site or server that does not exist and for one that the token is not for."""
 
 
-def unauthorised(*, presented: bool) -> Refusal:
-    """401; `presented` is whether there was a token."""
+def unauthorised(place: Place, site: str, server: str, *, presented: bool) -> Refusal:
+    """401; `presented` is whether there was a token. Says where to log in, where one can."""
+    said = ['Bearer realm="penstock"']
     if presented:
-        return Refusal(
-            401,
-            "The bearer token is unknown, expired or revoked: ask the relay's operator for another.",
-            (("www-authenticate", 'Bearer realm="penstock", error="invalid_token"'),),
-        )
-    return Refusal(
-        401,
-        "Send the token that the relay's operator gave you: 'Authorization: Bearer TOKEN'.",
-        (("www-authenticate", 'Bearer realm="penstock"'),),
-    )
+        text = "The bearer token is unknown, expired or revoked: ask the relay's operator for another."
+        said.append('error="invalid_token"')
+    else:
+        text = "Send the token that the relay's operator gave you: 'Authorization: Bearer TOKEN'."
+    if place.oauth:
+        said.append(challenge(place.origin, site, server))
+    return Refusal(401, text, (("www-authenticate", ", ".join(said)),))
 
 
 def too_long(limit: int) -> Refusal:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from penstock.principal import Principal
+from penstock_relay.oauth.web import Asked, Reply
 from penstock_relay.switchboard import Answer, Call
 
 
@@ -17,6 +18,10 @@ class Grant(Protocol):
     def site(self) -> str: ...
     @property
     def server(self) -> str | None: ...  # None: every server of the site
+    @property
+    def only_here(self) -> bool: ...  # whether it is no token at all anywhere else
+    @property
+    def member(self) -> bool: ...  # whether its holder may still use what it is for
 
 
 class Access(Protocol):
@@ -24,6 +29,14 @@ class Access(Protocol):
 
     async def principal(self, token: str) -> Grant | None:
         """None for a token that is not valid. Raises AccessUnavailable when that cannot be told now."""
+        ...
+
+
+class Pages(Protocol):
+    """The relay's own pages."""
+
+    async def handle(self, asked: Asked) -> Reply:
+        """Never raises for what was asked."""
         ...
 
 

@@ -14,7 +14,7 @@ from penstock_relay.edge.connection import Server, require_parser
 from penstock_relay.edge.handler import Edge
 from penstock_relay.edge.limits import Limits
 from penstock_relay.edge.order import Place
-from penstock_relay.edge.ports import Access, Exchanges
+from penstock_relay.edge.ports import Access, Exchanges, Pages
 from penstock_relay.edge.stats import Stats
 
 BACKLOG: Final = 1024
@@ -35,8 +35,11 @@ async def serve_edge(
     access: Access,
     stats: Stats,
     limits: Limits | None = None,
+    pages: Callable[[str], Pages] | None = None,
 ) -> None:
     """Serves the public until it is cancelled; then ends what is running and closes.
+
+    `pages` makes the relay's own for its public URL; without it there are none.
 
     `port` 0 picks a free one. Raises NoParser, and OSError when the address cannot be had.
     """
@@ -49,7 +52,8 @@ async def serve_edge(
         listener.setblocking(False)
         real_host, real_port = listener.getsockname()[:2]
         public_url = listening(real_host, real_port)
-        edge = Edge(switchboard, access, Place.of(public_url, real_host, real_port), limits, stats)
+        place = Place.of(public_url, real_host, real_port, oauth=pages is not None)
+        edge = Edge(switchboard, access, place, limits, stats, None if pages is None else pages(public_url))
         runner = web.ServerRunner(Server(edge.handle, limits, stats), shutdown_timeout=limits.stop_s)
         await runner.setup()
         try:

@@ -1,21 +1,35 @@
-"""Durable records of the relay: sites, invites, agents, tokens. SQLAlchemy and Alembic on SQLite."""
+"""Durable records of the relay. SQLAlchemy and Alembic on SQLite."""
 
 from penstock_relay.store.agents import Agent
+from penstock_relay.store.clients import ClientRecord
 from penstock_relay.store.database import StoreError
+from penstock_relay.store.grants import Code, Grant, GrantToken, Holder, NoSuchGrant
 from penstock_relay.store.invites import Invite, Unusable
+from penstock_relay.store.memberships import Membership
 from penstock_relay.store.sites import NoSuchSite, Site, SiteExists
 from penstock_relay.store.store import Store
 from penstock_relay.store.tokens import NoSuchToken, Token
+from penstock_relay.store.users import NoSuchUser, User, UserExists
 
 __all__ = [
     "Agent",
+    "ClientRecord",
+    "Code",
+    "Grant",
+    "GrantToken",
+    "Holder",
     "Invite",
+    "Membership",
+    "NoSuchGrant",
     "NoSuchSite",
     "NoSuchToken",
+    "NoSuchUser",
     "Site",
     "SiteExists",
     "Store",
     "StoreError",
     "Token",
     "Unusable",
+    "User",
+    "UserExists",
 ]

@@ -3,7 +3,17 @@
 A change here needs a migration in ``migrations/versions``; a test compares the two.
 """
 
-from sqlalchemy import Double, ForeignKey, ForeignKeyConstraint, Integer, LargeBinary, MetaData, String
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -76,3 +86,104 @@ class TokenRow(Base):
     created_at: Mapped[float] = mapped_column(Double)
     expires_at: Mapped[float] = mapped_column(Double)
     revoked_at: Mapped[float | None] = mapped_column(Double)
+
+
+class UserRow(Base):
+    """A person with an account of this relay's own."""
+
+    __tablename__ = "users"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    email: Mapped[str] = mapped_column(String(254))
+    password_hash: Mapped[str | None] = mapped_column(String(200))
+    """argon2id; None until the invitation was accepted."""
+    created_at: Mapped[float] = mapped_column(Double)
+    disabled_at: Mapped[float | None] = mapped_column(Double)
+
+
+class UserInviteRow(Base):
+    """What one link to choose a password stands for."""
+
+    __tablename__ = "user_invites"
+
+    secret_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    user: Mapped[str] = mapped_column(String(64), ForeignKey("users.name"), index=True)
+    expires_at: Mapped[float] = mapped_column(Double)
+    used_at: Mapped[float | None] = mapped_column(Double)
+
+
+class MembershipRow(Base):
+    """Who may use a site, or one of its servers; ``server`` is empty for all of them."""
+
+    __tablename__ = "memberships"
+
+    user: Mapped[str] = mapped_column(String(64), ForeignKey("users.name"), primary_key=True)
+    site: Mapped[str] = mapped_column(String(40), ForeignKey("sites.name"), primary_key=True)
+    server: Mapped[str] = mapped_column(String(40), primary_key=True)
+    created_at: Mapped[float] = mapped_column(Double)
+
+
+class ClientRow(Base):
+    """An OAuth client that registered itself."""
+
+    __tablename__ = "clients"
+
+    client_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    redirect_uris: Mapped[list[str]] = mapped_column(JSON)
+    auth_method: Mapped[str] = mapped_column(String(40))
+    secret_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))
+    created_at: Mapped[float] = mapped_column(Double)
+    used_at: Mapped[float | None] = mapped_column(Double, index=True)
+
+
+class GrantRow(Base):
+    """What a user allowed a client."""
+
+    __tablename__ = "grants"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    user: Mapped[str] = mapped_column(String(64), ForeignKey("users.name"), index=True)
+    client_id: Mapped[str] = mapped_column(String(2048))
+    client_name: Mapped[str] = mapped_column(String(200))
+    site: Mapped[str] = mapped_column(String(40), ForeignKey("sites.name"), index=True)
+    server: Mapped[str] = mapped_column(String(40))
+    resource: Mapped[str] = mapped_column(String(2048))
+    created_at: Mapped[float] = mapped_column(Double)
+    expires_at: Mapped[float] = mapped_column(Double)
+    idle_at: Mapped[float] = mapped_column(Double)
+    revoked_at: Mapped[float | None] = mapped_column(Double)
+
+
+class CodeRow(Base):
+    """An authorization code, until a client redeems it."""
+
+    __tablename__ = "codes"
+
+    secret_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    user: Mapped[str] = mapped_column(String(64), ForeignKey("users.name"))
+    client_id: Mapped[str] = mapped_column(String(2048))
+    client_name: Mapped[str] = mapped_column(String(200))
+    redirect_uri: Mapped[str] = mapped_column(String(2048))
+    challenge: Mapped[str] = mapped_column(String(43))
+    resource: Mapped[str] = mapped_column(String(2048))
+    site: Mapped[str] = mapped_column(String(40))
+    server: Mapped[str] = mapped_column(String(40))
+    created_at: Mapped[float] = mapped_column(Double)
+    expires_at: Mapped[float] = mapped_column(Double, index=True)
+    used_at: Mapped[float | None] = mapped_column(Double)
+    grant_id: Mapped[str | None] = mapped_column(String(40), ForeignKey("grants.id"))
+
+
+class GrantTokenRow(Base):
+    """An access or refresh token of a grant."""
+
+    __tablename__ = "grant_tokens"
+
+    public_id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    secret_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
+    refresh: Mapped[bool] = mapped_column(Boolean)
+    grant_id: Mapped[str] = mapped_column(String(40), ForeignKey("grants.id"), index=True)
+    created_at: Mapped[float] = mapped_column(Double)
+    expires_at: Mapped[float] = mapped_column(Double)
+    used_at: Mapped[float | None] = mapped_column(Double)

@@ -3,10 +3,14 @@
 from typing import Self
 
 from penstock_relay.store.agents import Agents
+from penstock_relay.store.clients import Clients
 from penstock_relay.store.database import Database
+from penstock_relay.store.grants import Grants
 from penstock_relay.store.invites import Invites
+from penstock_relay.store.memberships import Memberships
 from penstock_relay.store.sites import Sites
 from penstock_relay.store.tokens import Tokens
+from penstock_relay.store.users import Users
 
 
 class Store:
@@ -18,6 +22,10 @@ class Store:
         self.agents = Agents(database)
         self.invites = Invites(database)
         self.tokens = Tokens(database)
+        self.users = Users(database)
+        self.memberships = Memberships(database)
+        self.clients = Clients(database)
+        self.grants = Grants(database)
 
     @classmethod
     async def open(cls, url: str) -> Self:

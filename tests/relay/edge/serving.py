@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from penstock_relay.edge.limits import Limits
+from penstock_relay.edge.ports import Pages
 from penstock_relay.edge.serve import serve_edge
 from penstock_relay.edge.stats import Stats
 from tests.harness.fake_switchboard import FakeAccess, FakeSwitchboard
@@ -61,6 +62,7 @@ async def serving(
     access: FakeAccess | None = None,
     limits: Limits | None = None,
     public_url: str | None = None,
+    pages: Pages | None = None,
 ) -> AsyncIterator[Served]:
     """An edge on a free port; its public URL follows the port unless one is given."""
     switchboard = switchboard or FakeSwitchboard()
@@ -82,6 +84,7 @@ async def serving(
                 access=access,
                 stats=stats,
                 limits=limits or Limits(linger_s=0.05),
+                pages=None if pages is None else lambda origin: pages,
             )
         )
         while not ports:

@@ -12,6 +12,8 @@ from penstock.principal import Principal
 from penstock.tunnel.frames import DoneReason, Purpose
 from penstock_relay.access import AccessUnavailable
 from penstock_relay.edge.limits import Limits
+from penstock_relay.oauth.web import Asked as PageAsked
+from penstock_relay.oauth.web import Reply
 from penstock_relay.switchboard import Answer, Call, NotExecuted, Offline, OutcomeUnknown
 from tests.harness.fake_switchboard import FakeAccess, FakeAnswer, FakeGrant, FakeSwitchboard
 from tests.relay.edge.serving import CALL, LIST, WAIT, serving
@@ -296,3 +298,45 @@ async def test_a_caller_of_http_1_0_gets_its_answer_and_the_end_of_the_connectio
         caller.writer.write(head + b"{}")
         assert (await caller.begin()).status == 200
         assert await caller.closed() == b"data: 1\n\ndata: 2\n\n"
+
+
+# -- the relay's own pages ---------------------------------------------------------------------------
+
+
+class OnePage:
+    """Remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[PageAsked] = []
+
+    async def handle(self, asked: PageAsked) -> Reply:
+        self.asked.append(asked)
+        cookies = (("set-cookie", "a=1"), ("set-cookie", "b=2"))
+        return Reply(201, b"<p>", (("content-type", "text/html"), *cookies))
+
+
+async def test_a_page_of_the_relays_own_is_asked_with_all_headers_and_answered_as_it_says() -> None:
+    pages = OnePage()
+    async with serving(pages=pages) as served:
+        data = b"a=1&b=2"
+        head = b"POST /oauth/login?x=%%20y HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nCookie: c=3\r\n" % served.port
+        whole = head + b"Content-Length: 7\r\nConnection: close\r\n\r\n" + data
+        (response,) = await served.raw(whole)
+        assert (response.status, response.body) == (201, b"<p>")
+        assert response.headers["content-type"] == "text/html"
+    (asked,) = pages.asked
+    assert (asked.method, asked.path, asked.query, asked.body) == ("POST", "/oauth/login", "x=%20y", data)
+    assert ("cookie", "c=3") in asked.headers
+    assert not served.access.asked
+
+
+async def test_a_form_that_is_too_long_is_refused_before_it_is_read() -> None:
+    pages = OnePage()
+    async with serving(pages=pages) as served:
+        head = b"POST /oauth/token HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n" % served.port
+        (response,) = await served.raw(head + b"Content-Length: 65537\r\n\r\n")
+        assert response.status == 413
+        chunk = b"%x\r\n%b\r\n" % (65537, b"a" * 65537)
+        (response,) = await served.raw(head + b"Transfer-Encoding: chunked\r\n\r\n" + chunk + b"0\r\n\r\n")
+        assert response.status == 413
+    assert not pages.asked

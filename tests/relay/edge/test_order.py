@@ -11,7 +11,7 @@ import pytest
 from penstock import http
 from penstock.http import Headers, Refusal
 from penstock_relay.edge.limits import MAX_HEADER_BYTES, MAX_NAME, MAX_TOKEN
-from penstock_relay.edge.order import NO_ACCESS, Admitted, Asked, Place, admit, permit
+from penstock_relay.edge.order import NO_ACCESS, Admitted, Asked, Own, Place, admit, permit
 
 PLACE = Place.of("https://mcp.example.com", "10.0.0.1", 8080)
 LIMIT = 1000
@@ -21,6 +21,8 @@ LIMIT = 1000
 class Scope:
     site: str = "oslo"
     server: str | None = None
+    only_here: bool = False
+    member: bool = True
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ def judge(case: Case) -> Refusal | None:
     admitted = admit(Asked(case.version, case.method, case.target, case.headers), PLACE)
     if isinstance(admitted, Refusal):
         return admitted
-    return permit(admitted, case.scope, unknown=case.unknown, limit=LIMIT)
+    assert isinstance(admitted, Admitted)
+    return permit(admitted, case.scope, PLACE, unknown=case.unknown, limit=LIMIT)
 
 
 def status(case: Case) -> int:
@@ -175,10 +178,6 @@ def test_only_one_form_of_path_is_an_endpoint(path: str, expected: int) -> None:
         "/oslo/files/sse",
         "/oslo/files/messages",
         "/oslo/mcp",
-        "/oauth/token",
-        "/.well-known/oauth-protected-resource/oslo/files/mcp",
-        "/.well-known/oauth-authorization-server",
-        "/.well-known/openid-configuration",
     ],
 )
 def test_what_this_version_does_not_serve_is_said_to_be_that_without_a_token(path: str) -> None:
@@ -290,3 +289,90 @@ def test_a_body_in_chunks_has_no_length_yet() -> None:
     assert admitted(chunked).length is None
     assert status(chunked) == 200
     assert status(Case().header("content-length", str(LIMIT))) == 200
+
+
+# -- the authorization server ------------------------------------------------------------------------
+
+WITH_OAUTH = replace(PLACE, oauth=True)
+OWN_PATHS = [
+    "/oauth/authorize",
+    "/oauth/token",
+    "/authorize",
+    "/register",
+    "/invite/a-secret_word",
+    "/.well-known/oauth-protected-resource",
+    "/.well-known/oauth-protected-resource/oslo/files/mcp",
+    "/.well-known/oauth-authorization-server",
+    "/.well-known/openid-configuration",
+]
+
+
+def asked(method: str, target: str, *headers: tuple[str, str]) -> Asked:
+    return Asked((1, 1), method, target, (("host", "mcp.example.com"), *headers))
+
+
+@pytest.mark.parametrize("path", OWN_PATHS)
+def test_the_relays_own_pages_need_no_token_and_are_not_there_when_switched_off(path: str) -> None:
+    found = admit(asked("GET", f"{path}?a=%20b"), WITH_OAUTH)
+    assert found == Own("GET", path, "a=%20b", 0)
+    refusal = admit(asked("GET", path), PLACE)
+    assert isinstance(refusal, Refusal)
+    assert refusal.status == 404
+    assert "switched off" in refusal.text
+
+
+@pytest.mark.parametrize(
+    "path", ["/oauth/", "/oauth/a/b", "/invite/", "/invite/a/b", "/.well-known/other", "/Token"]
+)
+def test_nothing_else_is_a_page_of_the_relays_own(path: str) -> None:
+    refusal = admit(asked("GET", path), WITH_OAUTH)
+    assert isinstance(refusal, Refusal)
+    assert refusal.status == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "origin", "good"),
+    [
+        ("/oauth/token", "https://inspector.example", True),
+        ("/.well-known/oauth-authorization-server", "null", True),
+        ("/oauth/consent", "https://mcp.example.com", True),
+        ("/oauth/consent", "https://evil.example", False),
+        ("/oauth/login", "null", False),
+        ("/oauth/grants", "https://evil.example", False),
+        ("/oslo/files/mcp", "https://evil.example", False),
+    ],
+)
+def test_only_what_trusts_no_cookie_is_open_to_pages_of_other_origins(
+    path: str, origin: str, good: bool
+) -> None:
+    found = admit(asked("POST", path, ("origin", origin)), WITH_OAUTH)
+    assert isinstance(found, Own) == good
+    if not good:
+        assert isinstance(found, Refusal)
+        assert found.status == 403
+
+
+@pytest.mark.parametrize("path", OWN_PATHS)
+def test_own_pages_are_judged_for_host_and_form_as_all_are(path: str) -> None:
+    for headers, expected in (((("host", "evil.example"),), 421), ((("host", "a b"),), 400), ((), 400)):
+        found = admit(Asked((1, 1), "GET", path, headers), WITH_OAUTH)
+        assert isinstance(found, Refusal)
+        assert found.status == expected
+
+
+def test_a_challenge_says_where_to_log_in_for_every_well_formed_path() -> None:
+    where = "https://mcp.example.com/.well-known/oauth-protected-resource/no/such/mcp"
+    found = admit(asked("POST", "/no/such/mcp"), WITH_OAUTH)
+    assert isinstance(found, Refusal)
+    ((name, value),) = found.headers
+    assert (found.status, name) == (401, "www-authenticate")
+    assert value == f'Bearer realm="penstock", resource_metadata="{where}", scope="mcp"'
+
+
+def test_a_granted_token_is_no_token_elsewhere_and_opens_nothing_to_a_former_member() -> None:
+    case = replace(Case(), scope=Scope("oslo", "files", only_here=True))
+    assert judge(case) is None
+    for scope in (Scope("oslo", "mail", only_here=True), Scope("bergen", "files", only_here=True)):
+        assert status(replace(case, scope=scope)) == 401
+    former = replace(case, scope=Scope("oslo", "files", only_here=True, member=False))
+    assert judge(former) == NO_ACCESS

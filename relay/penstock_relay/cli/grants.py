@@ -1,0 +1,103 @@
+"""``penstock-relay grant``: what users allowed clients."""
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from penstock_relay.cli.common import (
+    ConfigOption,
+    JsonOption,
+    explain,
+    guarded,
+    moment,
+    say_json,
+    say_table,
+    settings_of,
+    wants_json,
+    with_store,
+)
+from penstock_relay.cli.users import parse_user
+
+if TYPE_CHECKING:
+    from penstock_relay.store import Grant, Store
+
+
+@guarded
+def list_grants(
+    ctx: typer.Context,
+    user: Annotated[str | None, typer.Option("--user", metavar="USER", help="Of this user only.")] = None,
+    site: Annotated[str | None, typer.Option("--site", metavar="SITE", help="Of this site only.")] = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List what users allowed clients."""
+
+    async def work(store: "Store") -> "list[Grant]":
+        return await store.grants.list(None if user is None else parse_user(user), site)
+
+    grants, now = with_store(settings_of(ctx, config), work), time.time()
+    if wants_json(ctx, json):
+        say_json(
+            [
+                {
+                    "id": grant.id,
+                    "user": grant.user,
+                    "client": grant.client_id,
+                    "client_name": grant.client_name,
+                    "site": grant.site,
+                    "server": grant.server,
+                    "created_at": moment(grant.created_at),
+                    "expires_at": moment(min(grant.expires_at, grant.idle_at)),
+                    "state": _state(grant, now),
+                }
+                for grant in grants
+            ]
+        )
+        return
+    if not grants:
+        explain("Nobody has connected a client yet.")
+        return
+    say_table(
+        ("ID", "USER", "CLIENT", "SITE", "SERVER", "CREATED", "STATE"),
+        [
+            (
+                grant.id,
+                grant.user,
+                grant.client_name,
+                grant.site,
+                grant.server,
+                moment(grant.created_at),
+                _state(grant, now),
+            )
+            for grant in grants
+        ],
+    )
+
+
+@guarded
+def revoke(
+    ctx: typer.Context,
+    grant: Annotated[str, typer.Argument(metavar="ID", help="The grant's id, as `grant list` shows it.")],
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """End a grant and its tokens; twice is harmless.
+
+    A running relay refuses them within a second.
+    """
+
+    async def work(store: "Store") -> bool:
+        return await store.grants.revoke(grant, time.time())
+
+    ended = with_store(settings_of(ctx, config), work)
+    if wants_json(ctx, json):
+        say_json({"id": grant, "revoked": True, "was_revoked": not ended})
+        return
+    explain(f"Grant {grant} is revoked." if ended else f"Grant {grant} was revoked before.")
+
+
+def _state(grant: "Grant", now: float) -> str:
+    if grant.revoked_at is not None:
+        return "revoked"
+    return "expired" if min(grant.expires_at, grant.idle_at) <= now else "good"

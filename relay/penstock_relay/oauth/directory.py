@@ -1,0 +1,144 @@
+"""Clients, wherever they are described: in a document of their own, or in the store since they registered."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hmac
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import unquote_plus
+
+from penstock_relay.oauth import tokens
+from penstock_relay.oauth.client import BadClient, Client, from_document, is_document_url, parse_registration
+from penstock_relay.oauth.fetch import Documents, FetchError
+from penstock_relay.store import ClientRecord, Store
+
+MAX_CLIENTS: Final = 10_000
+"""Registrations kept; the oldest that was never used makes room."""
+UNUSED_S: Final = 86_400.0
+"""A registration that nobody used for so long is purged. One that was used is kept for ever: ChatGPT never
+registers an existing connection again."""
+PURGE_S: Final = 3600.0
+REGISTRATIONS: Final = 100
+"""In an hour, by all strangers together."""
+
+
+class UnknownClient(Exception):
+    """There is no such client, or it could not be asked who it is; the text is for the user."""
+
+
+class TooMany(Exception):
+    """Too many registrations at the moment."""
+
+
+class Directory:
+    def __init__(self, store: Store, documents: Documents) -> None:
+        self._store = store
+        self._documents = documents
+        self._hour = 0
+        self._registrations = 0
+
+    async def find(self, client_id: str) -> Client:
+        """Raises UnknownClient, SQLAlchemyError."""
+        if is_document_url(client_id):
+            try:
+                return from_document(client_id, await self._documents.get(client_id))
+            except (FetchError, BadClient) as error:
+                raise UnknownClient(f"The application's own description cannot be used: {error}") from None
+        record = await self._store.clients.find(client_id)
+        if record is None:
+            raise UnknownClient("The application is not known here. Remove the connection and add it again.")
+        return Client(
+            record.client_id, record.name, record.redirect_uris, record.auth_method, record.secret_hash, None
+        )
+
+    async def authenticate(self, authorization: str | None, form: Mapping[str, str]) -> Client | None:
+        """The client that calls the token or revocation endpoint; None when that is not proven.
+
+        RFC 6749, 2.3.1: one method only, and the one that the client is registered with.
+        """
+        client_id, secret, method = form.get("client_id"), form.get("client_secret"), "client_secret_post"
+        if authorization is not None:
+            basic = _basic(authorization)
+            if basic is None or secret is not None or client_id not in (None, basic[0]):
+                return None
+            client_id, secret, method = *basic, "client_secret_basic"
+        if client_id is None:
+            return None
+        try:
+            client = await self.find(client_id)
+        except UnknownClient:
+            return None
+        if client.auth_method == "none":
+            return client if secret is None else None
+        if secret is None or client.secret_hash is None or client.auth_method != method:
+            return None
+        return client if hmac.compare_digest(client.secret_hash, tokens.digest(secret)) else None
+
+    async def register(self, data: bytes, now: float) -> dict[str, object]:
+        """RFC 7591: the answer to a registration. Raises BadClient, TooMany."""
+        asked = parse_registration(data)
+        hour = int(now // 3600)
+        if hour != self._hour:
+            self._hour, self._registrations = hour, 0
+        if self._registrations >= REGISTRATIONS:
+            raise TooMany
+        self._registrations += 1
+        client_id = f"dcr-{tokens.identifier()}"
+        secret = None if asked.auth_method == "none" else tokens.secret()
+        record = ClientRecord(
+            client_id,
+            asked.name,
+            asked.redirect_uris,
+            asked.auth_method,
+            None if secret is None else tokens.digest(secret),
+            now,
+        )
+        if not await self._store.clients.add(record, MAX_CLIENTS):
+            raise TooMany
+        proof = {} if secret is None else {"client_secret": secret, "client_secret_expires_at": 0}
+        return {
+            "client_id": client_id,
+            "client_id_issued_at": int(now),
+            "client_name": asked.name,
+            "redirect_uris": list(asked.redirect_uris),
+            "token_endpoint_auth_method": asked.auth_method,
+            "grant_types": ["authorization_code", "refresh_token"],
+            "response_types": ["code"],
+            **proof,
+        }
+
+
+def _basic(authorization: str) -> tuple[str, str] | None:
+    scheme, _, value = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        name, colon, secret = base64.b64decode(value.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    return (unquote_plus(name), unquote_plus(secret)) if colon else None
+
+
+class Turns:
+    """Lets a few at a time do what costs much, and refuses more than can wait."""
+
+    def __init__(self, at_once: int, waiting: int) -> None:
+        self._turn = asyncio.Semaphore(at_once)
+        self._room = at_once + waiting
+
+    async def __aenter__(self) -> None:
+        if not self._room:
+            raise TooMany
+        self._room -= 1
+        try:
+            await self._turn.acquire()
+        except BaseException:
+            self._room += 1
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._turn.release()
+        self._room += 1

@@ -1,0 +1,95 @@
+"""What clients discover: where a resource's authorization server is, and what that can do. Pure.
+
+RFC 9728 and RFC 8414, both computed from the path alone: no look-up tells a stranger which sites exist.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from penstock.names import RESERVED
+
+SCOPE: Final = "mcp"
+"""To call what the user granted. There is one: the consent page, not its name, says what it covers."""
+OFFLINE: Final = "offline_access"
+"""Listed by the server, never by a resource: clients that ask for it expect refresh tokens. All get them."""
+AUTH_METHODS: Final = ("none", "client_secret_post", "client_secret_basic")
+
+PROTECTED: Final = "/.well-known/oauth-protected-resource"
+SERVER: Final = "/.well-known/oauth-authorization-server"
+OPENID: Final = "/.well-known/openid-configuration"
+
+CALLED: Final = frozenset({"/oauth/register", "/oauth/token", "/oauth/revoke", "/register", "/token"})
+"""Endpoints that programs call; they need no cookie, and trust none."""
+
+_RESOURCE: Final = re.compile(r"/([a-z0-9-]{1,40})/([a-z0-9-]{1,40})/mcp(/?)")
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One MCP endpoint."""
+
+    site: str
+    server: str
+
+    @property
+    def path(self) -> str:
+        return f"/{self.site}/{self.server}/mcp"
+
+
+def resource_at(path: str) -> Resource | None:
+    """The endpoint whose path this is, with or without a slash at its end."""
+    found = _RESOURCE.fullmatch(path)
+    if found is None or found[1] in RESERVED or found[2] in RESERVED:
+        return None
+    return Resource(found[1], found[2])
+
+
+def resource_of(origin: str, url: str) -> Resource | None:
+    """The endpoint of this relay that `url` names, byte for byte; None for any other."""
+    return resource_at(url.removeprefix(origin)) if url.startswith(origin + "/") else None
+
+
+def any_origin(path: str) -> bool:
+    """Whether programs in pages of other origins may call this path."""
+    return path.startswith("/.well-known/") or path in CALLED
+
+
+def challenge(origin: str, site: str, server: str) -> str:
+    """Parameters of WWW-Authenticate that lead a client to where it can log in (RFC 9728, 5.1)."""
+    return f'resource_metadata="{origin}{PROTECTED}/{site}/{server}/mcp", scope="{SCOPE}"'
+
+
+def protected(origin: str, path: str) -> dict[str, object] | None:
+    """The metadata of the resource at `path`, with the slash that its user typed; "" is the whole relay."""
+    if path not in ("", "/") and resource_at(path) is None:
+        return None
+    return {
+        "resource": origin + path.removesuffix("/") if path in ("", "/") else origin + path,
+        "authorization_servers": [origin],
+        "scopes_supported": [SCOPE],
+        "bearer_methods_supported": ["header"],
+        "resource_name": "Penstock",
+    }
+
+
+def authorization_server(origin: str) -> dict[str, object]:
+    """RFC 8414; also served where OpenID Connect clients look."""
+    return {
+        "issuer": origin,
+        "authorization_endpoint": f"{origin}/oauth/authorize",
+        "token_endpoint": f"{origin}/oauth/token",
+        "registration_endpoint": f"{origin}/oauth/register",
+        "revocation_endpoint": f"{origin}/oauth/revoke",
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "grant_types_supported": ["authorization_code", "refresh_token"],
+        "code_challenge_methods_supported": ["S256"],
+        "token_endpoint_auth_methods_supported": list(AUTH_METHODS),
+        "revocation_endpoint_auth_methods_supported": list(AUTH_METHODS),
+        "scopes_supported": [SCOPE, OFFLINE],
+        "authorization_response_iss_parameter_supported": True,
+        "client_id_metadata_document_supported": True,
+    }

@@ -1,0 +1,32 @@
+"""How often a password may be guessed. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MAX_FAILURES: Final = 10
+WINDOW_S: Final = 900.0
+"""After so many failures in so long a name must wait until the window is over."""
+MAX_NAMES: Final = 10_000
+
+
+class Throttle:
+    """Failures by user name, whether or not there is such a user."""
+
+    def __init__(self) -> None:
+        self._failures: dict[str, tuple[float, int]] = {}
+
+    def refuses(self, name: str, now: float) -> bool:
+        began, count = self._failures.get(name, (now, 0))
+        return count >= MAX_FAILURES and now < began + WINDOW_S
+
+    def failed(self, name: str, now: float) -> None:
+        began, count = self._failures.pop(name, (now, 0))
+        if now >= began + WINDOW_S:
+            began, count = now, 0
+        if len(self._failures) >= MAX_NAMES:
+            del self._failures[next(iter(self._failures))]
+        self._failures[name] = (began, count + 1)
+
+    def succeeded(self, name: str) -> None:
+        self._failures.pop(name, None)

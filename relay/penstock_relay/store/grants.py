@@ -1,0 +1,295 @@
+"""Grants: what users allowed clients, the codes that they come from, and the tokens that come of them."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from penstock_relay.store.database import Database, StoreError
+from penstock_relay.store.memberships import is_member
+from penstock_relay.store.models import CodeRow, GrantRow, GrantTokenRow, UserRow
+
+KEPT_CODES_S: Final = 86_400.0
+"""How long a code is remembered after its end, so that a late replay still ends what came of it."""
+
+
+class NoSuchGrant(StoreError):
+    """There is no grant with that id."""
+
+    def __init__(self, grant_id: str) -> None:
+        super().__init__(f"There is no grant {grant_id!r}. See the ids with: penstock-relay grant list")
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """``expires_at`` is its end in any case, ``idle_at`` when it ends unless it is refreshed before."""
+
+    id: str
+    user: str
+    client_id: str
+    client_name: str
+    site: str
+    server: str
+    resource: str
+    created_at: float
+    expires_at: float
+    idle_at: float
+    revoked_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """An authorization code without its text, and what it was asked with."""
+
+    secret_hash: bytes
+    user: str
+    client_id: str
+    client_name: str
+    redirect_uri: str
+    challenge: str
+    resource: str
+    site: str
+    server: str
+    created_at: float
+    expires_at: float
+    used_at: float | None = None
+    grant_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GrantToken:
+    """A token without its secret; ``used_at`` is when a refresh token was first used."""
+
+    public_id: str
+    secret_hash: bytes
+    refresh: bool
+    grant_id: str
+    created_at: float
+    expires_at: float
+    used_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A token, its grant, and what is true of its user now."""
+
+    token: GrantToken
+    grant: Grant
+    email: str
+    disabled: bool
+    member: bool
+
+
+class Grants:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add_code(self, code: Code) -> None:
+        """Forgets codes that ended long ago, too."""
+        async with self._database.writing() as connection:
+            await connection.execute(
+                delete(CodeRow).where(CodeRow.expires_at < code.created_at - KEPT_CODES_S)
+            )
+            await connection.execute(
+                insert(CodeRow).values(
+                    secret_hash=code.secret_hash,
+                    user=code.user,
+                    client_id=code.client_id,
+                    client_name=code.client_name,
+                    redirect_uri=code.redirect_uri,
+                    challenge=code.challenge,
+                    resource=code.resource,
+                    site=code.site,
+                    server=code.server,
+                    created_at=code.created_at,
+                    expires_at=code.expires_at,
+                )
+            )
+
+    async def find_code(self, secret_hash: bytes) -> Code | None:
+        """The code, a used or expired one too."""
+        async with self._database.reading() as connection:
+            row = (await connection.execute(_CODE.where(CodeRow.secret_hash == secret_hash))).first()
+        return None if row is None else Code(*row)
+
+    async def redeem(
+        self, secret_hash: bytes, grant: Grant, access: GrantToken, refresh: GrantToken, now: float
+    ) -> bool:
+        """Turns a code into its grant, once. A second try ends the grant that the first one made."""
+        async with self._database.writing() as connection:
+            row = (await connection.execute(_CODE.where(CodeRow.secret_hash == secret_hash))).first()
+            if row is None:
+                return False
+            if row.used_at is not None:
+                await _revoke(connection, row.grant_id, now)
+                return False
+            if row.expires_at <= now:
+                return False
+            await connection.execute(
+                insert(GrantRow).values(
+                    id=grant.id,
+                    user=grant.user,
+                    client_id=grant.client_id,
+                    client_name=grant.client_name,
+                    site=grant.site,
+                    server=grant.server,
+                    resource=grant.resource,
+                    created_at=grant.created_at,
+                    expires_at=grant.expires_at,
+                    idle_at=grant.idle_at,
+                )
+            )
+            await connection.execute(
+                update(CodeRow)
+                .where(CodeRow.secret_hash == secret_hash)
+                .values(used_at=now, grant_id=grant.id)
+            )
+            await _add(connection, access, refresh)
+            return True
+
+    async def find_token(self, public_id: str) -> Holder | None:
+        """The token with all that decides about it; expired and revoked ones too."""
+        async with self._database.reading() as connection:
+            row = (await connection.execute(_HOLDER.where(GrantTokenRow.public_id == public_id))).first()
+        return None if row is None else _holder(row)
+
+    async def rotate(
+        self,
+        public_id: str,
+        access: GrantToken,
+        refresh: GrantToken,
+        now: float,
+        grace: float,
+        idle_at: float,
+    ) -> bool:
+        """Takes a refresh token and adds the tokens that it is exchanged for.
+
+        It may come again within ``grace`` seconds of its first use, since the answer may have been lost; with
+        a grace of 0 never. After that somebody else has it: the grant ends. False then, and also, without any
+        effect, when the token or its grant has ended already or the user is disabled.
+        """
+        async with self._database.writing() as connection:
+            row = (await connection.execute(_HOLDER.where(GrantTokenRow.public_id == public_id))).first()
+            if row is None:
+                return False
+            holder = _holder(row)
+            token, grant = holder.token, holder.grant
+            ends = min(token.expires_at, grant.expires_at, grant.idle_at)
+            if not token.refresh or grant.revoked_at is not None or ends <= now or holder.disabled:
+                return False
+            # The absolute difference: of two at once, the one that came first may get its turn last.
+            if token.used_at is not None and abs(now - token.used_at) >= grace:
+                await _revoke(connection, grant.id, now)
+                return False
+            if token.used_at is None:
+                await connection.execute(
+                    update(GrantTokenRow).where(GrantTokenRow.public_id == public_id).values(used_at=now)
+                )
+            await connection.execute(
+                delete(GrantTokenRow).where(
+                    GrantTokenRow.grant_id == grant.id, GrantTokenRow.expires_at <= now
+                )
+            )
+            await connection.execute(update(GrantRow).where(GrantRow.id == grant.id).values(idle_at=idle_at))
+            await _add(connection, access, refresh)
+            return True
+
+    async def list(self, user: str | None = None, site: str | None = None) -> list[Grant]:
+        """Oldest first; revoked and expired ones too."""
+        query = select(*_GRANT).order_by(GrantRow.created_at, GrantRow.id)
+        if user is not None:
+            query = query.where(GrantRow.user == user)
+        if site is not None:
+            query = query.where(GrantRow.site == site)
+        async with self._database.reading() as connection:
+            return [Grant(*row) for row in await connection.execute(query)]
+
+    async def revoke(self, grant_id: str, now: float) -> bool:
+        """False when it was revoked before. Raises NoSuchGrant."""
+        async with self._database.writing() as connection:
+            query = select(GrantRow.id).where(GrantRow.id == grant_id)
+            if (await connection.execute(query)).first() is None:
+                raise NoSuchGrant(grant_id)
+            return await _revoke(connection, grant_id, now)
+
+
+async def _revoke(connection: AsyncConnection, grant_id: str | None, now: float) -> bool:
+    ended = await connection.execute(
+        update(GrantRow).where(GrantRow.id == grant_id, GrantRow.revoked_at.is_(None)).values(revoked_at=now)
+    )
+    return ended.rowcount > 0
+
+
+async def _add(connection: AsyncConnection, *added: GrantToken) -> None:
+    for token in added:
+        await connection.execute(
+            insert(GrantTokenRow).values(
+                public_id=token.public_id,
+                secret_hash=token.secret_hash,
+                refresh=token.refresh,
+                grant_id=token.grant_id,
+                created_at=token.created_at,
+                expires_at=token.expires_at,
+            )
+        )
+
+
+_TOKEN = (
+    GrantTokenRow.public_id,
+    GrantTokenRow.secret_hash,
+    GrantTokenRow.refresh,
+    GrantTokenRow.grant_id,
+    GrantTokenRow.created_at,
+    GrantTokenRow.expires_at,
+    GrantTokenRow.used_at,
+)
+_GRANT = (
+    GrantRow.id,
+    GrantRow.user,
+    GrantRow.client_id,
+    GrantRow.client_name,
+    GrantRow.site,
+    GrantRow.server,
+    GrantRow.resource,
+    GrantRow.created_at,
+    GrantRow.expires_at,
+    GrantRow.idle_at,
+    GrantRow.revoked_at,
+)
+_CODE = select(
+    CodeRow.secret_hash,
+    CodeRow.user,
+    CodeRow.client_id,
+    CodeRow.client_name,
+    CodeRow.redirect_uri,
+    CodeRow.challenge,
+    CodeRow.resource,
+    CodeRow.site,
+    CodeRow.server,
+    CodeRow.created_at,
+    CodeRow.expires_at,
+    CodeRow.used_at,
+    CodeRow.grant_id,
+)
+_HOLDER = (
+    select(
+        *_TOKEN,
+        *_GRANT,
+        UserRow.email,
+        UserRow.disabled_at,
+        is_member(GrantRow.__table__.c.user, GrantRow.__table__.c.site, GrantRow.__table__.c.server),
+    )
+    .join(GrantRow, GrantRow.id == GrantTokenRow.grant_id)
+    .join(UserRow, UserRow.name == GrantRow.user)
+)
+
+
+def _holder(row: Row[*tuple[Any, ...]]) -> Holder:
+    values = tuple(row)
+    split = len(_TOKEN)
+    email, disabled_at, member = values[-3:]
+    disabled = disabled_at is not None
+    return Holder(
+        GrantToken(*values[:split]), Grant(*values[split:-3]), email, disabled, bool(member) and not disabled
+    )

@@ -1,0 +1,88 @@
+"""Metadata is a function of the path: what a stranger asks tells nothing about which sites there are."""
+
+from __future__ import annotations
+
+import pytest
+
+from penstock_relay.oauth import metadata
+from penstock_relay.oauth.metadata import Resource, any_origin, challenge, protected, resource_at, resource_of
+
+ORIGIN = "https://mcp.example.com"
+
+
+@pytest.mark.parametrize("path", ["/oslo/files/mcp", "/oslo/files/mcp/"])
+def test_the_resource_is_the_url_as_its_user_typed_it(path: str) -> None:
+    found = protected(ORIGIN, path)
+    assert found is not None
+    assert found["resource"] == ORIGIN + path
+    assert found["authorization_servers"] == [ORIGIN]
+    assert found["scopes_supported"] == ["mcp"]  # never offline_access: that is the server's to offer
+
+
+@pytest.mark.parametrize("path", ["", "/"])
+def test_the_root_form_speaks_for_the_whole_relay(path: str) -> None:
+    found = protected(ORIGIN, path)
+    assert found is not None
+    assert found["resource"] == ORIGIN
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/oslo", "/oslo/files", "/Oslo/files/mcp", "/oauth/files/mcp", "/oslo/files/mcp/x", "/../files/mcp"],
+)
+def test_there_is_no_metadata_for_what_is_no_endpoint(path: str) -> None:
+    assert protected(ORIGIN, path) is None
+
+
+def test_the_challenge_leads_to_the_metadata_of_the_endpoint() -> None:
+    said = challenge(ORIGIN, "oslo", "files")
+    assert f'resource_metadata="{ORIGIN}/.well-known/oauth-protected-resource/oslo/files/mcp"' in said
+    assert 'scope="mcp"' in said
+
+
+def test_the_server_has_what_the_two_assistants_refuse_to_do_without() -> None:
+    found = metadata.authorization_server(ORIGIN)
+    assert found["issuer"] == ORIGIN
+    assert found["code_challenge_methods_supported"] == ["S256"]
+    assert found["authorization_response_iss_parameter_supported"] is True
+    assert found["client_id_metadata_document_supported"] is True
+    assert "none" in found["token_endpoint_auth_methods_supported"]  # type: ignore[operator]  # a list
+    assert "offline_access" in found["scopes_supported"]  # type: ignore[operator]  # a list
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        (f"{ORIGIN}/oslo/files/mcp", Resource("oslo", "files")),
+        (f"{ORIGIN}/oslo/files/mcp/", Resource("oslo", "files")),
+        (f"{ORIGIN}.evil.example/oslo/files/mcp", None),
+        (f"{ORIGIN}:443/oslo/files/mcp", None),
+        ("http://mcp.example.com/oslo/files/mcp", None),
+        (f"{ORIGIN}/oslo/files/mcp?x=1", None),
+        (f"{ORIGIN}/oslo/files/mcp#x", None),
+        (f"{ORIGIN}/oslo/%66iles/mcp", None),
+        (ORIGIN, None),
+        ("/oslo/files/mcp", None),
+    ],
+)
+def test_a_resource_is_compared_byte_for_byte(url: str, found: Resource | None) -> None:
+    assert resource_of(ORIGIN, url) == found
+
+
+def test_a_slash_at_the_end_is_the_same_endpoint() -> None:
+    assert resource_at("/oslo/files/mcp/") == resource_at("/oslo/files/mcp") == Resource("oslo", "files")
+    assert Resource("oslo", "files").path == "/oslo/files/mcp"
+
+
+def test_only_what_needs_no_cookie_is_open_to_pages_of_other_origins() -> None:
+    assert any_origin("/oauth/token")
+    assert any_origin("/.well-known/oauth-authorization-server")
+    for path in (
+        "/oauth/authorize",
+        "/oauth/login",
+        "/oauth/consent",
+        "/oauth/grants",
+        "/authorize",
+        "/invite/x",
+    ):
+        assert not any_origin(path)
