@@ -17,16 +17,22 @@ from pathlib import Path
 
 import httpx2
 from mcp import Client, MCPError
+from mcp.client.auth import AuthorizationCodeResult, OAuthClientProvider
 from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
 from mcp.types import CallToolResult
+from pydantic import AnyUrl
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from tests.harness.person import Person, answered  # noqa: E402 - found through the line above
 from tests.harness.stack import Server, Stack, StackError  # noqa: E402 - found through the line above
 
 DOCUMENTS = Path(__file__).with_name("documents")
 DEADLINE_S = 30
+USER = "alice"
+PASSWORD = "three gates and a river"  # noqa: S105 - of a user who lives as long as the demo
 INSPECTOR = "npx @modelcontextprotocol/inspector@2.12.0"
 
 
@@ -57,55 +63,99 @@ class Story:
         say(f"\n{text}")
 
 
+class Kept:
+    """What the client remembers between two requests: how it registered, and its tokens."""
+
+    def __init__(self) -> None:
+        self._tokens: OAuthToken | None = None
+        self._client: OAuthClientInformationFull | None = None
+
+    async def get_tokens(self) -> OAuthToken | None:
+        return self._tokens
+
+    async def set_tokens(self, tokens: OAuthToken) -> None:
+        self._tokens = tokens
+
+    async def get_client_info(self) -> OAuthClientInformationFull | None:
+        return self._client
+
+    async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
+        self._client = client_info
+
+
 @contextlib.asynccontextmanager
-async def assistant(url: str, token: str) -> AsyncIterator[Client]:
-    """The Python SDK's client, as an assistant would use it."""
-    headers = {"Authorization": f"Bearer {token}"}
+async def assistant(url: str, person: Person, story: Story) -> AsyncIterator[Client]:
+    """The Python SDK's client, as an assistant would use it: it is given the URL, and nothing else."""
+    callbacks: list[str] = []
+
+    async def redirect(login: str) -> None:
+        story.step("the relay asked it to log in; it found out where, and registered itself")
+        callbacks.append(await person.allow(login))
+        story.step(f"{person.name} logged in, saw who asks for what, and allowed it")
+
+    async def callback() -> AuthorizationCodeResult:
+        said = answered(callbacks.pop())
+        return AuthorizationCodeResult(code=said["code"], state=said.get("state"), iss=said["iss"])
+
+    metadata = OAuthClientMetadata(
+        client_name="Demo assistant", redirect_uris=[AnyUrl("http://127.0.0.1:9/callback")]
+    )
+    auth = OAuthClientProvider(url, metadata, Kept(), redirect, callback)
     async with (
-        httpx2.AsyncClient(headers=headers, timeout=DEADLINE_S) as http,
+        httpx2.AsyncClient(auth=auth, timeout=DEADLINE_S) as http,
         Client(streamable_http_client(url, http_client=http)) as client,
     ):
         yield client
 
 
-async def talk(url: str, token: str, story: Story) -> None:
-    async with asyncio.timeout(DEADLINE_S), assistant(url, token) as client:
-        server = client.server_info.name if client.server_info else "a server without a name"
-        story.step(f"connected with MCP {client.protocol_version} to {server}")
-        tools = (await client.list_tools()).tools
-        story.step(f"tools/list: {', '.join(tool.name for tool in tools)}")
+async def talk(url: str, origin: str, invitation: str, story: Story) -> None:
+    async with (
+        asyncio.timeout(DEADLINE_S),
+        Person(origin, USER, PASSWORD) as person,
+    ):
+        await person.accept_invitation(invitation)
+        story.step(f"{USER} opened the link of the invitation and chose a password")
+        async with assistant(url, person, story) as client:
+            await ask(client, story)
 
-        seen: list[str] = []
 
-        async def note(progress: float, total: float | None, message: str | None) -> None:
-            seen.append(f"{progress:.0f} of {total or 0:.0f}: {message}")
+async def ask(client: Client, story: Story) -> None:
+    server = client.server_info.name if client.server_info else "a server without a name"
+    story.step(f"connected with MCP {client.protocol_version} to {server}")
+    tools = (await client.list_tools()).tools
+    story.step(f"tools/list: {', '.join(tool.name for tool in tools)}")
 
-        question = "what bursts a pipe when the gate closes too fast"
-        found = await client.call_tool("search", {"query": question, "limit": 2}, progress_callback=note)
-        story.step(f"search({question!r}), with {len(seen)} progress notifications on the way")
-        story.detail(f"last progress: {seen[-1] if seen else 'none'}")
-        results = structured(found)["results"]
-        if not isinstance(results, list) or not results:
-            raise StackError("the search found nothing")
-        for number, hit in enumerate(results, 1):
-            story.detail(f"{number}. {hit['title']} ({hit['id']}): {hit['snippet'][:90]}…")
+    seen: list[str] = []
 
-        best = str(results[0]["id"])
-        text = str(structured(await client.call_tool("fetch", {"id": best}))["text"])
-        story.step(f"fetch({best!r}): {len(text)} characters")
-        if text != (DOCUMENTS / best).read_text():
-            raise StackError("the fetched text is not the document's")
+    async def note(progress: float, total: float | None, message: str | None) -> None:
+        seen.append(f"{progress:.0f} of {total or 0:.0f}: {message}")
 
-        try:
-            refused = await client.call_tool("delete_document", {"id": best})
-        except MCPError as error:
-            words = error.error.message
-        else:
-            if not refused.is_error:
-                raise StackError("delete_document was not exposed, and yet it ran")
-            words = " ".join(part.text for part in refused.content if part.type == "text")
-        story.step(f"delete_document({best!r}), which is not exposed, was refused:")
-        story.detail(f"“{words}”")
+    question = "what bursts a pipe when the gate closes too fast"
+    found = await client.call_tool("search", {"query": question, "limit": 2}, progress_callback=note)
+    story.step(f"search({question!r}), with {len(seen)} progress notifications on the way")
+    story.detail(f"last progress: {seen[-1] if seen else 'none'}")
+    results = structured(found)["results"]
+    if not isinstance(results, list) or not results:
+        raise StackError("the search found nothing")
+    for number, hit in enumerate(results, 1):
+        story.detail(f"{number}. {hit['title']} ({hit['id']}): {hit['snippet'][:90]}…")
+
+    best = str(results[0]["id"])
+    text = str(structured(await client.call_tool("fetch", {"id": best}))["text"])
+    story.step(f"fetch({best!r}): {len(text)} characters")
+    if text != (DOCUMENTS / best).read_text():
+        raise StackError("the fetched text is not the document's")
+
+    try:
+        refused = await client.call_tool("delete_document", {"id": best})
+    except MCPError as error:
+        words = error.error.message
+    else:
+        if not refused.is_error:
+            raise StackError("delete_document was not exposed, and yet it ran")
+        words = " ".join(part.text for part in refused.content if part.type == "text")
+    story.step(f"delete_document({best!r}), which is not exposed, was refused:")
+    story.detail(f"“{words}”")
 
 
 def reason(error: BaseException) -> str:
@@ -125,16 +175,16 @@ def stay(stack: Stack, url: str) -> None:
         f"""
 Everything stays up until you press Ctrl-C. Try it from another client:
 
-  URL      {url}
-  token    {stack.token}
+  URL        {url}
+  log in as  {USER}, password {PASSWORD!r}     (clients that open a browser)
+  token      {stack.token}     (clients that take a header)
 
   MCP Inspector (needs Node 22.19 or newer)
     {INSPECTOR} --cli {url} --transport http \\
         --header "Authorization: Bearer {stack.token}" --method tools/list
 
-  Claude Code
-    claude mcp add --transport http penstock-demo {url} \\
-        --header "Authorization: Bearer {stack.token}"
+  Claude Code: it logs in through the browser, with /mcp
+    claude mcp add --transport http penstock-demo {url}
 
   What the site's administrator sees
     PENSTOCK_AGENT_CONFIG={stack.agent.config} \\
@@ -163,9 +213,14 @@ def demo(hold: bool, keep: Callable[[Path], Path]) -> None:
         story.detail(shown.stdout.strip())
 
         url = stack.url("docs")
+        story.title("The relay's operator lets a person in: penstock-relay user add, access add")
+        invitation = stack.relay_cli("user", "add", USER).stdout.strip()
+        stack.relay_cli("access", "add", "--user", USER, "--site", stack.site, "--server", "docs")
+        story.step(f"{USER} is invited, and may use server docs of site {stack.site}")
+
         story.title(f"An assistant connects to {url}")
         try:
-            asyncio.run(talk(url, stack.token, story))
+            asyncio.run(talk(url, stack.public_url, invitation, story))
         except (ExceptionGroup, MCPError, TimeoutError, httpx2.HTTPError) as error:
             raise StackError(f"the client got no answer: {reason(error)}") from None
         if hold:
