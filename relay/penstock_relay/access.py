@@ -122,6 +122,7 @@ class Access:
         self._polled: float | None = None
         self._generation = 0
         self._failing = False
+        self._changed = asyncio.Event()
 
     async def principal(self, token: str) -> TokenGrant | None:
         """What ``token`` allows now; None when it is malformed, unknown, altered, revoked or expired.
@@ -153,6 +154,15 @@ class Access:
             return None
         return TokenGrant(principal_of(record), record.site, record.server, record.expires_at)
 
+    async def changed(self) -> None:
+        """Returns once anything in the store has changed since the last call. For one who waits."""
+        await self._changed.wait()
+        self._changed.clear()
+
+    def doubt(self) -> None:
+        """Lets `changed` return once more."""
+        self._changed.set()
+
     async def run(self) -> NoReturn:
         """Watches the change sequence for ever, through failures of the store. A TaskGroup owns it."""
         while True:
@@ -177,6 +187,7 @@ class Access:
         if sequence != self._sequence:
             self._sequence = sequence
             self._forget()
+            self._changed.set()
 
     def _forget(self) -> None:
         self._known.clear()

@@ -211,11 +211,13 @@ def test_network_policy_without_peers_opens_the_ops_listener_to_nobody() -> None
     assert rules("network-policy-open") == {"public": None, "tunnel": None}
 
 
-def test_network_policy_lets_the_relay_ask_for_names_and_what_the_operator_adds() -> None:
+def test_network_policy_lets_the_relay_ask_for_names_documents_and_what_the_operator_adds() -> None:
     spec = mapping(the("network-policy", "NetworkPolicy"), "spec")
     assert spec["policyTypes"] == ["Ingress", "Egress"]
-    (names, extra) = items(spec, "egress")
+    (names, documents, extra) = items(spec, "egress")
     assert {(port["port"], port["protocol"]) for port in items(names, "ports")} == {(53, "UDP"), (53, "TCP")}
+    assert [(port["port"], port["protocol"]) for port in items(documents, "ports")] == [(443, "TCP")]
+    assert "10.0.0.0/8" in items(mapping(at(documents, "to", 0), "ipBlock"), "except")
     assert at(extra, "to", 0, "ipBlock", "cidr") == "198.51.100.0/24"
 
 

@@ -216,6 +216,29 @@ async def test_mcp_remote_is_connected_through_its_callback_on_loopback(
     assert ANSWER in json.dumps(answer)
 
 
+async def test_a_token_that_is_revoked_ends_the_streams_that_it_opened(stack: Stack) -> None:
+    token = stack.issue_token("--name", "listener", "--json")
+    found = json.loads(token)
+    headers = {"Authorization": f"Bearer {found['token']}", "Accept": "application/json, text/event-stream"}
+    params = {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "t", "version": "1"},
+    }
+    hello = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}
+    async with asyncio.timeout(30), httpx2.AsyncClient(headers=headers, timeout=30) as http:
+        begun = await http.post(stack.url("time"), json=hello)
+        session = {"Mcp-Session-Id": begun.headers["mcp-session-id"], "MCP-Protocol-Version": "2025-06-18"}
+        async with http.stream("GET", stack.url("time"), headers=session) as stream:
+            assert stream.status_code == 200
+            stack.relay_cli("token", "revoke", found["id"])
+            async with asyncio.timeout(5):  # from the revocation to the end of the stream
+                async for _ in stream.aiter_bytes():
+                    pass
+        again = await http.get(stack.url("time"), headers=session)
+        assert again.status_code == 401
+
+
 async def test_no_secret_of_all_this_is_in_the_relays_log(stack: Stack, invited: str) -> None:
     async with alice(stack, invited) as person:
         await person.open(f"{stack.public_url}/oauth/grants")

@@ -115,6 +115,14 @@ class FakeAccess:
         self.grants = {"good": FakeGrant()} if grants is None else grants
         self.asked = 0
         self.error: Exception | None = None
+        self.change = asyncio.Event()
+
+    async def changed(self) -> None:
+        await self.change.wait()
+        self.change.clear()
+
+    def doubt(self) -> None:
+        self.change.set()
 
     async def principal(self, token: str) -> FakeGrant | None:
         self.asked += 1

@@ -171,6 +171,26 @@ async def test_a_revocation_by_another_process_takes_effect_at_the_next_poll(
     assert await checker.principal(text) is None
 
 
+async def test_who_watches_is_told_of_every_change_once_and_again_when_in_doubt(
+    store: Watched, checker: Access
+) -> None:
+    async def told() -> bool:
+        waiting = asyncio.ensure_future(checker.changed())
+        await asyncio.sleep(0)
+        return waiting.done() or not waiting.cancel()
+
+    await checker.poll()
+    assert await told()
+    await checker.poll()
+    assert not await told()
+    await issued(store)
+    await checker.poll()
+    assert await told()
+    assert not await told()
+    checker.doubt()
+    assert await told()
+
+
 async def test_a_token_issued_after_it_was_asked_for_is_good_at_the_next_poll(
     store: Watched, checker: Access
 ) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, NoReturn
 
 from aiohttp import web
 
 from penstock import http
 from penstock.http import Refusal
-from penstock.tunnel.frames import Purpose
+from penstock.tunnel.frames import DoneReason, Purpose
 from penstock_relay.access import AccessUnavailable
 from penstock_relay.edge import body, deadlines, failure, order, stream
 from penstock_relay.edge.connection import Connection
@@ -45,6 +45,26 @@ _UNUSABLE: Final = (
 )
 
 
+_REVOKED: Final = (
+    "The right to this request was withdrawn while it ran: it may or may not have run on site. Log in again, "
+    "or ask the relay's operator for access."
+)
+RECHECK_S: Final = 1.0
+"""Between two tries to look tokens up while the store cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A request that is being handled: by whose right, and the way to end it."""
+
+    token: str
+    stop: stream.Stop
+
+
+def _why(error: BaseException, stop: stream.Stop) -> str:
+    return stop.text or str(error) or _BROKEN
+
+
 class Edge:
     """Handles requests for one place. One object per replica."""
 
@@ -65,14 +85,36 @@ class Edge:
         self._pages = pages
         self._stats = stats
         self._budget = body.Budget(limits.bodies, stats)
-        self._running: set[asyncio.Task[object]] = set()
-        self._stop = stream.Stop()
+        self._running: dict[asyncio.Task[object], _Running] = {}
+        self._stopping = False
 
     def stop(self) -> None:
         """Ends every request that is being handled, each with the last word that its caller can use."""
-        self._stop.is_set = True
-        for task in self._running:
+        self._stopping = True
+        for task, running in self._running.items():
+            running.stop.set(_STOPPED)
             task.cancel()
+
+    async def watch(self) -> NoReturn:
+        """Ends requests whose caller has lost the right to them, for ever. A TaskGroup owns it."""
+        while True:
+            await self._access.changed()
+            try:
+                await self._recheck()
+            except AccessUnavailable:
+                self._access.doubt()  # nobody can tell now: look again soon
+                await asyncio.sleep(RECHECK_S)
+
+    async def _recheck(self) -> None:
+        """Looks every token up again that has something running. Raises AccessUnavailable."""
+        for token in {running.token for running in self._running.values()}:
+            grant = await self._access.principal(token)
+            if grant is not None and grant.member:
+                continue
+            for task, running in self._running.items():
+                if running.token == token and not running.stop.is_set:
+                    running.stop.set(_REVOKED, DoneReason.REVOKED)
+                    task.cancel()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The handler that aiohttp calls for every request that it could parse."""
@@ -100,16 +142,19 @@ class Edge:
         assert grant is not None  # noqa: S101  permit refuses without one
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  aiohttp runs each handler in a task
-        self._running.add(task)
+        stop = stream.Stop()
+        if self._stopping:
+            stop.set(_STOPPED)
+        self._running[task] = _Running(admitted.token, stop)
         self._stats.in_flight += 1
         try:
-            return await self._admitted(request, admitted, grant)
+            return await self._admitted(request, admitted, grant, stop)
         finally:
             self._stats.in_flight -= 1
-            self._running.discard(task)
+            del self._running[task]
 
     async def _admitted(
-        self, request: web.BaseRequest, admitted: Admitted, grant: Grant
+        self, request: web.BaseRequest, admitted: Admitted, grant: Grant, stop: stream.Stop
     ) -> web.StreamResponse:
         values = admitted.values
         with body.Share(self._budget) as share:
@@ -118,7 +163,10 @@ class Edge:
             except body.Refused as error:
                 return self._refuse(error.refusal)
             except asyncio.CancelledError as error:
-                stream.survive(error, self._stop)
+                stream.survive(error, stop)
+                if stop.reason is DoneReason.REVOKED:
+                    where = (admitted.site, admitted.server)
+                    return self._refuse(order.unauthorised(self._place, *where, presented=True))
                 return self._refuse(_STOPPING)
             due = deadlines.of(
                 admitted.method, values.get("user-agent", ""), values.get("mcp-protocol-version")
@@ -133,8 +181,9 @@ class Edge:
                 purpose=Purpose.MCP,
                 deadline_s=due.deadline_s,
                 no_byte_s=due.no_byte_s,
+                ending=lambda: stop.reason,
             )
-            return await self._exchange(request, call)
+            return await self._exchange(request, call, stop)
 
     async def _own(self, request: web.BaseRequest, own: Own, asked: Asked) -> web.StreamResponse:
         if self._pages is None:
@@ -172,7 +221,7 @@ class Edge:
             raise body.Refused(body.DAMAGED)
         return data
 
-    async def _exchange(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
+    async def _exchange(self, request: web.BaseRequest, call: Call, stop: stream.Stop) -> web.StreamResponse:
         method, data = call.method, call.body
         try:
             answer = await self._switchboard.exchange(call)
@@ -183,22 +232,19 @@ class Edge:
         except OutcomeUnknown as error:
             return self._say(failure.outcome_unknown(method, data, str(error)))
         except asyncio.CancelledError as error:
-            stream.survive(error, self._stop)
-            return self._say(failure.outcome_unknown(method, data, _STOPPED))
+            stream.survive(error, stop)
+            return self._say(failure.outcome_unknown(method, data, stop.text))
 
         def last_event(error: BaseException) -> bytes | None:
-            return failure.last_event(method, data, self._why(error), answer.key)
+            return failure.last_event(method, data, _why(error, stop), answer.key)
 
         try:
-            return await stream.forward(request, answer, self._limits, self._stats, last_event, self._stop)
+            return await stream.forward(request, answer, self._limits, self._stats, last_event, stop)
         except AnswerBroken as error:
-            text = self._why(error)
+            text = _why(error, stop)
         except stream.Unusable:
             text = _UNUSABLE
         return self._say(failure.outcome_unknown(method, data, text, answer.key))
-
-    def _why(self, error: BaseException) -> str:
-        return _STOPPED if self._stop.is_set else str(error) or _BROKEN
 
     def _say(self, said: Said) -> web.Response:
         self._stats.answered(said.status)

@@ -31,6 +31,14 @@ class Access(Protocol):
         """None for a token that is not valid. Raises AccessUnavailable when that cannot be told now."""
         ...
 
+    async def changed(self) -> None:
+        """Returns once tokens that were good may not be so any more."""
+        ...
+
+    def doubt(self) -> None:
+        """Lets `changed` return once more: what it told of could not be looked at."""
+        ...
+
 
 class Pages(Protocol):
     """The relay's own pages."""

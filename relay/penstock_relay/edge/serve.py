@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Callable
 from typing import Final
@@ -59,7 +58,7 @@ async def serve_edge(
         try:
             await web.SockSite(runner, listener, backlog=BACKLOG).start()
             _log.info("public_listener_open", address=f"{real_host}:{real_port}", public_url=public_url)
-            await asyncio.get_running_loop().create_future()
+            await edge.watch()
         finally:
             edge.stop()  # first: cleaning up waits for open streams, twice
             await runner.cleanup()

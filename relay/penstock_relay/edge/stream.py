@@ -43,12 +43,24 @@ class Unusable(Exception):
 
 
 class Stop:
-    """Whether the edge is stopping: then its own cancellation is not the caller's going."""
+    """Whether the edge itself ends a request: then its own cancellation is not the caller's going."""
 
-    __slots__ = ("is_set",)
+    __slots__ = ("reason", "text")
 
     def __init__(self) -> None:
-        self.is_set = False
+        self.text = ""
+        """What the caller is told; empty while nothing was ended."""
+        self.reason = DoneReason.CLIENT_GONE
+        """What the site is told."""
+
+    @property
+    def is_set(self) -> bool:
+        return bool(self.text)
+
+    def set(self, text: str, reason: DoneReason = DoneReason.CLIENT_GONE) -> None:
+        """Ends the request; cancel its task next. The first call counts."""
+        if not self.text:
+            self.text, self.reason = text, reason
 
 
 def survive(error: BaseException, stop: Stop) -> None:
@@ -73,7 +85,7 @@ async def forward(
     Raises Unusable, and AnswerBroken while the caller has been told nothing; ConnectionError when the
     caller's connection is gone or had to be cut; CancelledError. The answer is always closed.
     """
-    reason = DoneReason.CLIENT_GONE
+    reason: DoneReason | None = None
     try:
         headers, media_type = _head(answer)
         if media_type == http.EVENT_STREAM:
@@ -83,7 +95,7 @@ async def forward(
         reason = DoneReason.OK
         return sent
     finally:
-        answer.close(reason)
+        answer.close(stop.reason if reason is None or stop.is_set else reason)
 
 
 def _head(answer: Answer) -> tuple[dict[str, str], str]:
@@ -117,7 +129,7 @@ async def _plain(
                 break
     except asyncio.CancelledError as error:
         survive(error, stop)
-        raise AnswerBroken("the relay stopped") from None
+        raise AnswerBroken(stop.text) from None
     if size <= limits.whole:
         stats.answered(answer.status)
         whole = web.Response(status=answer.status, headers=headers, body=b"".join(chunks))

@@ -113,10 +113,10 @@ class LiveAnswer:
 
     # -- for the edge -----------------------------------------------------------------------------------
 
-    async def begun(self, until: float) -> None:
+    async def begun(self, until: float, ending: Callable[[], DoneReason]) -> None:
         """Waits for HEAD until the loop's time `until`. Raises NeverStarted, OutcomeUnknown.
 
-        Whatever else ends the wait, cancellation above all, ends the exchange as well.
+        Whatever else ends the wait, cancellation above all, ends the exchange as well, as `ending()` says.
         """
         timer = asyncio.get_running_loop().call_at(until, self._expire)
         try:
@@ -125,7 +125,7 @@ class LiveAnswer:
                     raise self._failure or OutcomeUnknownError(_RESTARTED)
                 await self._wait()
         except BaseException:
-            self._end(DoneReason.CLIENT_GONE)
+            self._end(ending())
             raise
         finally:
             timer.cancel()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from penstock.http import Headers
 from penstock.principal import Principal
 from penstock.tunnel.frames import DoneReason, Purpose
+
+
+def _gone() -> DoneReason:
+    return DoneReason.CLIENT_GONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,8 @@ class Call:
     purpose: Purpose
     deadline_s: float
     no_byte_s: float
+    ending: Callable[[], DoneReason] = _gone
+    """Asked when the call is cancelled: what the site is told."""
 
 
 class Offline(Exception):

@@ -136,7 +136,7 @@ class Switchboard:
             except ValueError as error:
                 raise NotExecuted(f"{error} The request was not executed.") from None
             try:
-                await answer.begun(min(deadline + DEADLINE_SLACK, silent))
+                await answer.begun(min(deadline + DEADLINE_SLACK, silent), call.ending)
             except NeverStarted as error:
                 why = _NOT_DELIVERED if error.reason is None else _REFUSED.get(error.reason, _NOT_DELIVERED)
                 continue

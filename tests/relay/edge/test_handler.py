@@ -11,12 +11,13 @@ from penstock.http import EVENT_STREAM
 from penstock.principal import Principal
 from penstock.tunnel.frames import DoneReason, Purpose
 from penstock_relay.access import AccessUnavailable
+from penstock_relay.edge import handler
 from penstock_relay.edge.limits import Limits
 from penstock_relay.oauth.web import Asked as PageAsked
 from penstock_relay.oauth.web import Reply
 from penstock_relay.switchboard import Answer, Call, NotExecuted, Offline, OutcomeUnknown
 from tests.harness.fake_switchboard import FakeAccess, FakeAnswer, FakeGrant, FakeSwitchboard
-from tests.relay.edge.serving import CALL, LIST, WAIT, serving
+from tests.relay.edge.serving import CALL, LIST, WAIT, Served, serving
 
 KNOWN = frozenset(
     {"content-type", "content-length", "date", "connection", "retry-after", "allow", "www-authenticate"}
@@ -340,3 +341,82 @@ async def test_a_form_that_is_too_long_is_refused_before_it_is_read() -> None:
         (response,) = await served.raw(head + b"Transfer-Encoding: chunked\r\n\r\n" + chunk + b"0\r\n\r\n")
         assert response.status == 413
     assert not pages.asked
+
+
+# -- the right to a request is withdrawn while it runs -----------------------------------------------
+
+
+def revoke(served: Served) -> None:
+    del served.access.grants["good"]
+    served.access.change.set()
+
+
+async def test_a_call_that_waits_for_the_site_is_ended_as_revoked_and_its_caller_told() -> None:
+    waiting = asyncio.Event()
+    ending: list[DoneReason] = []
+
+    async def never(call: Call) -> Answer:
+        waiting.set()
+        try:
+            return await asyncio.get_running_loop().create_future()
+        finally:
+            ending.append(call.ending())
+
+    async with serving(FakeSwitchboard(never)) as served, asyncio.TaskGroup() as tasks:
+        asked = tasks.create_task(served.ask(CALL))
+        await waiting.wait()
+        revoke(served)
+        response = await asked
+        assert b"withdrawn" in response.body
+        assert b"outcome_unknown" in response.body
+        assert ending == [DoneReason.REVOKED]
+        assert (await served.ask(CALL)).status == 401
+
+
+async def test_a_stream_ends_as_revoked_and_those_of_others_go_on() -> None:
+    answers = [FakeAnswer(content_type=EVENT_STREAM, complete=False) for _ in range(2)]
+    todo = list(answers)
+
+    async def next_one(call: Call) -> Answer:
+        return todo.pop(0)
+
+    access = FakeAccess({"good": FakeGrant(), "other": FakeGrant()})
+    async with (
+        serving(FakeSwitchboard(next_one), access) as served,
+        served.caller() as mine,
+        served.caller() as theirs,
+    ):
+        for caller, token in ((mine, "good"), (theirs, "other")):
+            caller.writer.write(caller.head("GET", Authorization=f"Bearer {token}"))
+            assert b"200" in await caller.reader.readuntil(b"\r\n\r\n")
+        revoke(served)
+        await answers[0].closed.wait()
+        assert answers[0].reasons == [DoneReason.REVOKED]
+        assert await mine.reader.readuntil(b"0\r\n\r\n")
+        answers[1].feed(b"data: on\n\n")
+        assert b"data: on" in await theirs.reader.readuntil(b"on\n\n")
+        assert not answers[1].reasons
+
+
+async def test_who_is_no_member_any_more_loses_what_runs_and_an_unreadable_store_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(handler, "RECHECK_S", 0.0)
+    answer = FakeAnswer(content_type=EVENT_STREAM, complete=False)
+
+    async def only(call: Call) -> Answer:
+        return answer
+
+    async with serving(FakeSwitchboard(only)) as served, served.caller() as caller:
+        caller.writer.write(caller.head("GET"))
+        await caller.reader.readuntil(b"\r\n\r\n")
+        served.access.error = AccessUnavailable("not now")
+        asked = served.access.asked
+        served.access.change.set()
+        while served.access.asked < asked + 3:
+            await asyncio.sleep(0)
+        assert not answer.reasons
+        served.access.grants["good"] = FakeGrant(member=False)
+        served.access.error = None
+        await answer.closed.wait()
+        assert answer.reasons == [DoneReason.REVOKED]
