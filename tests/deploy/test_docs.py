@@ -87,12 +87,17 @@ def settings_rows(program: str) -> list[list[str]]:
     return [row for row in rows(section(PAGES[program], "Settings")) if len(row) == 4]
 
 
+def written(value: object) -> str:
+    """As it stands in a TOML file."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def defaults(program: str, tmp_path: Path) -> dict[str, str]:
     """Each setting that one variable carries -> its default, empty where words describe it."""
     if program == "relay":
         fields = relay_config.Settings.model_fields
         return {
-            name: str(field.default) if field.default not in (None, ()) else ""
+            name: written(field.default) if field.default not in (None, ()) else ""
             for name, field in fields.items()
         }
     empty = tmp_path / "agent.toml"

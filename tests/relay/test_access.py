@@ -175,9 +175,12 @@ async def test_who_watches_is_told_of_every_change_once_and_again_when_in_doubt(
     store: Watched, checker: Access
 ) -> None:
     async def told() -> bool:
-        waiting = asyncio.ensure_future(checker.changed())
-        await asyncio.sleep(0)
-        return waiting.done() or not waiting.cancel()
+        try:
+            async with asyncio.timeout(0):
+                await checker.changed()
+        except TimeoutError:
+            return False
+        return True
 
     await checker.poll()
     assert await told()
