@@ -358,7 +358,8 @@ async def test_a_call_that_waits_for_the_site_is_ended_as_revoked_and_its_caller
     async def never(call: Call) -> Answer:
         waiting.set()
         try:
-            return await asyncio.get_running_loop().create_future()
+            await asyncio.get_running_loop().create_future()
+            raise AssertionError("nobody answers")
         finally:
             ending.append(call.ending())
 

@@ -19,7 +19,7 @@ SEAL = Seal(b"k" * 32)
 def test_a_token_is_its_id_and_a_secret_that_is_not_kept(refresh: bool) -> None:
     text, record = tokens.token("g", 1.0, 2.0, refresh=refresh)
     assert parse(text) == (refresh, record.public_id, record.secret_hash)
-    assert text.rpartition("_")[2].encode() not in record.secret_hash
+    assert text.split("_", 2)[2].encode() not in record.secret_hash
     assert len({tokens.token("g", 1.0, 2.0, refresh=refresh)[0] for _ in range(100)}) == 100
 
 
