@@ -8,10 +8,13 @@ user or for another request.
 from __future__ import annotations
 
 import asyncio
-import secrets
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final
+from functools import partial
+from typing import Final, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 from penstock import log
@@ -35,6 +38,16 @@ _AGAIN: Final = (
 _WRONG: Final = "The user name or the password is wrong."
 _BUSY: Final = "Too many people log in at this moment. Wait a minute and try again."
 
+_OFTEN: Final = "Too many wrong passwords for this name. Wait a quarter of an hour, or ask for a new link."
+HASHERS: Final = 2
+"""Passwords that are hashed at a time, each with 19 MiB and a core."""
+
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,63}")
+_BROWSER: Final = re.compile(r"[A-Za-z0-9_-]{43}")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _log = log.get(__name__)
 
 
@@ -53,11 +66,17 @@ class Browser:
         self._origin = origin
         self._seal = seal
         self._throttle = Throttle()
-        self._hashing = Turns(at_once=2, waiting=32)
+        self._hashing = Turns(at_once=HASHERS, waiting=32)
+        # Threads of their own: a caller who goes leaves its turn, but what runs then still runs here.
+        self._hashers = ThreadPoolExecutor(HASHERS, thread_name_prefix="passwords")
         secure = origin.startswith("https://")
         # The prefix binds the cookie to this host; over http, which is loopback only, browsers refuse it.
         self._prefix = "__Host-penstock" if secure else "penstock"
         self._flags = "; Path=/; HttpOnly; SameSite=Lax" + ("; Secure" if secure else "")
+
+    async def _hash(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._hashers, partial(work, *args, **kwargs))
 
     # -- authorization ------------------------------------------------------------------------------
 
@@ -156,19 +175,23 @@ class Browser:
         onward, name = form.get("next", ""), form.get("name", "").strip().lower()
         if not self._fits(form, now, "login", visitor.browser, onward):
             return pages.problem(400, "Start again", _AGAIN)
+        password = form.get("password", "")
+        if _NAME.fullmatch(name) is None or len(password) > passwords.LONGEST:
+            return self._login_page(visitor, onward, now, wrong=_WRONG, status=401)  # nobody's
         if self._throttle.refuses(name, now):
-            return self._login_page(visitor, onward, now, name=name, wrong=_BUSY, status=429)
+            return self._login_page(visitor, onward, now, name=name, wrong=_OFTEN, status=429)
+        # Counted before it is judged: guesses that come at once, or do not wait for the answer, count too.
+        self._throttle.failed(name, now)
         user = await self._store.users.find(name)
         known = user is not None and user.password_hash is not None and user.disabled_at is None
         # The same work for a name that nobody has: the time taken tells nothing.
         kept = user.password_hash if user is not None and known and user.password_hash else passwords.DUMMY
         try:
             async with self._hashing:
-                good = await asyncio.to_thread(passwords.verify, kept, form.get("password", ""))
+                good = await self._hash(passwords.verify, kept, password)
         except TooMany:
             return self._login_page(visitor, onward, now, name=name, wrong=_BUSY, status=503)
         if not (good and known):
-            self._throttle.failed(name, now)
             _log.warning("login_failed")
             return self._login_page(visitor, onward, now, name=name, wrong=_WRONG, status=401)
         self._throttle.succeeded(name)
@@ -230,7 +253,7 @@ class Browser:
     async def _accept(self, word: str, password: str, now: float) -> Reply:
         try:
             async with self._hashing:
-                hashed = await asyncio.to_thread(passwords.hash_password, password)
+                hashed = await self._hash(passwords.hash_password, password)
         except TooMany:
             return pages.problem(503, "Try again", _BUSY)
         user = await self._store.users.accept(tokens.digest(word), hashed, now)
@@ -275,7 +298,9 @@ class Browser:
 
     async def _visitor(self, asked: Asked, now: float) -> Visitor:
         cookies = asked.cookies
-        browser = cookies.get(f"{self._prefix}-browser") or secrets.token_urlsafe(32)
+        browser = cookies.get(f"{self._prefix}-browser", "")
+        if _BROWSER.fullmatch(browser) is None:
+            browser = tokens.secret()
         name, _, sealed = cookies.get(f"{self._prefix}-login", "").partition("/")
         user = await self._store.users.find(name) if sealed else None
         if user is None or user.disabled_at is not None or user.password_hash is None:

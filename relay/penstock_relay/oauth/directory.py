@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import hmac
 from collections.abc import Mapping
 from typing import Final
@@ -67,6 +66,11 @@ class Directory:
             client_id, secret, method = *basic, "client_secret_basic"
         if client_id is None:
             return None
+        if is_document_url(client_id):
+            # Such a client has nothing to prove, and its codes and tokens are bound to its name: that its
+            # document cannot be had at this moment must not disconnect it.
+            proves = secret is not None or authorization is not None
+            return None if proves else Client(client_id, client_id, (), "none", None, client_id)
         try:
             client = await self.find(client_id)
         except UnknownClient:
@@ -117,7 +121,7 @@ def _basic(authorization: str) -> tuple[str, str] | None:
         return None
     try:
         name, colon, secret = base64.b64decode(value.strip(), validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # not base64, not ASCII, not UTF-8
         return None
     return (unquote_plus(name), unquote_plus(secret)) if colon else None
 

@@ -25,8 +25,14 @@ class Throttle:
         if now >= began + WINDOW_S:
             began, count = now, 0
         if len(self._failures) >= MAX_NAMES:
-            del self._failures[next(iter(self._failures))]
+            del self._failures[self._least(now)]
         self._failures[name] = (began, count + 1)
+
+    def _least(self, now: float) -> str:
+        """Whom to forget: never a name that must wait, as long as there is another one."""
+        waits = (began + WINDOW_S > now and count >= MAX_FAILURES for began, count in self._failures.values())
+        free = (name for name, waiting in zip(self._failures, waits, strict=True) if not waiting)
+        return next(free, next(iter(self._failures)))
 
     def succeeded(self, name: str) -> None:
         self._failures.pop(name, None)

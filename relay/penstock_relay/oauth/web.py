@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from typing import Final
 from urllib.parse import parse_qsl
 
 import msgspec
 
-from penstock.http import JSON, Headers, first
+from penstock.http import JSON, Headers, every, first
 
 HTML: Final = "text/html; charset=utf-8"
 FORM: Final = "application/x-www-form-urlencoded"
@@ -18,6 +18,7 @@ MAX_BODY: Final = 64 * 1024
 """Bytes of a form or a registration."""
 MAX_FIELDS: Final = 64
 
+_COOKIE: Final = re.compile(r"[A-Za-z0-9._@+/-]{1,512}")
 _NOT_STORED: Final = (("cache-control", "no-store"),)
 _ANY_ORIGIN: Final = (("access-control-allow-origin", "*"),)
 
@@ -38,13 +39,21 @@ class Asked:
 
     @property
     def cookies(self) -> Mapping[str, str]:
-        """Empty when the header cannot be read: a browser with a strange cookie logs in again."""
-        jar: SimpleCookie = SimpleCookie()
-        try:
-            jar.load(first(self.headers, "cookie") or "")
-        except CookieError:
-            return {}
-        return {name: morsel.value for name, morsel in jar.items()}
+        """Those in the form that ours have, split as browsers join them and in no other way.
+
+        A host beside ours may set cookies that our browser sends along, but none with our prefix: so nothing
+        within another cookie may be read as one of ours, and a name that stands twice counts as absent.
+        """
+        found: dict[str, str] = {}
+        twice = set()
+        for part in ";".join(every(self.headers, "cookie")).split(";"):
+            name, _, value = part.strip(" \t").partition("=")
+            if name in found:
+                twice.add(name)
+            found[name] = value
+        return {
+            name: value for name, value in found.items() if name not in twice and _COOKIE.fullmatch(value)
+        }
 
     def form(self) -> dict[str, str]:
         """The fields of the body. Raises BadForm."""

@@ -223,6 +223,70 @@ async def test_guessing_is_slowed_down_for_the_name_that_is_guessed(tmp_path: Pa
         assert b"Allow" in (await browser.log_in()).body
 
 
+async def test_guesses_that_come_at_once_are_counted_before_they_are_judged(tmp_path: Path) -> None:
+    async with place(tmp_path) as here:
+        browsers = [Browser(here) for _ in range(14)]
+        for browser in browsers:
+            await browser.open("/oauth/authorize", query())
+        async with asyncio.TaskGroup() as tasks:
+            tries = [tasks.create_task(browser.log_in("alice", "wrong")) for browser in browsers]
+        assert sorted(task.result().status for task in tries) == [401] * 10 + [429] * 4
+
+
+@pytest.mark.parametrize("name", ["", "é", "a b", "x" * 65, "alice\n;"])
+async def test_what_is_no_name_is_wrong_and_not_remembered(tmp_path: Path, name: str) -> None:
+    async with place(tmp_path) as here:
+        browser = Browser(here)
+        await browser.open("/oauth/authorize", query())
+        for _ in range(11):
+            assert (await browser.log_in(name, "wrong")).status == 401
+
+
+async def test_no_cookie_of_another_host_is_read_as_one_of_ours(tmp_path: Path) -> None:
+    async with place(tmp_path) as here:
+        await here.add_user("mallory")
+        thief = Browser(here)
+        await thief.open("/oauth/grants")
+        await thief.log_in("mallory")
+        ours = [f"{name}={value}" for name, value in thief.cookies.items()]
+        alice = Browser(here)
+        await alice.open("/oauth/grants")
+        await alice.log_in()
+        mine = "; ".join(f"{name}={value}" for name, value in alice.cookies.items())
+        for foreign in (
+            f"x=1 {' '.join(ours)}",
+            f'x="{"; ".join(ours)}"',
+            "j={}",
+            'q="',
+            "z=\u00e9",
+            "path=1",
+        ):
+            for header in (f"{foreign}; {mine}", f"{mine}; {foreign}"):
+                page = await here.get("/oauth/grants", "", ("cookie", header))
+                assert page.status == 200
+                assert b"You are mallory" not in page.body
+
+
+@pytest.mark.parametrize("value", ['"a\\015\\012X: y"', '"a\\073 Domain=x"', "\udcff", "a", "x" * 44])
+async def test_a_browser_cookie_that_is_not_ours_is_replaced(tmp_path: Path, value: str) -> None:
+    async with place(tmp_path) as here:
+        reply = await here.get("/oauth/grants", "", ("cookie", f"__Host-penstock-browser={value}"))
+        (cookie,) = [set_to for name, set_to in reply.headers if name == "set-cookie"]
+        assert value not in cookie.partition(";")[0]
+        assert "\r" not in cookie
+
+
+async def test_a_client_stays_connected_while_its_document_cannot_be_had(tmp_path: Path) -> None:
+    async with place(tmp_path) as here:
+        _, found = await here.redeem(await Browser(here).code(query()))
+        here.shelf.documents.clear()
+        status, found = await here.refresh(found["refresh_token"])
+        assert status == 200
+        form = {"grant_type": "refresh_token", "refresh_token": found["refresh_token"]}
+        assert (await here.token(client_id=DOCUMENT, client_secret="x", **form))[0] == 401
+        assert (await here.token(("authorization", "Basic \u00e9"), **form))[0] == 401
+
+
 # -- codes ---------------------------------------------------------------------------------------------
 
 

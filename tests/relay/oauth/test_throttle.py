@@ -28,3 +28,13 @@ def test_guessing_names_costs_bounded_memory() -> None:
     for number in range(MAX_NAMES + 50):
         throttle.failed(str(number), 0.0)
     assert len(throttle._failures) == MAX_NAMES
+
+
+def test_guessing_other_names_does_not_free_one_that_must_wait() -> None:
+    throttle = Throttle()
+    for _ in range(MAX_FAILURES):
+        throttle.failed("alice", 0.0)
+    for number in range(MAX_NAMES + 50):
+        throttle.failed(str(number), 1.0)
+    assert throttle.refuses("alice", 2.0)
+    assert len(throttle._failures) == MAX_NAMES
