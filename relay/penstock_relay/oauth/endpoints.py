@@ -10,7 +10,7 @@ from penstock.http import first
 from penstock_relay.oauth import tokens, web
 from penstock_relay.oauth.client import BadClient, Client
 from penstock_relay.oauth.directory import Directory, TooMany
-from penstock_relay.oauth.metadata import SCOPE, resource_at
+from penstock_relay.oauth.metadata import SCOPE, resource_of
 from penstock_relay.oauth.web import Asked, Reply
 from penstock_relay.store import Grant, GrantToken, Store
 
@@ -136,7 +136,7 @@ class Endpoints:
         url = form.get("resource")
         if url is None:
             return
-        resource = resource_at(url.removeprefix(self._origin)) if url.startswith(self._origin) else None
+        resource = resource_of(self._origin, url)
         if resource is None or (resource.site, resource.server) != (site, server):
             raise Refused("invalid_target", "The resource is not the one that the user granted.")
 
