@@ -91,7 +91,10 @@ RELAY_FLOORS = (
         "the authorization server",
         tuple(
             f"{RELAY}.oauth.{name}"
-            for name in ("authorize", "browser", "directory", "endpoints", "fetch", "pages", "server")
+            for name in (
+                "account", "authorize", "consent", "directory", "endpoints", "fetch", "login", "pages", "server",
+                "visit",
+            )
         ),
     ),
     Floor("the switchboard", (f"{RELAY}.switchboard.*",)),

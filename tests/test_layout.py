@@ -63,7 +63,17 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
             f"{TR}/oauth/test_flow.py",
             "a part of one conversation with user and client",
         )
-        for name in ("authorize", "browser", "directory", "endpoints", "pages", "server")
+        for name in (
+            "account",
+            "authorize",
+            "consent",
+            "directory",
+            "endpoints",
+            "login",
+            "pages",
+            "server",
+            "visit",
+        )
     },
     f"{R}/switchboard/request.py": (
         f"{TR}/switchboard/test_switchboard.py",

@@ -14,12 +14,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from penstock import log
 from penstock_relay import files
 from penstock_relay.oauth import directory, metadata, pages, web
-from penstock_relay.oauth.browser import Browser
+from penstock_relay.oauth.account import Account
+from penstock_relay.oauth.consent import Consent
 from penstock_relay.oauth.directory import Directory
 from penstock_relay.oauth.endpoints import Endpoints
 from penstock_relay.oauth.fetch import Documents
+from penstock_relay.oauth.login import Login
 from penstock_relay.oauth.metadata import any_origin
 from penstock_relay.oauth.tokens import Seal
+from penstock_relay.oauth.visit import Visits
 from penstock_relay.oauth.web import Asked, Reply
 from penstock_relay.store import Store
 
@@ -53,19 +56,21 @@ class AuthorizationServer:
         self._documents = documents
         self._clock = clock
         found = Directory(store, documents)
-        endpoints, browser = Endpoints(store, found, origin), Browser(store, found, origin, Seal(key))
+        visits = Visits(store, origin, Seal(key))
+        endpoints, login = Endpoints(store, found, origin), Login(store, visits)
+        consent, account = Consent(store, found, origin, visits, login), Account(store, visits, login)
         self._routes: dict[tuple[str, str], Handler] = {
             ("POST", "/oauth/register"): endpoints.register,
             ("POST", "/oauth/token"): endpoints.token,
             ("POST", "/oauth/revoke"): endpoints.revoke,
-            ("GET", "/oauth/authorize"): browser.authorize,
-            ("POST", "/oauth/login"): browser.login,
-            ("POST", "/oauth/consent"): browser.consent,
-            ("GET", "/oauth/grants"): browser.grants,
-            ("POST", "/oauth/grants"): browser.grants,
-            ("POST", "/oauth/logout"): browser.logout,
+            ("GET", "/oauth/authorize"): consent.authorize,
+            ("POST", "/oauth/login"): login.login,
+            ("POST", "/oauth/consent"): consent.consent,
+            ("GET", "/oauth/grants"): account.grants,
+            ("POST", "/oauth/grants"): account.grants,
+            ("POST", "/oauth/logout"): account.logout,
         }
-        self._invite: Handler = browser.invite
+        self._invite: Handler = login.invite
 
     async def handle(self, asked: Asked) -> Reply:
         """Answers; never raises for what was asked."""

@@ -1,0 +1,128 @@
+"""Login by a local account, and the invitation where its password is chosen."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from typing import Final, ParamSpec, TypeVar
+
+from penstock import log
+from penstock_relay import passwords
+from penstock_relay.oauth import pages, tokens, web
+from penstock_relay.oauth.directory import TooMany, Turns
+from penstock_relay.oauth.throttle import Throttle
+from penstock_relay.oauth.visit import AGAIN, Visitor, Visits
+from penstock_relay.oauth.web import Asked, Reply
+from penstock_relay.store import Store
+
+_WRONG: Final = "The user name or the password is wrong."
+_BUSY: Final = "Too many people log in at this moment. Wait a minute and try again."
+
+_OFTEN: Final = "Too many wrong passwords for this name. Wait a quarter of an hour, or ask for a new link."
+HASHERS: Final = 2
+"""Passwords that are hashed at a time, each with 19 MiB and a core."""
+
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,63}")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_log = log.get(__name__)
+
+
+class Login:
+    def __init__(self, store: Store, visits: Visits) -> None:
+        self._store = store
+        self._visits = visits
+        self._throttle = Throttle()
+        self._hashing = Turns(at_once=HASHERS, waiting=32)
+        # Threads of their own: a caller who goes leaves its turn, but what runs then still runs here.
+        self._hashers = ThreadPoolExecutor(HASHERS, thread_name_prefix="passwords")
+
+    async def _hash(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._hashers, partial(work, *args, **kwargs))
+
+    async def login(self, asked: Asked, now: float) -> Reply:
+        """Checks name and password, and goes on to where the user came from."""
+        form = asked.form()
+        visitor = await self._visits.visitor(asked, now)
+        onward, name = form.get("next", ""), form.get("name", "").strip().lower()
+        if not self._visits.fits(form, now, "login", visitor.browser, onward):
+            return pages.problem(400, "Start again", AGAIN)
+        password = form.get("password", "")
+        if _NAME.fullmatch(name) is None or len(password) > passwords.LONGEST:
+            return self.page(visitor, onward, now, wrong=_WRONG, status=401)  # nobody's
+        if self._throttle.refuses(name, now):
+            return self.page(visitor, onward, now, name=name, wrong=_OFTEN, status=429)
+        # Counted before it is judged: guesses that come at once, or do not wait for the answer, count too.
+        self._throttle.failed(name, now)
+        user = await self._store.users.find(name)
+        known = user is not None and user.password_hash is not None and user.disabled_at is None
+        # The same work for a name that nobody has: the time taken tells nothing.
+        kept = user.password_hash if user is not None and known and user.password_hash else passwords.DUMMY
+        try:
+            async with self._hashing:
+                good = await self._hash(passwords.verify, kept, password)
+        except TooMany:
+            return self.page(visitor, onward, now, name=name, wrong=_BUSY, status=503)
+        if not (good and known):
+            _log.warning("login_failed")
+            return self.page(visitor, onward, now, name=name, wrong=_WRONG, status=401)
+        self._throttle.succeeded(name)
+        _log.info("login", user=name)
+        return web.redirect(onward, self._visits.enter(name, kept, now))
+
+    def page(
+        self, visitor: Visitor, onward: str, now: float, *, status: int = 200, client: str = "",
+        resource: str = "", name: str = "", wrong: str = "",
+    ) -> Reply:  # fmt: skip
+        seal = self._visits.sealed(now, "login", visitor.browser, onward)
+        reply = pages.page(
+            "login", status, next=onward, seal=seal, client=client, resource=resource, name=name, wrong=wrong
+        )
+        return replace(reply, headers=(*reply.headers, self._visits.cookie("browser", visitor.browser)))
+
+    async def invite(self, asked: Asked, now: float) -> Reply:
+        """Where a new user, or one who lost the password, chooses one. The link works once."""
+        word = asked.path.removeprefix("/invite/")
+        user = await self._store.users.invited(tokens.digest(word), now)
+        if user is None:
+            text = "It was used, has expired, or was replaced. Ask the relay's operator for another one."
+            return pages.problem(404, "This link does not work", text)
+        visitor = await self._visits.visitor(asked, now)
+        wrong = ""
+        if asked.method == "POST":
+            form = asked.form()
+            if not self._visits.fits(form, now, "invite", visitor.browser, word):
+                return pages.problem(400, "Start again", "This form is too old. Open the link again.")
+            password = form.get("password", "")
+            wrong = passwords.problem(password, user.name) or ""
+            if not wrong and password != form.get("again"):
+                wrong = "The two passwords are not the same."
+            if not wrong:
+                return await self._accept(word, password, now)
+        reply = pages.page(
+            "invite", 400 if wrong else 200, user=user.name, action=asked.path, wrong=wrong,
+            seal=self._visits.sealed(now, "invite", visitor.browser, word),
+        )  # fmt: skip
+        return replace(reply, headers=(*reply.headers, self._visits.cookie("browser", visitor.browser)))
+
+    async def _accept(self, word: str, password: str, now: float) -> Reply:
+        try:
+            async with self._hashing:
+                hashed = await self._hash(passwords.hash_password, password)
+        except TooMany:
+            return pages.problem(503, "Try again", _BUSY)
+        user = await self._store.users.accept(tokens.digest(word), hashed, now)
+        if user is None:
+            return pages.problem(404, "This link does not work", "It was used a moment ago.")
+        _log.info("invite_accepted", user=user.name)
+        text = (
+            "Go back to the application that asked you to log in, or paste the URL of an MCP server into it."
+        )
+        return pages.problem(200, "Your password is set", text)
