@@ -24,8 +24,8 @@ CORE_FLOORS = (
             *(
                 f"penstock.{name}"
                 for name in (
-                    "diagnosis", "enrolment", "envelope", "heap", "http", "joinstring", "log", "lookalike",
-                    "names", "outcome", "principal", "strictjson", "tls",
+                    "allowance", "diagnosis", "enrolment", "envelope", "heap", "http", "joinstring", "log",
+                    "lookalike", "names", "outcome", "principal", "strictjson", "tls",
                 )
             ),
         ),
@@ -43,6 +43,7 @@ AGENT_FLOORS = (
     ),
     Floor("the gate", (f"{AGENT}.gate.*",)),
     Floor("children", (f"{AGENT}.children.*",)),
+    Floor("what servers offer", (f"{AGENT}.catalogue.*",)),
     Floor("the endpoint", (f"{AGENT}.endpoint.*",)),
     Floor("settings and state", (f"{AGENT}.config", f"{AGENT}.state", f"{AGENT}.systemd")),
     Floor(
@@ -92,8 +93,8 @@ RELAY_FLOORS = (
         tuple(
             f"{RELAY}.oauth.{name}"
             for name in (
-                "account", "authorize", "consent", "directory", "endpoints", "fetch", "login", "pages", "server",
-                "visit",
+                "account", "authorize", "consent", "directory", "endpoints", "fetch", "login", "pages",
+                "server", "visit",
             )
         ),
     ),
@@ -109,8 +110,8 @@ PURE = (
     *(
         f"penstock.{name}"
         for name in (
-            "diagnosis", "enrolment", "envelope", "http", "joinstring", "lookalike", "names", "outcome",
-            "principal", "strictjson",
+            "allowance", "diagnosis", "enrolment", "envelope", "http", "joinstring", "lookalike", "names",
+            "outcome", "principal", "strictjson",
         )
     ),
     *(

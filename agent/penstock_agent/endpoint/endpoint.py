@@ -11,14 +11,18 @@ from collections import Counter
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
+from penstock.allowance import Later
 from penstock.envelope import EnvelopeError, Kind, Message, parse_caller
 from penstock.http import Headers, check
 from penstock.log import get
 from penstock.names import AgentId
 from penstock.outcome import rpc_error
+from penstock_agent.catalogue.catalogues import Catalogues
+from penstock_agent.catalogue.offer import CatalogueError
 from penstock_agent.children.child import ChildSpec
-from penstock_agent.endpoint import calls, failures, versions
+from penstock_agent.endpoint import calls, failures, offers, versions
 from penstock_agent.endpoint.answers import SESSION_ID, VERSION, empty, refuse, reply
 from penstock_agent.endpoint.held import Held
 from penstock_agent.endpoint.limits import Limits
@@ -29,6 +33,9 @@ from penstock_agent.exchange import Exchange, ExchangeGone, Purpose
 from penstock_agent.gate.gate import Denied, Gate
 
 _log = get(__name__)
+
+#: What a grant of "all read-only tools" decides by how the server marks them.
+_BY_MARK: Final = frozenset({"tools/call", "tools/list"})
 
 #: A client sends the same few forms again and again, and parsing Accept is a tenth of a small call.
 _check = lru_cache(maxsize=256)(check)
@@ -91,6 +98,7 @@ class Endpoint:
         self._held = Held(limits.agent_held)
         self._sessions = Sessions(agent, limits)
         self._tasks: asyncio.TaskGroup | None = None
+        self._catalogues = Catalogues(servers, children, self._spawn)
 
     async def run(self) -> None:
         """Owns every task of the endpoint but those of ``serve``. Until cancelled; stops every child then."""
@@ -115,6 +123,7 @@ class Endpoint:
         for name in changed:
             self._children.forget(name)
         self._servers = dict(servers)
+        self._catalogues.reload(servers)
         for session in self._sessions:
             session.gate = gate
             if session.server not in servers:
@@ -145,6 +154,9 @@ class Endpoint:
             exchange.fail("the agent failed inside")
 
     async def _serve(self, exchange: Exchange) -> None:
+        if exchange.purpose is Purpose.CONSENT:
+            await self._offer(exchange)
+            return
         shape, version, session_id = _sorted(exchange.headers)
         if (refusal := _check(exchange.method, shape)) is not None:
             await refuse(exchange, refusal.status, refusal.text, headers=refusal.headers)
@@ -169,6 +181,22 @@ class Endpoint:
             else:
                 session.end()
                 await empty(exchange, 204)
+
+    async def _offer(self, exchange: Exchange) -> None:
+        """What a page of the relay shows to a user who is about to grant it."""
+        server, gate, caller = exchange.server, self._gate, exchange.principal
+        _log.info("asked_what_is_exposed", server=server, subject=caller.subject, client=caller.client)
+        if exchange.method != "POST" or server not in self._servers:
+            await refuse(exchange, 404, "There is no such server on this site.")
+            return
+        try:
+            catalogue = await self._catalogues.get(server)
+        except CatalogueError:
+            # Why is in the agent's log: it may hold what the server said.
+            await refuse(exchange, 503, "The server on site could not say what it offers.")
+            return
+        body = offers.answer(catalogue, lambda item, name: gate.exposes(server, item, name))
+        await reply(exchange, 200, body)
 
     async def _post(self, exchange: Exchange, header: str | None, id: str | None) -> None:
         try:
@@ -239,6 +267,7 @@ class Endpoint:
                 self._held,
                 self._spawn,
                 self._sessions.remove,
+                self._catalogues.marked,
             )
 
         try:
@@ -255,8 +284,13 @@ class Endpoint:
 
     async def _in_session(self, session: Session, exchange: Exchange, message: Message) -> None:
         session.exchanges += 1
+        session.principal = exchange.principal  # the same identity, but what it may use can have changed
         try:
-            verdict = self._gate.inbound(session.server, exchange.principal, message)
+            if not await self._can_judge(session, exchange, message):
+                await self._fail(exchange, message, failures.UNMARKED)
+                return
+            marked = self._catalogues.marked(session.server)
+            verdict = self._gate.inbound(session.server, exchange.principal, message, marked)
             if isinstance(verdict, Denied):
                 await self._fail(exchange, message, failures.denied(verdict.text))
                 return
@@ -277,7 +311,20 @@ class Endpoint:
             session.exchanges -= 1
             session.used_at = asyncio.get_running_loop().time()
 
+    async def _can_judge(self, session: Session, exchange: Exchange, message: Message) -> bool:
+        """Whether it is known which tools only read, where the caller's grant makes that a condition."""
+        allowance = exchange.principal.allowance
+        if allowance is None or allowance.later is not Later.READ_ONLY or message.method not in _BY_MARK:
+            return True
+        try:
+            async with asyncio.timeout(self._limits.commit_after):
+                await self._catalogues.known(session.server)
+        except (CatalogueError, TimeoutError):
+            return False
+        return True
+
     async def _listen(self, session: Session, exchange: Exchange) -> None:
+        session.principal = exchange.principal
         session.exchanges += 1
         try:
             await calls.listen(session, exchange, self._spawn)

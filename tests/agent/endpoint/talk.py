@@ -16,6 +16,7 @@ from penstock.principal import Principal
 from penstock_agent.children.child import ChildGone, ChildSpec
 from penstock_agent.children.lines import Oversize
 from penstock_agent.endpoint import Endpoint, Limits
+from penstock_agent.exchange import Purpose
 from penstock_agent.gate.gate import Gate
 from tests.harness.fake_exchange import ALICE, WAIT, FakeExchange
 
@@ -166,6 +167,7 @@ class Talk:
         headers: Mapping[str, str] | None = None,
         deadline: float = float("inf"),
         slow: asyncio.Event | None = None,
+        purpose: Purpose = Purpose.MCP,
     ) -> FakeExchange:
         given = dict([ACCEPT] if method != "DELETE" else [])
         if method == "POST":
@@ -182,6 +184,7 @@ class Talk:
             principal,
             deadline=deadline,
             slow=slow,
+            purpose=purpose,
         )
         self._tasks.create_task(self.endpoint.serve(exchange))
         return exchange
