@@ -74,8 +74,8 @@ RELAY_FLOORS = (
             *(
                 f"{RELAY}.{name}"
                 for name in (
-                    "address", "passwords", "oauth", "oauth.client", "oauth.metadata", "oauth.redirects",
-                    "oauth.throttle", "oauth.web",
+                    "address", "passwords", "oauth", "oauth.choice", "oauth.client", "oauth.metadata",
+                    "oauth.offers", "oauth.redirects", "oauth.throttle", "oauth.web",
                 )
             ),
         ),
@@ -99,7 +99,7 @@ RELAY_FLOORS = (
         ),
     ),
     Floor("the switchboard", (f"{RELAY}.switchboard.*",)),
-    Floor("doors", (f"{RELAY}.edge.*", f"{RELAY}.door.*", f"{RELAY}.ops")),
+    Floor("doors", (f"{RELAY}.edge.*", f"{RELAY}.door.*", f"{RELAY}.ops", f"{RELAY}.asking")),
     Floor("the daemon", (f"{RELAY}.daemon",)),
     Floor("commands", (f"{RELAY}.cli.*",)),
 )  # fmt: skip
@@ -126,8 +126,9 @@ PURE = (
         f"{RELAY}.{name}"
         for name in (
             "address", "edge.deadlines", "edge.failure", "edge.limits", "edge.order", "edge.slow", "edge.sse",
-            "edge.stats", "oauth.authorize", "oauth.client", "oauth.metadata", "oauth.redirects",
-            "oauth.throttle", "oauth.web", "switchboard.calls", "switchboard.registry",
+            "edge.stats", "oauth.authorize", "oauth.choice", "oauth.client", "oauth.metadata",
+            "oauth.offers", "oauth.redirects", "oauth.throttle", "oauth.web", "switchboard.calls",
+            "switchboard.registry",
         )
     ),
 )  # fmt: skip

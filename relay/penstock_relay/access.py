@@ -18,6 +18,7 @@ from typing import Final, NoReturn
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from penstock.allowance import Allowance
 from penstock.log import get
 from penstock.principal import Principal
 from penstock_relay.oauth import tokens
@@ -232,15 +233,15 @@ def _held(holder: Holder, now: float) -> TokenGrant | None:
     ends = min(token.expires_at, grant.expires_at)
     if token.refresh or grant.revoked_at is not None or holder.disabled or ends <= now:
         return None
-    return TokenGrant(
-        _user(grant.user, holder.email, grant.client_id), grant.site, grant.server, ends,
-        only_here=True, member=holder.member,
-    )  # fmt: skip
+    principal = user_principal(grant.user, holder.email, grant.client_id, grant.allowed)
+    return TokenGrant(principal, grant.site, grant.server, ends, only_here=True, member=holder.member)
 
 
 @lru_cache(maxsize=1024)
-def _user(name: str, email: str, client: str) -> Principal:
-    return Principal(issuer=ISSUER, subject=name, name=name, email=email, client=client)
+def user_principal(name: str, email: str, client: str, allowed: str | None = None) -> Principal:
+    """A user through a client. `allowed`: JSON of what the grant allows; None: all that the site exposes."""
+    allowance = None if allowed is None else Allowance.parse(allowed.encode())
+    return Principal(issuer=ISSUER, subject=name, name=name, email=email, client=client, allowance=allowance)
 
 
 def _hash_of(record: Token | Holder) -> bytes:

@@ -16,6 +16,7 @@ from penstock import log, tls
 from penstock_relay import listening
 from penstock_relay.access import Access
 from penstock_relay.address import Address
+from penstock_relay.asking import Asking
 from penstock_relay.ca import CaError, CertificateAuthority
 from penstock_relay.config import ConfigError, Settings
 from penstock_relay.door.door import Door
@@ -126,7 +127,9 @@ class _Daemon:
             raise _not_open("listen", address, error) from None
 
     def _pages(self, public_url: str) -> AuthorizationServer:
-        server = AuthorizationServer(self._store, public_url, self._seal_key, documents=Documents())
+        server = AuthorizationServer(
+            self._store, public_url, self._seal_key, documents=Documents(), sites=Asking(self._switchboard)
+        )
         self._pages_made.set_result(server)
         return server
 

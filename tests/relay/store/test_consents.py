@@ -22,7 +22,7 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
         yield store
 
 
-async def taken(store: Store, now: float = NOW, **changes: str) -> str | None:
+async def taken(store: Store, *, now: float = NOW, **changes: str) -> str | None:
     asked = replace(AHEAD, **changes)  # type: ignore[arg-type]  # texts only
     return await store.consents.take(
         asked.user, asked.client_id, asked.redirect_uri, asked.site, asked.server, now
@@ -47,7 +47,7 @@ async def test_it_is_good_once(store: Store) -> None:
 )
 async def test_it_is_good_for_nothing_else(store: Store, changes: dict[str, str]) -> None:
     await store.consents.put(AHEAD, NOW)
-    assert await taken(store, **changes) is None
+    assert await taken(store, now=NOW, **changes) is None
     assert await taken(store) is not None
 
 
