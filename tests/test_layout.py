@@ -65,9 +65,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
             "a part of one conversation with user and client",
         )
         for name in (
-            "account",
             "authorize",
-            "consent",
             "directory",
             "endpoints",
             "login",

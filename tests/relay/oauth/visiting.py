@@ -24,6 +24,7 @@ from penstock_relay.oauth.offers import Effect, Offer, Tool
 from penstock_relay.oauth.server import AuthorizationServer
 from penstock_relay.oauth.web import Asked, Reply
 from penstock_relay.store import Membership, Store, User
+from tests.harness.person import filled_in
 
 ORIGIN = "https://mcp.example.com"
 RESOURCE = f"{ORIGIN}/oslo/files/mcp"
@@ -186,16 +187,7 @@ class Browser:
         text = self.page.body.decode()
         form = re.search(r'<form method="post" action="([^"]*)">(.*?)</form>', text, re.S)
         assert form is not None, text
-        inputs = [
-            {name: html.unescape(value) for name, value in re.findall(r'([a-z-]+)="([^"]*)"', tag)}
-            | {"checked": " checked" in tag}
-            for tag in re.findall(r"<input ([^>]*)>", form[2])
-        ]
-        fields = {
-            str(one["name"]): str(one.get("value", "on"))
-            for one in inputs
-            if one.get("type") == "hidden" or (one.get("type") in ("checkbox", "radio") and one["checked"])
-        }
+        fields = filled_in(form[2])
         unticked = {name for name, value in filled.items() if not value and fields.get(name) == "on"}
         fields = {name: value for name, value in fields.items() if name not in unticked}
         filled = {name: value for name, value in filled.items() if name not in unticked}
