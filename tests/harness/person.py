@@ -55,17 +55,24 @@ class Person:
         assert self.page is not None
         assert self.page.status_code == 200, self.page.text
 
-    async def allow(self, url: str) -> str:
-        """Logs in if need be and allows all of what `url` asks; the client's callback URL with its code."""
+    async def allow(self, url: str, *tools: str) -> str:
+        """Logs in if need be, allows `tools` or all that `url` asks; the client's callback with its code."""
         left = await self.open(url)
         assert left is None, left
         assert self.page is not None
         if 'name="password"' in self.page.text:
             await self.submit(name=self.name, password=self.password)
-        await self.submit(tick="all")
-        left = await self.submit(decision="allow")
+        await self.submit(tick="none" if tools else "all")
+        left = await self.submit(decision="allow", **dict.fromkeys(map(self.box, tools), "on"))
         assert left is not None, self.page.text
         return left
+
+    def box(self, label: str) -> str:
+        """The name of the check box with this label."""
+        assert self.page is not None
+        found = re.search(rf'<label for="([^"]*)"><bdi>{re.escape(label)}</bdi>', self.page.text)
+        assert found is not None, self.page.text
+        return found[1]
 
     async def _go(self, request: httpx2.Request) -> str | None:
         for _ in range(10):

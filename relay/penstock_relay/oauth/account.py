@@ -58,7 +58,7 @@ class Account:
         return pages.page("grants", user=user, grants=shown, seal=seal)
 
     async def grant(self, asked: Asked, now: float) -> Reply:
-        """What one application may use: shown, and changed. Takes effect with its next request."""
+        """What one application may use: shown, and changed. Takes effect within a second."""
         visitor = await self._visits.visitor(asked, now)
         posted = asked.method == "POST"
         form = asked.form() if posted else web.fields(asked.query)
