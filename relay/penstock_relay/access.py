@@ -29,8 +29,10 @@ ISSUER: Final = "penstock"
 
 POLL_S: Final = 0.5
 """How often the change sequence is read: a revocation takes effect within this time."""
-STALE_S: Final = 5.0
-"""Age of the last successful poll above which nothing remembered is believed."""
+STALE_S: Final = 60.0
+"""Age of the last successful poll above which nothing remembered is believed. A store that cannot be read
+cannot be written either, so this is for how long callers are spared its outage.
+"""
 STORE_TIMEOUT_S: Final = 2.0
 """How long one look into the store may take."""
 MAX_KNOWN: Final = 16_384
@@ -128,7 +130,7 @@ class Access:
     async def principal(self, token: str) -> TokenGrant | None:
         """What ``token`` allows now; None when it is malformed, unknown, altered, revoked or expired.
 
-        Raises AccessUnavailable when the store has not been readable for 5 s.
+        Raises AccessUnavailable when the store has not been readable for 60 s.
         """
         match = _TOKEN.fullmatch(token)
         granted = None if match is not None else tokens.parse(token)
