@@ -73,11 +73,14 @@ RELAY_FLOORS = (
             *(
                 f"{RELAY}.{name}"
                 for name in (
-                    "address", "passwords", "oauth", "oauth.client", "oauth.metadata", "oauth.redirects",
-                    "oauth.throttle", "oauth.web",
+                    "address", "passwords", "oauth", "oauth.client", "oauth.jwt", "oauth.keys",
+                    "oauth.metadata", "oauth.redirects", "oauth.throttle", "oauth.web",
                 )
             ),
         ),
+    ),
+    Floor(
+        "documents of others", (f"{RELAY}.oauth.fetch", f"{RELAY}.oauth.trusted", f"{RELAY}.oauth.jwks")
     ),
     Floor("settings and files", (f"{RELAY}.config", f"{RELAY}.files", f"{RELAY}.listening")),
     Floor(
@@ -92,7 +95,7 @@ RELAY_FLOORS = (
         tuple(
             f"{RELAY}.oauth.{name}"
             for name in (
-                "account", "authorize", "consent", "directory", "endpoints", "fetch", "login", "pages", "server",
+                "account", "authorize", "consent", "directory", "endpoints", "login", "pages", "server",
                 "visit",
             )
         ),
@@ -125,8 +128,8 @@ PURE = (
         f"{RELAY}.{name}"
         for name in (
             "address", "edge.deadlines", "edge.failure", "edge.limits", "edge.order", "edge.slow", "edge.sse",
-            "edge.stats", "oauth.authorize", "oauth.client", "oauth.metadata", "oauth.redirects",
-            "oauth.throttle", "oauth.web", "switchboard.calls", "switchboard.registry",
+            "edge.stats", "oauth.authorize", "oauth.client", "oauth.jwt", "oauth.keys", "oauth.metadata",
+            "oauth.redirects", "oauth.throttle", "oauth.web", "switchboard.calls", "switchboard.registry",
         )
     ),
 )  # fmt: skip

@@ -10,6 +10,7 @@ EXTRA: Final = (
     "alembic",
     "argon2",
     "jinja2",
+    "joserfc",
     "prometheus_client",
     "pydantic_settings",
     "sqlalchemy",
