@@ -73,20 +73,28 @@ RELAY_FLOORS = (
             *(
                 f"{RELAY}.{name}"
                 for name in (
-                    "address", "passwords", "oauth", "oauth.client", "oauth.jwt", "oauth.keys",
-                    "oauth.metadata", "oauth.redirects", "oauth.throttle", "oauth.web",
+                    "address", "passwords", "oauth", "oauth.client", "oauth.issuer", "oauth.jwt",
+                    "oauth.keys", "oauth.metadata", "oauth.presets", "oauth.redirects", "oauth.throttle",
+                    "oauth.web",
                 )
             ),
         ),
     ),
     Floor(
-        "documents of others", (f"{RELAY}.oauth.fetch", f"{RELAY}.oauth.trusted", f"{RELAY}.oauth.jwks")
+        "documents of others",
+        tuple(
+            f"{RELAY}.oauth.{name}"
+            for name in ("discovery", "fetch", "introspection", "issuers", "jwks", "trusted")
+        ),
     ),
-    Floor("settings and files", (f"{RELAY}.config", f"{RELAY}.files", f"{RELAY}.listening")),
+    Floor(
+        "settings and files",
+        (f"{RELAY}.config", f"{RELAY}.files", f"{RELAY}.listening", f"{RELAY}.oauth.issuer_settings"),
+    ),
     Floor(
         "records",
         (
-            f"{RELAY}.store.*", f"{RELAY}.ca", f"{RELAY}.access", f"{RELAY}.enrolment",
+            f"{RELAY}.store.*", f"{RELAY}.ca", f"{RELAY}.access", f"{RELAY}.callers", f"{RELAY}.enrolment",
             f"{RELAY}.oauth.tokens",
         ),
     ),
@@ -95,8 +103,8 @@ RELAY_FLOORS = (
         tuple(
             f"{RELAY}.oauth.{name}"
             for name in (
-                "account", "authorize", "consent", "directory", "endpoints", "login", "pages", "server",
-                "visit",
+                "account", "authorize", "consent", "directory", "endpoints", "login", "pages", "resource",
+                "server", "visit",
             )
         ),
     ),
@@ -128,7 +136,8 @@ PURE = (
         f"{RELAY}.{name}"
         for name in (
             "address", "edge.deadlines", "edge.failure", "edge.limits", "edge.order", "edge.slow", "edge.sse",
-            "edge.stats", "oauth.authorize", "oauth.client", "oauth.jwt", "oauth.keys", "oauth.metadata",
+            "edge.stats", "oauth.authorize", "oauth.client", "oauth.issuer", "oauth.jwt", "oauth.keys",
+            "oauth.metadata", "oauth.presets",
             "oauth.redirects", "oauth.throttle", "oauth.web", "switchboard.calls", "switchboard.registry",
         )
     ),

@@ -44,7 +44,7 @@ REQUIRED: Final = ("iss", "sub", "aud", "exp", "iat")
 
 Reason = Literal[
     "malformed", "too_long", "header", "type", "algorithm", "key_unknown", "signature",
-    "claims", "missing", "expired", "not_yet", "issuer", "audience",
+    "claims", "missing", "expired", "not_yet", "issuer", "audience", "life", "inactive",
 ]  # fmt: skip
 
 _FORM: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
@@ -96,6 +96,11 @@ class Claims:
     """Every claim as it was sent, those above too. Read only."""
 
 
+def is_jwt(token: str) -> bool:
+    """Whether it has the form of a signed token; any other is opaque."""
+    return _FORM.fullmatch(token) is not None
+
+
 def unverified(token: str) -> Unverified:
     """Where to find the key of `token`. Raises BadToken."""
     header, claims, _ = _read(token)
@@ -121,8 +126,6 @@ def verify(
     issuers, audiences = _texts(issuer), _texts(audience)
     if not set(algorithms) <= set(ASYMMETRIC) or not algorithms:
         raise ValueError("Only asymmetric algorithms can be verified with public keys.")
-    if not {"iss", "sub", "aud", "exp"} <= set(required):
-        raise ValueError("A token needs an issuer, a subject, an audience and an end.")
     header, claims, payload = _read(token)
     about = _header(header, claims.get("iss"))
     if about.typ not in typ:
@@ -131,7 +134,22 @@ def verify(
         raise BadToken("algorithm")
     _signed(token, keys, about, payload)
     # Everything below was said by whoever holds the key.
-    _validate(claims, issuers, audiences, required, now, leeway)
+    return believe(claims, issuer=issuers, audience=audiences, required=required, now=now, leeway=leeway)
+
+
+def believe(
+    claims: dict[str, Any],
+    *,
+    issuer: str | Collection[str],
+    audience: str | Collection[str],
+    now: float,
+    leeway: float = LEEWAY_S,
+    required: Sequence[str] = REQUIRED,
+) -> Claims:
+    """Claims whose origin is proven already, by a signature or a connection; the rest as in `verify`."""
+    if not {"iss", "sub", "aud", "exp"} <= set(required):
+        raise ValueError("A token needs an issuer, a subject, an audience and an end.")
+    _validate(claims, _texts(issuer), _texts(audience), required, now, leeway)
     return _claims(claims)
 
 
@@ -139,10 +157,10 @@ def texts(value: object, most: int = MAX_GROUPS) -> tuple[str, ...]:
     """A claim that lists texts, as issuers write it: an array, or one text with spaces. Raises BadToken."""
     if value is None:
         return ()
-    listed = value.split() if isinstance(value, str) else value
-    if not isinstance(listed, list) or len(listed) > most:
+    items = value.split() if isinstance(value, str) else value
+    if not isinstance(items, list) or len(items) > most:
         raise BadToken("claims")
-    return tuple(dict.fromkeys(text(item) for item in listed))
+    return tuple(dict.fromkeys(text(item) for item in items))
 
 
 def text(value: object) -> str:
@@ -152,6 +170,20 @@ def text(value: object) -> str:
     if not isinstance(value, str) or len(value) > MAX_TEXT or not value.isprintable():
         raise BadToken("claims")
     return value
+
+
+def shown(value: object) -> str:
+    """A claim that is for showing: what cannot be shown is left out, and refuses no token."""
+    try:
+        return text(value)
+    except BadToken:
+        return ""
+
+
+def listed(value: object) -> tuple[str, ...]:
+    """A claim that is an array of texts; () for anything else."""
+    # Some issuers use the name for objects of their own: that gives nobody a group.
+    return texts(value) if isinstance(value, list) and all(isinstance(item, str) for item in value) else ()
 
 
 def claim(claims: Mapping[str, object], name: str) -> object:
@@ -277,23 +309,10 @@ def _claims(claims: dict[str, Any]) -> Claims:
         jti=text(claims.get("jti")),
         nonce=text(claims.get("nonce")),
         scopes=texts(claims.get("scp") if scopes is None else scopes),
-        groups=_listed(claims.get("groups")),
-        name=_lenient(claims.get("name")),
-        email=_lenient(claims.get("email")),
+        groups=listed(claims.get("groups")),
+        name=shown(claims.get("name")),
+        email=shown(claims.get("email")),
         email_verified=claims.get("email_verified") is True,
         azp=text(claims.get("azp")),
         extra=MappingProxyType(claims),
     )
-
-
-def _lenient(value: object) -> str:
-    """A claim that is for showing: what cannot be shown is left out, and refuses no token."""
-    try:
-        return text(value)
-    except BadToken:
-        return ""
-
-
-def _listed(value: object) -> tuple[str, ...]:
-    # Some issuers use the name for objects of their own: that gives nobody a group.
-    return texts(value) if isinstance(value, list) and all(isinstance(item, str) for item in value) else ()
