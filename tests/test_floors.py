@@ -24,8 +24,9 @@ CORE_FLOORS = (
             *(
                 f"penstock.{name}"
                 for name in (
-                    "allowance", "diagnosis", "enrolment", "envelope", "heap", "http", "joinstring", "log",
-                    "lookalike", "names", "outcome", "principal", "strictjson", "tls",
+                    "allowance", "diagnosis", "enrolment", "envelope", "heap", "http", "joinstring", "jwk",
+                    "jwt", "log", "lookalike", "names", "outcome", "principal", "strictjson", "tls",
+                    "voucher",
                 )
             ),
         ),
@@ -74,17 +75,28 @@ RELAY_FLOORS = (
             *(
                 f"{RELAY}.{name}"
                 for name in (
-                    "address", "passwords", "oauth", "oauth.choice", "oauth.client", "oauth.metadata",
-                    "oauth.offers", "oauth.redirects", "oauth.throttle", "oauth.web",
+                    "address", "oauth", "oauth.choice", "oauth.client", "oauth.issuer",
+                    "oauth.metadata", "oauth.offers", "oauth.presets", "oauth.redirects",
+                    "oauth.throttle", "oauth.web", "passwords",
                 )
             ),
         ),
     ),
-    Floor("settings and files", (f"{RELAY}.config", f"{RELAY}.files", f"{RELAY}.listening")),
+    Floor(
+        "documents of others",
+        tuple(
+            f"{RELAY}.oauth.{name}"
+            for name in ("discovery", "fetch", "introspection", "issuers", "jwks", "trusted")
+        ),
+    ),
+    Floor(
+        "settings and files",
+        (f"{RELAY}.config", f"{RELAY}.files", f"{RELAY}.listening", f"{RELAY}.oauth.issuer_settings"),
+    ),
     Floor(
         "records",
         (
-            f"{RELAY}.store.*", f"{RELAY}.ca", f"{RELAY}.access", f"{RELAY}.enrolment",
+            f"{RELAY}.store.*", f"{RELAY}.ca", f"{RELAY}.access", f"{RELAY}.callers", f"{RELAY}.enrolment",
             f"{RELAY}.oauth.tokens",
         ),
     ),
@@ -93,8 +105,8 @@ RELAY_FLOORS = (
         tuple(
             f"{RELAY}.oauth.{name}"
             for name in (
-                "account", "authorize", "consent", "directory", "endpoints", "fetch", "login", "pages",
-                "server", "visit",
+                "account", "authorize", "consent", "directory", "endpoints", "login", "pages",
+                "resource", "server", "visit",
             )
         ),
     ),
@@ -110,8 +122,8 @@ PURE = (
     *(
         f"penstock.{name}"
         for name in (
-            "allowance", "diagnosis", "enrolment", "envelope", "http", "joinstring", "lookalike", "names",
-            "outcome", "principal", "strictjson",
+            "allowance", "diagnosis", "enrolment", "envelope", "http", "joinstring", "jwk", "jwt",
+            "lookalike", "names", "outcome", "principal", "strictjson", "voucher",
         )
     ),
     *(
@@ -126,9 +138,9 @@ PURE = (
         f"{RELAY}.{name}"
         for name in (
             "address", "edge.deadlines", "edge.failure", "edge.limits", "edge.order", "edge.slow", "edge.sse",
-            "edge.stats", "oauth.authorize", "oauth.choice", "oauth.client", "oauth.metadata",
-            "oauth.offers", "oauth.redirects", "oauth.throttle", "oauth.web", "switchboard.calls",
-            "switchboard.registry",
+            "edge.stats", "oauth.authorize", "oauth.choice", "oauth.client", "oauth.issuer",
+            "oauth.metadata", "oauth.offers", "oauth.presets", "oauth.redirects",
+            "oauth.throttle", "oauth.web", "switchboard.calls", "switchboard.registry",
         )
     ),
 )  # fmt: skip

@@ -69,6 +69,8 @@ class TokenGrant:
     """Whether it is no token at all at any other URL (RFC 8707)."""
     member: bool = True
     """Whether its holder may still use what it is for."""
+    step_up: tuple[str, ...] = ()
+    """Scopes to ask for: those that it has open nothing here."""
 
 
 def issue(
@@ -79,6 +81,11 @@ def issue(
     secret = "".join(secrets.choice(_SECRET_CHARACTERS) for _ in range(_SECRET_LENGTH))
     record = Token(public_id, _digest(secret), name or public_id, site, server, now, expires_at)
     return f"pst_{public_id}_{secret}", record
+
+
+def is_ours(text: str) -> bool:
+    """Whether it has the form of a token that a relay made."""
+    return _TOKEN.fullmatch(text) is not None or tokens.parse(text) is not None
 
 
 def public_id(text: str) -> str:
@@ -142,10 +149,7 @@ class Access:
             _, public_id, digest = granted
         else:
             return None
-        if self._polled is None:
-            await self.poll()
-        if self._polled is None or self._ticks() - self._polled > STALE_S:
-            raise AccessUnavailable("The relay cannot check tokens at the moment. Try again in a minute.")
+        await self.ensure_fresh()
         record = await self._find(public_id, granted=granted is not None)
         # The same work whether or not there is such a token: the time taken tells nothing.
         good = hmac.compare_digest(_NO_HASH if record is None else _hash_of(record), digest)
@@ -156,6 +160,17 @@ class Access:
         if record.revoked_at is not None or record.expires_at <= self._clock():
             return None
         return TokenGrant(principal_of(record), record.site, record.server, record.expires_at)
+
+    async def ensure_fresh(self) -> int:
+        """A number that stays the same while what was read from the store is still so.
+
+        Raises AccessUnavailable when the store has not been readable for 5 s.
+        """
+        if self._polled is None:
+            await self.poll()
+        if self._polled is None or self._ticks() - self._polled > STALE_S:
+            raise AccessUnavailable("The relay cannot check tokens at the moment. Try again in a minute.")
+        return self._generation
 
     async def changed(self) -> None:
         """Returns once anything in the store has changed since the last call. For one who waits."""

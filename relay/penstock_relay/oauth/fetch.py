@@ -159,7 +159,10 @@ class _Connector(aiohttp.TCPConnector):
 
 
 class Documents:
-    """Fetches and remembers. `port`, `allow`, `find` and `context` are others in tests only."""
+    """Fetches, and remembers for `cache_s` seconds: 0 where somebody else remembers.
+
+    `port`, `allow`, `find` and `context` are others in tests only.
+    """
 
     def __init__(
         self,
@@ -170,6 +173,7 @@ class Documents:
         port: int = 443,
         ticks: Callable[[], float] = time.monotonic,
         timeout_s: float = TIMEOUT_S,
+        cache_s: float = CACHE_S,
     ) -> None:
         self._system = _System()
         self._find = self._system.find if find is None else find
@@ -178,13 +182,14 @@ class Documents:
         self._port = port
         self._ticks = ticks
         self._timeout_s = timeout_s
+        self._cache_s = cache_s
         self._turn = asyncio.Semaphore(AT_ONCE)
         self._kept: dict[str, tuple[float, bytes]] = {}
         self._flights: dict[str, _Flight] = {}
         self._session: aiohttp.ClientSession | None = None
 
-    async def get(self, url: str) -> bytes:
-        """The document at `url`, at most five minutes old. Raises FetchError."""
+    async def get(self, url: str, /) -> bytes:
+        """The document at `url`, at most `cache_s` old. Raises FetchError."""
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         try:
             while True:
@@ -231,7 +236,7 @@ class Documents:
         self._kept.pop(url, None)
         if len(self._kept) >= MAX_CACHED:
             del self._kept[next(iter(self._kept))]
-        self._kept[url] = (self._ticks() + CACHE_S, data)
+        self._kept[url] = (self._ticks() + self._cache_s, data)
 
     async def _fetch(self, url: str) -> bytes:
         try:
@@ -250,7 +255,7 @@ class Documents:
                     raise FetchError("there is no such document")
                 if kind != "application/json" and not kind.endswith("+json"):
                     raise FetchError("it is not JSON")
-                return await _read(response.content)
+                return await read(response.content, MAX_DOCUMENT)
         except (aiohttp.ClientError, OSError, ValueError):
             raise FetchError("its host cannot be reached") from None
 
@@ -270,11 +275,12 @@ class Documents:
         return self._session
 
 
-async def _read(content: aiohttp.StreamReader) -> bytes:
+async def read(content: aiohttp.StreamReader, most: int) -> bytes:
+    """All of an answer. Raises FetchError above `most` bytes."""
     data = bytearray()
     async for chunk in content.iter_any():
         data += chunk
-        if len(data) > MAX_DOCUMENT:
+        if len(data) > most:
             raise FetchError("it is too long")
     return bytes(data)
 

@@ -1,5 +1,6 @@
 """The store: every durable record of the relay, and no payload ever."""
 
+from collections.abc import Collection
 from typing import Self
 
 from penstock_relay.store.agents import Agents
@@ -9,6 +10,7 @@ from penstock_relay.store.database import Database
 from penstock_relay.store.grants import Grants
 from penstock_relay.store.invites import Invites
 from penstock_relay.store.memberships import Memberships
+from penstock_relay.store.outsiders import Outsiders
 from penstock_relay.store.sites import Sites
 from penstock_relay.store.tokens import Tokens
 from penstock_relay.store.users import Users
@@ -28,6 +30,10 @@ class Store:
         self.clients = Clients(database)
         self.grants = Grants(database)
         self.consents = Consents(database)
+
+    def outsiders(self, by_email: Collection[str]) -> Outsiders:
+        """Memberships of users of issuers outside; `by_email`: issuers whose verified addresses count."""
+        return Outsiders(self._database, by_email)
 
     @classmethod
     async def open(cls, url: str) -> Self:
