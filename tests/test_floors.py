@@ -25,7 +25,7 @@ CORE_FLOORS = (
                 f"penstock.{name}"
                 for name in (
                     "allowance", "diagnosis", "enrolment", "envelope", "heap", "http", "joinstring", "jwk",
-                    "jwt", "log", "lookalike", "names", "outcome", "principal", "strictjson", "tls",
+                    "jwks", "jwt", "log", "lookalike", "names", "outcome", "principal", "strictjson", "tls",
                     "voucher",
                 )
             ),
@@ -86,7 +86,7 @@ RELAY_FLOORS = (
         "documents of others",
         tuple(
             f"{RELAY}.oauth.{name}"
-            for name in ("discovery", "fetch", "introspection", "issuers", "jwks", "trusted")
+            for name in ("discovery", "fetch", "introspection", "issuers", "trusted")
         ),
     ),
     Floor(

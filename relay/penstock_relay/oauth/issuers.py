@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NoReturn
 
 from penstock import jwt, log
+from penstock.jwks import KeyCache, KeysUnavailable
 from penstock.jwt import BadToken
 from penstock_relay.oauth import issuer
 from penstock_relay.oauth.discovery import Discovery
 from penstock_relay.oauth.introspection import Endpoint, IntrospectionUnavailable, Introspector
 from penstock_relay.oauth.issuer import Bearer, Issuer
-from penstock_relay.oauth.jwks import KeyCache, KeysUnavailable
 from penstock_relay.oauth.trusted import Trusted
 
 QUIET_S: Final = 60.0

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from penstock.jwks import FetchError
 from penstock.jwt import BadToken
-from penstock_relay.oauth.fetch import FetchError
 from penstock_relay.oauth.introspection import (
     KEPT_S,
     MAX_ASKING,

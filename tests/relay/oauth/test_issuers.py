@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 from structlog.testing import capture_logs
 
-from penstock_relay.oauth.fetch import FetchError
+from penstock.jwks import FetchError
 from penstock_relay.oauth.introspection import Endpoint
 from penstock_relay.oauth.issuer import ANY, Issuer, Opens
 from penstock_relay.oauth.issuers import QUIET_S, Issuers, IssuerUnavailable

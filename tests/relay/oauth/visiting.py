@@ -16,10 +16,11 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import msgspec
 
 from penstock.http import first
+from penstock.jwks import FetchError
 from penstock.principal import Principal
 from penstock_relay import passwords
 from penstock_relay.oauth import tokens
-from penstock_relay.oauth.fetch import Documents, FetchError
+from penstock_relay.oauth.fetch import Documents
 from penstock_relay.oauth.offers import Effect, Offer, Tool
 from penstock_relay.oauth.server import AuthorizationServer
 from penstock_relay.oauth.web import Asked, Reply

@@ -10,14 +10,14 @@ from typing import Final
 
 import pytest
 
-from penstock_relay.oauth import jwks
-from penstock_relay.oauth.fetch import FetchError
-from penstock_relay.oauth.jwks import (
+from penstock import jwks
+from penstock.jwks import (
     AGAIN_S,
     FRESH_S,
     MAX_FLIGHTS,
     RETRY_S,
     STALE_S,
+    FetchError,
     KeyCache,
     KeysUnavailable,
 )
