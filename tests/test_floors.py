@@ -43,6 +43,7 @@ AGENT_FLOORS = (
         ),
     ),
     Floor("the gate", (f"{AGENT}.gate.*",)),
+    Floor("whose word counts", (f"{AGENT}.callers.*",)),
     Floor("children", (f"{AGENT}.children.*",)),
     Floor("what servers offer", (f"{AGENT}.catalogue.*",)),
     Floor("the endpoint", (f"{AGENT}.endpoint.*",)),
