@@ -73,9 +73,9 @@ RELAY_FLOORS = (
             *(
                 f"{RELAY}.{name}"
                 for name in (
-                    "address", "passwords", "oauth", "oauth.client", "oauth.issuer", "oauth.jwt",
-                    "oauth.keys", "oauth.metadata", "oauth.presets", "oauth.redirects", "oauth.throttle",
-                    "oauth.web",
+                    "address", "passwords", "oauth", "oauth.assertion", "oauth.client", "oauth.issuer",
+                    "oauth.jwt", "oauth.keys", "oauth.metadata", "oauth.presets", "oauth.redirects",
+                    "oauth.throttle", "oauth.web",
                 )
             ),
         ),
@@ -84,7 +84,7 @@ RELAY_FLOORS = (
         "documents of others",
         tuple(
             f"{RELAY}.oauth.{name}"
-            for name in ("discovery", "fetch", "introspection", "issuers", "jwks", "trusted")
+            for name in ("discovery", "fetch", "introspection", "issuers", "jwks", "signatures", "trusted")
         ),
     ),
     Floor(
@@ -136,9 +136,9 @@ PURE = (
         f"{RELAY}.{name}"
         for name in (
             "address", "edge.deadlines", "edge.failure", "edge.limits", "edge.order", "edge.slow", "edge.sse",
-            "edge.stats", "oauth.authorize", "oauth.client", "oauth.issuer", "oauth.jwt", "oauth.keys",
-            "oauth.metadata", "oauth.presets",
-            "oauth.redirects", "oauth.throttle", "oauth.web", "switchboard.calls", "switchboard.registry",
+            "edge.stats", "oauth.assertion", "oauth.authorize", "oauth.client", "oauth.issuer", "oauth.jwt",
+            "oauth.keys", "oauth.metadata", "oauth.presets", "oauth.redirects", "oauth.throttle", "oauth.web",
+            "switchboard.calls", "switchboard.registry",
         )
     ),
 )  # fmt: skip

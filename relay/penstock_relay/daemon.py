@@ -144,7 +144,12 @@ class _Daemon:
 
     def _pages(self, public_url: str) -> AuthorizationServer:
         server = AuthorizationServer(
-            self._store, public_url, self._seal_key, documents=Documents(), issuers=self._issuers
+            self._store,
+            public_url,
+            self._seal_key,
+            documents=Documents(),
+            key_documents=Documents(cache_s=0.0),
+            issuers=self._issuers,
         )
         self._pages_made.set_result(server)
         return server
