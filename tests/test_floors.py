@@ -24,8 +24,9 @@ CORE_FLOORS = (
             *(
                 f"penstock.{name}"
                 for name in (
-                    "diagnosis", "enrolment", "envelope", "heap", "http", "joinstring", "log", "lookalike",
-                    "names", "outcome", "principal", "strictjson", "tls",
+                    "allowance", "diagnosis", "enrolment", "envelope", "heap", "http", "joinstring", "jwk",
+                    "jwks", "jwt", "log", "lookalike", "names", "outcome", "principal", "strictjson", "tls",
+                    "voucher",
                 )
             ),
         ),
@@ -42,7 +43,9 @@ AGENT_FLOORS = (
         ),
     ),
     Floor("the gate", (f"{AGENT}.gate.*",)),
+    Floor("whose word counts", (f"{AGENT}.callers.*",)),
     Floor("children", (f"{AGENT}.children.*",)),
+    Floor("what servers offer", (f"{AGENT}.catalogue.*",)),
     Floor("the endpoint", (f"{AGENT}.endpoint.*",)),
     Floor("settings and state", (f"{AGENT}.config", f"{AGENT}.state", f"{AGENT}.systemd")),
     Floor(
@@ -73,9 +76,9 @@ RELAY_FLOORS = (
             *(
                 f"{RELAY}.{name}"
                 for name in (
-                    "address", "passwords", "oauth", "oauth.assertion", "oauth.client", "oauth.issuer",
-                    "oauth.jwt", "oauth.keys", "oauth.metadata", "oauth.presets", "oauth.redirects",
-                    "oauth.throttle", "oauth.web",
+                    "address", "oauth", "oauth.assertion", "oauth.choice", "oauth.client", "oauth.issuer",
+                    "oauth.metadata", "oauth.offers", "oauth.presets", "oauth.redirects",
+                    "oauth.throttle", "oauth.web", "passwords",
                 )
             ),
         ),
@@ -84,7 +87,7 @@ RELAY_FLOORS = (
         "documents of others",
         tuple(
             f"{RELAY}.oauth.{name}"
-            for name in ("discovery", "fetch", "introspection", "issuers", "jwks", "signatures", "trusted")
+            for name in ("discovery", "fetch", "introspection", "issuers", "signatures", "trusted")
         ),
     ),
     Floor(
@@ -103,13 +106,13 @@ RELAY_FLOORS = (
         tuple(
             f"{RELAY}.oauth.{name}"
             for name in (
-                "account", "authorize", "consent", "directory", "endpoints", "login", "pages", "resource",
-                "server", "visit",
+                "account", "authorize", "consent", "directory", "endpoints", "login", "pages",
+                "resource", "server", "visit",
             )
         ),
     ),
     Floor("the switchboard", (f"{RELAY}.switchboard.*",)),
-    Floor("doors", (f"{RELAY}.edge.*", f"{RELAY}.door.*", f"{RELAY}.ops")),
+    Floor("doors", (f"{RELAY}.edge.*", f"{RELAY}.door.*", f"{RELAY}.ops", f"{RELAY}.asking")),
     Floor("the daemon", (f"{RELAY}.daemon",)),
     Floor("commands", (f"{RELAY}.cli.*",)),
 )  # fmt: skip
@@ -120,8 +123,8 @@ PURE = (
     *(
         f"penstock.{name}"
         for name in (
-            "diagnosis", "enrolment", "envelope", "http", "joinstring", "lookalike", "names", "outcome",
-            "principal", "strictjson",
+            "allowance", "diagnosis", "enrolment", "envelope", "http", "joinstring", "jwk", "jwt",
+            "lookalike", "names", "outcome", "principal", "strictjson", "voucher",
         )
     ),
     *(
@@ -136,9 +139,9 @@ PURE = (
         f"{RELAY}.{name}"
         for name in (
             "address", "edge.deadlines", "edge.failure", "edge.limits", "edge.order", "edge.slow", "edge.sse",
-            "edge.stats", "oauth.assertion", "oauth.authorize", "oauth.client", "oauth.issuer", "oauth.jwt",
-            "oauth.keys", "oauth.metadata", "oauth.presets", "oauth.redirects", "oauth.throttle", "oauth.web",
-            "switchboard.calls", "switchboard.registry",
+            "edge.stats", "oauth.assertion", "oauth.authorize", "oauth.choice", "oauth.client",
+            "oauth.issuer", "oauth.metadata", "oauth.offers", "oauth.presets", "oauth.redirects",
+            "oauth.throttle", "oauth.web", "switchboard.calls", "switchboard.registry",
         )
     ),
 )  # fmt: skip

@@ -17,6 +17,7 @@ from penstock import log, tls
 from penstock_relay import listening
 from penstock_relay.access import Access
 from penstock_relay.address import Address
+from penstock_relay.asking import Asking
 from penstock_relay.ca import CaError, CertificateAuthority
 from penstock_relay.callers import Callers
 from penstock_relay.config import ConfigError, Settings
@@ -149,6 +150,7 @@ class _Daemon:
             self._seal_key,
             documents=Documents(),
             key_documents=Documents(cache_s=0.0),
+            sites=Asking(self._switchboard),
             issuers=self._issuers,
         )
         self._pages_made.set_result(server)

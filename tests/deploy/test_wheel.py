@@ -24,7 +24,7 @@ PACKAGES = {"penstock": "core", "penstock_agent": "agent", "penstock_relay": "re
 MOST_DISTRIBUTIONS = 24
 """What the plain install may bring, itself included (23 now). It runs inside a customer's network."""
 ONLY_RELAY = {
-    "aiohttp", "aiosqlite", "alembic", "argon2-cffi", "jinja2", "joserfc", "prometheus-client", "sqlalchemy",
+    "aiohttp", "aiosqlite", "alembic", "argon2-cffi", "jinja2", "prometheus-client", "sqlalchemy",
 }  # fmt: skip
 
 # A cold download cache takes longer than any test of ours should.

@@ -19,7 +19,7 @@ from penstock_relay.callers import Callers
 from penstock_relay.oauth.issuer import Issuer, Opens
 from penstock_relay.oauth.issuers import Issuers
 from penstock_relay.store import Store
-from tests.relay.oauth.signing import ISSUER, NOW, token
+from tests.harness.signing import ISSUER, NOW, token
 from tests.relay.oauth.test_issuers import Web
 
 ORIGIN: Final = "https://relay.example"

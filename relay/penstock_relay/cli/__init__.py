@@ -10,7 +10,6 @@ EXTRA: Final = (
     "alembic",
     "argon2",
     "jinja2",
-    "joserfc",
     "prometheus_client",
     "pydantic_settings",
     "sqlalchemy",

@@ -169,15 +169,15 @@ def _redirects(given: list[str]) -> tuple[str, ...]:
 
 
 def _jwks(path: Path) -> bytes:
-    from penstock_relay.oauth import keys
-    from penstock_relay.oauth.keys import BadKeys
+    from penstock import jwk
+    from penstock.jwk import BadKeys
 
     with path.open("rb") as file:
         data = file.read(MAX_JWKS + 1)
     if len(data) > MAX_JWKS:
         raise Failed(f"{path}: it is longer than {MAX_JWKS} bytes.")
     try:
-        keys.parse(data)
+        jwk.parse(data)
     except BadKeys as error:
         raise Failed(f"{path}: {error} Write the public keys as a JSON Web Key Set.") from None
     return data

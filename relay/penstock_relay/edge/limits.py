@@ -16,7 +16,7 @@ MAX_LINE: Final = 8190
 """The request line, or one header."""
 MAX_DIGITS: Final = 19
 """Of a Content-Length."""
-MAX_TOKEN: Final = 8192
+MAX_TOKEN: Final = 8000
 """Characters of a bearer token: those of issuers list groups."""
 
 RETRY_AFTER: Final = 10

@@ -7,9 +7,9 @@ import hashlib
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from penstock_relay.oauth import jwt
-from penstock_relay.oauth.jwt import BadToken
-from penstock_relay.oauth.keys import KeySet
+from penstock import jwt
+from penstock.jwk import KeySet
+from penstock.jwt import BadToken
 
 METHOD: Final = "private_key_jwt"
 TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from penstock import strictjson
-from penstock_relay.oauth import assertion, keys, redirects
-from penstock_relay.oauth.keys import BadKeys
+from penstock import jwk, strictjson
+from penstock.jwk import BadKeys
+from penstock_relay.oauth import assertion, redirects
 from penstock_relay.oauth.metadata import AUTH_METHODS
 
 MAX_REGISTRATION: Final = 4096
@@ -165,7 +165,7 @@ def _proof(found: dict[str, Any], host: str) -> Proof:
         return Proof(jwks_uri=uri, algorithm=algorithm)
     data = msgspec.json.encode(jwks)
     try:
-        keys.parse(data)
+        jwk.parse(data)
     except BadKeys:
         raise BadClient("invalid_client_metadata", "The jwks has no key that can verify.") from None
     return Proof(jwks=data, algorithm=algorithm)

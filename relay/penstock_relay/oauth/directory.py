@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import unquote_plus
 
+from penstock.jwks import FetchError
 from penstock_relay.oauth import assertion, tokens
 from penstock_relay.oauth.client import (
     BadClient,
@@ -18,7 +19,7 @@ from penstock_relay.oauth.client import (
     is_document_url,
     parse_registration,
 )
-from penstock_relay.oauth.fetch import Documents, FetchError
+from penstock_relay.oauth.fetch import Documents
 from penstock_relay.oauth.signatures import Signatures, Unproven
 from penstock_relay.store import ClientRecord, SigningClient, Store
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import urlsplit
 
+from penstock.jwk import strict_object
+from penstock.jwks import Fetch, FetchError
 from penstock_relay.oauth import trusted
-from penstock_relay.oauth.fetch import FetchError
-from penstock_relay.oauth.jwks import Fetch
-from penstock_relay.oauth.keys import strict_object
 
 _OPENID: Final = "/.well-known/openid-configuration"
 _OAUTH: Final = "/.well-known/oauth-authorization-server"

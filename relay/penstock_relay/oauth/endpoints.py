@@ -110,6 +110,7 @@ class Endpoints:
             now,
             now + tokens.ABSOLUTE_S,
             now + tokens.IDLE_S,
+            allowed=code.allowed,
         )
         access, refresh, reply = _tokens(grant, now)
         if not await self._store.grants.redeem(secret_hash, grant, access, refresh, now):

@@ -24,6 +24,8 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
+from penstock.jwks import FetchError
+
 MAX_DOCUMENT: Final = 64 * 1024
 TIMEOUT_S: Final = 3.0
 """For all of it: resolving, connecting and reading."""
@@ -45,10 +47,6 @@ _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 Lookup = Callable[[str, int], Awaitable[list[str]]]
 """The addresses of a host name. Raises OSError."""
-
-
-class FetchError(Exception):
-    """The document cannot be had; the text tells nothing of what answered."""
 
 
 def is_public(address: str) -> bool:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from penstock_relay.oauth.fetch import FetchError
-from penstock_relay.oauth.jwt import BadToken
-from penstock_relay.oauth.keys import strict_object
+from penstock.jwk import strict_object
+from penstock.jwks import FetchError
+from penstock.jwt import BadToken
 
 KEPT_S: Final = 30.0
 """How long an answer is believed: a token that is taken back opens something for so long at most."""

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from penstock import jwt
+from penstock.jwt import BadToken, Claims
 from penstock.principal import Principal
-from penstock_relay.oauth import jwt
-from penstock_relay.oauth.jwt import BadToken, Claims
 
 MAX_LIFE_S: Final = 24 * 3600.0
 """How long a token may be good, unless a setting says otherwise: nobody can take it back before."""

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from penstock.jwk import ASYMMETRIC
 from penstock.names import RESERVED
 from penstock_relay.oauth import presets, trusted
 from penstock_relay.oauth.introspection import Endpoint
 from penstock_relay.oauth.issuer import Issuer, Names, Opens
-from penstock_relay.oauth.keys import ASYMMETRIC
 from penstock_relay.oauth.presets import BadIssuer, Preset
 
 MAX_ISSUERS: Final = 16

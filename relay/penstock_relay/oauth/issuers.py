@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NoReturn
 
-from penstock import log
-from penstock_relay.oauth import issuer, jwt
+from penstock import jwt, log
+from penstock.jwks import KeyCache, KeysUnavailable
+from penstock.jwt import BadToken
+from penstock_relay.oauth import issuer
 from penstock_relay.oauth.discovery import Discovery
 from penstock_relay.oauth.introspection import Endpoint, IntrospectionUnavailable, Introspector
 from penstock_relay.oauth.issuer import Bearer, Issuer
-from penstock_relay.oauth.jwks import KeyCache, KeysUnavailable
-from penstock_relay.oauth.jwt import BadToken
 from penstock_relay.oauth.trusted import Trusted
 
 QUIET_S: Final = 60.0

@@ -22,6 +22,7 @@ from penstock_relay.oauth.fetch import Documents
 from penstock_relay.oauth.issuer import Issuer
 from penstock_relay.oauth.login import Login
 from penstock_relay.oauth.metadata import any_origin
+from penstock_relay.oauth.offers import Sites
 from penstock_relay.oauth.signatures import Signatures
 from penstock_relay.oauth.tokens import Seal
 from penstock_relay.oauth.visit import Visits
@@ -49,6 +50,7 @@ class AuthorizationServer:
         *,
         documents: Documents,
         key_documents: Documents | None = None,
+        sites: Sites,
         issuers: Sequence[Issuer] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -61,7 +63,8 @@ class AuthorizationServer:
         found = Directory(store, documents, self._signatures)
         visits = Visits(store, origin, Seal(key))
         endpoints, login = Endpoints(store, found, origin), Login(store, visits)
-        consent, account = Consent(store, found, origin, visits, login), Account(store, visits, login)
+        consent = Consent(store, found, origin, visits, login, sites)
+        account = Account(store, visits, login, sites)
         self._routes: dict[tuple[str, str], Handler] = {
             ("POST", "/oauth/register"): endpoints.register,
             ("POST", "/oauth/token"): endpoints.token,
@@ -71,6 +74,8 @@ class AuthorizationServer:
             ("POST", "/oauth/consent"): consent.consent,
             ("GET", "/oauth/grants"): account.grants,
             ("POST", "/oauth/grants"): account.grants,
+            ("GET", "/oauth/grant"): account.grant,
+            ("POST", "/oauth/grant"): account.grant,
             ("POST", "/oauth/logout"): account.logout,
         }
         self._invite: Handler = login.invite

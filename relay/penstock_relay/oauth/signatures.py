@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from penstock import log
-from penstock_relay.oauth import assertion, keys
+from penstock import jwk, log
+from penstock.jwk import BadKeys, KeySet
+from penstock.jwks import KeyCache, KeysUnavailable
+from penstock.jwt import BadToken, unverified
+from penstock_relay.oauth import assertion
 from penstock_relay.oauth.assertion import ALGORITHMS, Seen, TooManyAssertions
 from penstock_relay.oauth.client import Proof
 from penstock_relay.oauth.fetch import Documents
-from penstock_relay.oauth.jwks import KeyCache, KeysUnavailable
-from penstock_relay.oauth.jwt import BadToken, unverified
-from penstock_relay.oauth.keys import BadKeys, KeySet
 
 _log = log.get(__name__)
 
@@ -56,6 +56,6 @@ class Signatures:
         if proof.jwks_uri is not None:
             return await self._keys.keys(proof.jwks_uri, unverified(text).kid)
         try:
-            return keys.parse(proof.jwks or b"")
+            return jwk.parse(proof.jwks or b"")
         except BadKeys:
             raise BadToken("key_unknown") from None

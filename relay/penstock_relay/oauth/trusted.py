@@ -16,7 +16,8 @@ from urllib.parse import quote_plus, urlsplit
 
 import aiohttp
 
-from penstock_relay.oauth.fetch import MAX_DOCUMENT, FetchError, read
+from penstock.jwks import FetchError
+from penstock_relay.oauth.fetch import MAX_DOCUMENT, read
 
 TIMEOUT_S: Final = 5.0
 """For all of it: resolving, connecting and reading."""

@@ -12,6 +12,10 @@ from penstock_relay.store.models import CodeRow, GrantRow, GrantTokenRow, UserRo
 
 KEPT_CODES_S: Final = 86_400.0
 """How long a code is remembered after its end, so that a late replay still ends what came of it."""
+MAX_REPEATS: Final = 10
+"""How often the answer to one refresh may get lost."""
+REPLACED: Final = 0.0
+"""``used_at`` of a refresh token whose answer was taken for lost: as if used long ago."""
 
 
 class NoSuchGrant(StoreError):
@@ -36,6 +40,8 @@ class Grant:
     expires_at: float
     idle_at: float
     revoked_at: float | None = None
+    allowed: str | None = None
+    """JSON of what it allows (see ``penstock.allowance``); None: all that the site exposes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,7 @@ class Code:
     expires_at: float
     used_at: float | None = None
     grant_id: str | None = None
+    allowed: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +111,7 @@ class Grants:
                     server=code.server,
                     created_at=code.created_at,
                     expires_at=code.expires_at,
+                    allowed=code.allowed,
                 )
             )
 
@@ -138,6 +146,7 @@ class Grants:
                     created_at=grant.created_at,
                     expires_at=grant.expires_at,
                     idle_at=grant.idle_at,
+                    allowed=grant.allowed,
                 )
             )
             await connection.execute(
@@ -165,9 +174,11 @@ class Grants:
     ) -> bool:
         """Takes a refresh token and adds the tokens that it is exchanged for.
 
-        It may come again within ``grace`` seconds of its first use, since the answer may have been lost; with
-        a grace of 0 never. After that somebody else has it: the grant ends. False then, and also, without any
-        effect, when the token or its grant has ended already or the user is disabled.
+        It may come again within ``grace`` seconds of its first use, since the answer may have been lost: then
+        the token that it brought before is worth nothing any more, so that there is one successor at a time.
+        Later, or once its successor was used, or when it was replaced itself, somebody else has it: the grant
+        ends. False then, and also, without effect, when the token or its grant has ended already, the user
+        is disabled, or it came too often.
         """
         async with self._database.writing() as connection:
             row = (await connection.execute(_HOLDER.where(GrantTokenRow.public_id == public_id))).first()
@@ -178,11 +189,21 @@ class Grants:
             ends = min(token.expires_at, grant.expires_at, grant.idle_at)
             if not token.refresh or grant.revoked_at is not None or ends <= now or holder.disabled:
                 return False
-            # The absolute difference: of two at once, the one that came first may get its turn last.
-            if token.used_at is not None and abs(now - token.used_at) >= grace:
-                await _revoke(connection, grant.id, now)
-                return False
-            if token.used_at is None:
+            if token.used_at is not None:
+                successors = await _successors(connection, public_id)
+                # The absolute difference: of two at once, the one that came first may get its turn last.
+                lost = abs(now - token.used_at) < grace
+                if not lost or any(used_at not in (None, REPLACED) for used_at in successors.values()):
+                    await _revoke(connection, grant.id, now)
+                    return False
+                if len(successors) > MAX_REPEATS:
+                    return False
+                await connection.execute(
+                    update(GrantTokenRow)
+                    .where(GrantTokenRow.public_id.in_(successors))
+                    .values(used_at=REPLACED)
+                )
+            else:
                 await connection.execute(
                     update(GrantTokenRow).where(GrantTokenRow.public_id == public_id).values(used_at=now)
                 )
@@ -192,8 +213,17 @@ class Grants:
                 )
             )
             await connection.execute(update(GrantRow).where(GrantRow.id == grant.id).values(idle_at=idle_at))
-            await _add(connection, access, refresh)
+            await _add(connection, access, refresh, parent=public_id)
             return True
+
+    async def allow(self, grant_id: str, allowed: str) -> None:
+        """Changes what a grant allows. Raises NoSuchGrant."""
+        async with self._database.writing() as connection:
+            changed = await connection.execute(
+                update(GrantRow).where(GrantRow.id == grant_id).values(allowed=allowed)
+            )
+            if changed.rowcount == 0:
+                raise NoSuchGrant(grant_id)
 
     async def list(self, user: str | None = None, site: str | None = None) -> list[Grant]:
         """Oldest first; revoked and expired ones too."""
@@ -221,7 +251,17 @@ async def _revoke(connection: AsyncConnection, grant_id: str | None, now: float)
     return ended.rowcount > 0
 
 
-async def _add(connection: AsyncConnection, *added: GrantToken) -> None:
+async def _successors(connection: AsyncConnection, public_id: str) -> dict[str, float | None]:
+    """The refresh tokens that this one was exchanged for, and when each was used."""
+    rows = await connection.execute(
+        select(GrantTokenRow.public_id, GrantTokenRow.used_at).where(
+            GrantTokenRow.parent == public_id, GrantTokenRow.refresh.is_(True)
+        )
+    )
+    return {row.public_id: row.used_at for row in rows}
+
+
+async def _add(connection: AsyncConnection, *added: GrantToken, parent: str | None = None) -> None:
     for token in added:
         await connection.execute(
             insert(GrantTokenRow).values(
@@ -231,6 +271,7 @@ async def _add(connection: AsyncConnection, *added: GrantToken) -> None:
                 grant_id=token.grant_id,
                 created_at=token.created_at,
                 expires_at=token.expires_at,
+                parent=parent,
             )
         )
 
@@ -256,6 +297,7 @@ _GRANT = (
     GrantRow.expires_at,
     GrantRow.idle_at,
     GrantRow.revoked_at,
+    GrantRow.allowed,
 )
 _CODE = select(
     CodeRow.secret_hash,
@@ -271,6 +313,7 @@ _CODE = select(
     CodeRow.expires_at,
     CodeRow.used_at,
     CodeRow.grant_id,
+    CodeRow.allowed,
 )
 _HOLDER = (
     select(

@@ -5,6 +5,7 @@ from typing import Self
 
 from penstock_relay.store.agents import Agents
 from penstock_relay.store.clients import Clients
+from penstock_relay.store.consents import Consents
 from penstock_relay.store.database import Database
 from penstock_relay.store.grants import Grants
 from penstock_relay.store.invites import Invites
@@ -29,6 +30,7 @@ class Store:
         self.memberships = Memberships(database)
         self.clients = Clients(database)
         self.grants = Grants(database)
+        self.consents = Consents(database)
         self.signing = SigningClients(database)
 
     def outsiders(self, by_email: Collection[str]) -> Outsiders:

@@ -11,8 +11,8 @@ import pytest
 
 from penstock_relay.oauth import tokens
 from penstock_relay.store import ClientRecord, Store
+from tests.harness.signing import key_set
 from tests.relay.cli.test_cli import Run, failed
-from tests.relay.oauth.signing import key_set
 
 Stored = Callable[..., Any]
 BACK = "https://app.example.com/cb"

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from penstock.jwk import parse
+from penstock.jwt import BadToken
 from penstock_relay.oauth import assertion
 from penstock_relay.oauth.assertion import MAX_LIFE_S, MAX_OF_ONE, MAX_SEEN, TYPE, Seen, TooManyAssertions
-from penstock_relay.oauth.jwt import BadToken
-from penstock_relay.oauth.keys import parse
-from tests.relay.oauth.signing import NOW, key_set, token
+from tests.harness.signing import NOW, key_set, token
 
 CLIENT = "https://chatgpt.com/oauth/client.json"
 ENDPOINT, ISSUER = "https://mcp.example.com/oauth/token", "https://mcp.example.com"

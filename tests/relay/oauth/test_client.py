@@ -23,7 +23,7 @@ from penstock_relay.oauth.client import (
     parse_registration,
 )
 from tests.harness.jsontext import json_texts
-from tests.relay.oauth.signing import public_jwk
+from tests.harness.signing import public_jwk
 
 URL: Final = "https://app.example.com/oauth/client.json"
 CALLBACK: Final = "https://app.example.com/cb"

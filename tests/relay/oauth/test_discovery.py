@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from penstock.jwks import FetchError
 from penstock_relay.oauth.discovery import Discovery, places
-from penstock_relay.oauth.fetch import FetchError
 
 URL = "https://login.example/realms/main"
 KEYS = "https://keys.example/jwks"

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from penstock_relay.oauth.fetch import FetchError
+from penstock.jwks import FetchError
+from penstock.jwt import BadToken
 from penstock_relay.oauth.introspection import (
     KEPT_S,
     MAX_ASKING,
@@ -18,7 +19,6 @@ from penstock_relay.oauth.introspection import (
     IntrospectionUnavailable,
     Introspector,
 )
-from penstock_relay.oauth.jwt import BadToken
 
 BOTH_LOOPS = True
 ENDPOINT = Endpoint("https://issuer.example/introspect", "relay", "secret")

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock_relay.oauth import issuer, jwt, presets
+from penstock import jwt
+from penstock.jwt import BadToken, Claims
+from penstock_relay.oauth import issuer, presets
 from penstock_relay.oauth.issuer import ANY, Bearer, Issuer, Names, Opens, read
-from penstock_relay.oauth.jwt import BadToken, Claims
 from penstock_relay.oauth.presets import Preset
-from tests.relay.oauth.signing import NOW
+from tests.harness.signing import NOW
 
 TENANT = "11111111-2222-3333-4444-555555555555"
 ENTRA = f"https://login.microsoftonline.com/{TENANT}/v2.0"

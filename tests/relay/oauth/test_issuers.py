@@ -12,12 +12,12 @@ from typing import Any, Final
 import pytest
 from structlog.testing import capture_logs
 
-from penstock_relay.oauth.fetch import FetchError
+from penstock.jwks import FetchError
 from penstock_relay.oauth.introspection import Endpoint
 from penstock_relay.oauth.issuer import ANY, Issuer, Opens
 from penstock_relay.oauth.issuers import QUIET_S, Issuers, IssuerUnavailable
 from penstock_relay.oauth.trusted import Trusted
-from tests.relay.oauth.signing import AUDIENCE, ISSUER, NOW, key_set, token
+from tests.harness.signing import AUDIENCE, ISSUER, NOW, key_set, token
 
 OTHER: Final = "https://other.example/realms/a"
 URLS: Final = (AUDIENCE, AUDIENCE + "/")

@@ -14,7 +14,7 @@ import pytest
 
 from penstock_relay.oauth import assertion, tokens
 from penstock_relay.store import ClientRecord, Holder
-from tests.relay.oauth.signing import key_set, public_jwk, token
+from tests.harness.signing import key_set, public_jwk, token
 from tests.relay.oauth.visiting import CALLBACK, DOCUMENT, ORIGIN, Browser, Place, document, place, query
 
 CHATGPT = "https://chatgpt.com/oauth/client.json"

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from penstock_relay.oauth.fetch import MAX_DOCUMENT, FetchError
+from penstock.jwks import FetchError
+from penstock_relay.oauth.fetch import MAX_DOCUMENT
 from penstock_relay.oauth.trusted import Trusted, problem
 from tests.harness.certs import Authority
 

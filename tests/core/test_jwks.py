@@ -10,18 +10,18 @@ from typing import Final
 
 import pytest
 
-from penstock_relay.oauth import jwks
-from penstock_relay.oauth.fetch import FetchError
-from penstock_relay.oauth.jwks import (
+from penstock import jwks
+from penstock.jwks import (
     AGAIN_S,
     FRESH_S,
     MAX_FLIGHTS,
     RETRY_S,
     STALE_S,
+    FetchError,
     KeyCache,
     KeysUnavailable,
 )
-from tests.relay.oauth.signing import key_set
+from tests.harness.signing import key_set
 
 URL: Final = "https://issuer.example/jwks.json"
 BOTH_LOOPS = True

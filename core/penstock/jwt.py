@@ -23,7 +23,7 @@ from joserfc.errors import (
 )
 from joserfc.jwt import ClaimsOption, JWTClaimsRegistry
 
-from penstock_relay.oauth.keys import ASYMMETRIC, KeySet, strict_object, unbase64
+from penstock.jwk import ASYMMETRIC, KeySet, strict_object, unbase64
 
 MAX_TOKEN: Final = 8192
 """Characters of a token."""

@@ -1,4 +1,4 @@
-"""Tokens of others: which are believed. tests/data/oauth/jwt_attacks.json has those that are not."""
+"""Tokens of others: which are believed. tests/data/jwt_attacks.json has those that are not."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock_relay.oauth import jwt, keys
-from penstock_relay.oauth.jwt import BadToken, Claims
-from penstock_relay.oauth.keys import KeySet
-from tests.relay.oauth.signing import (
+from penstock import jwk, jwt
+from penstock.jwk import KeySet
+from penstock.jwt import BadToken, Claims
+from tests.harness.signing import (
     AUDIENCE,
     ISSUER,
     NOW,
@@ -31,7 +31,7 @@ from tests.relay.oauth.signing import (
 )
 
 ATTACKS: Final[list[dict[str, Any]]] = json.loads(
-    (Path(__file__).parents[2] / "data" / "oauth" / "jwt_attacks.json").read_text(encoding="utf-8")
+    (Path(__file__).parents[1] / "data" / "jwt_attacks.json").read_text(encoding="utf-8")
 )
 PLAIN_HEADER: Final = b'{"alg":"RS256","kid":"rsa"}'
 
@@ -49,7 +49,7 @@ def known() -> KeySet:
         {**public_jwk("private"), "d": "AQAB"},
         {"kty": "oct", "kid": "secret", "k": b64(hmac_secret("oct"))},
     ]
-    return keys.parse(json.dumps({"keys": listed}).encode())
+    return jwk.parse(json.dumps({"keys": listed}).encode())
 
 
 def verify(text: str, known: KeySet, **more: Any) -> Claims:
@@ -151,13 +151,13 @@ def test_the_old_name_of_ed25519_is_understood_where_it_is_allowed(known: KeySet
 
 
 def test_a_set_of_one_key_needs_no_name_for_it() -> None:
-    alone = keys.parse(key_set("rsa"))
+    alone = jwk.parse(key_set("rsa"))
     assert verify(token(header={"kid": None}), alone).subject == "anna"
     assert refused(token("stranger", {"kid": None}), alone) == "signature"
 
 
 def test_two_keys_of_one_name_are_both_tried() -> None:
-    twins = keys.parse(json.dumps({"keys": [public_jwk("rsa-2", kid="rsa"), public_jwk("rsa")]}).encode())
+    twins = jwk.parse(json.dumps({"keys": [public_jwk("rsa-2", kid="rsa"), public_jwk("rsa")]}).encode())
     assert verify(token(), twins).subject == "anna"
 
 
@@ -292,7 +292,7 @@ def test_any_text_is_refused_and_raises_nothing_else(text: str) -> None:
     )
 )  # fmt: skip
 def test_whatever_a_key_has_signed_is_claims_or_a_bad_token(more: dict[str, Any]) -> None:
-    signed = keys.parse(key_set("ed"))
+    signed = jwk.parse(key_set("ed"))
     payload = json.dumps({**claims(), **more}).encode()
     text = compact(b'{"alg":"Ed25519","kid":"ed"}', payload, "ed")
     try:

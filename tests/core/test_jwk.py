@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock_relay.oauth import keys
-from penstock_relay.oauth.keys import MAX_KEYS, BadKeys, KeySet
-from tests.relay.oauth.signing import b64, key_set, number, private, public_jwk
+from penstock import jwk
+from penstock.jwk import MAX_KEYS, BadKeys, KeySet
+from tests.harness.signing import b64, key_set, number, private, public_jwk
 
 
 def parsed(*listed: object) -> KeySet:
-    return keys.parse(json.dumps({"keys": list(listed)}).encode())
+    return jwk.parse(json.dumps({"keys": list(listed)}).encode())
 
 
 def passed_over(key: object) -> bool:
@@ -33,7 +33,7 @@ def passed_over(key: object) -> bool:
     ],
 )
 def test_the_kind_of_key_says_what_it_verifies(name: str, algorithms: tuple[str, ...]) -> None:
-    (found,) = keys.parse(key_set(name)).keys
+    (found,) = jwk.parse(key_set(name)).keys
     assert (found.kid, found.algorithms) == (name, algorithms)
 
 
@@ -117,12 +117,12 @@ def test_what_is_no_secret_is_not_kept() -> None:
 )  # fmt: skip
 def test_a_set_that_cannot_be_used(data: bytes) -> None:
     with pytest.raises(BadKeys) as caught:
-        keys.parse(data)
+        jwk.parse(data)
     assert str(caught.value).startswith("It ")
 
 
 def test_a_key_is_found_by_name_and_algorithm() -> None:
-    found = keys.parse(key_set("rsa", "rsa-2", "ec"))
+    found = jwk.parse(key_set("rsa", "rsa-2", "ec"))
     assert [key.kid for key in found.for_token("rsa", "RS256")] == ["rsa"]
     assert found.for_token("rsa", "ES256") == ()
     assert found.for_token("nobody", "RS256") == ()
@@ -134,7 +134,7 @@ def test_a_key_is_found_by_name_and_algorithm() -> None:
 @given(st.binary(max_size=80))
 def test_bytes_are_a_set_or_refused(data: bytes) -> None:
     with pytest.raises(BadKeys):
-        keys.parse(data)
+        jwk.parse(data)
 
 
 _values: Any = st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.lists(st.text(max_size=4))

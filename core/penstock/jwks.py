@@ -8,9 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NoReturn, Protocol
 
-from penstock_relay.oauth import keys
-from penstock_relay.oauth.fetch import FetchError
-from penstock_relay.oauth.keys import BadKeys, KeySet
+from penstock import jwk
+from penstock.jwk import BadKeys, KeySet
 
 FRESH_S: Final = 600.0
 """Age above which a set is fetched again: a key that was withdrawn is believed for so long."""
@@ -27,9 +26,12 @@ MAX_FLIGHTS: Final = 32
 """Fetches under way."""
 
 
+class FetchError(Exception):
+    """The document cannot be had; the text tells nothing of what answered."""
+
+
 class Fetch(Protocol):
-    """How a document is had, in bounded time and size: `Documents.get` for URLs that a client names,
-    `Trusted.get` for those that the operator wrote. Raises FetchError."""
+    """How a document is had, in bounded time and size. Raises FetchError."""
 
     async def __call__(self, url: str, /) -> bytes: ...
 
@@ -122,7 +124,7 @@ class KeyCache:
     async def _fly(self, kept: _Set) -> None:
         begun = self._ticks()
         try:
-            found = keys.parse(await self._fetch(kept.url))
+            found = jwk.parse(await self._fetch(kept.url))
         except (FetchError, BadKeys) as error:
             kept.problem = str(error)
             kept.not_before = self._ticks() + RETRY_S
