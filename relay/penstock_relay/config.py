@@ -5,6 +5,7 @@ ignores a line of its configuration is a relay that is not configured as its ope
 """
 
 import difflib
+import ipaddress
 import os
 import re
 import tomllib
@@ -12,10 +13,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, PlainSerializer, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from penstock_relay.address import Address, public_origin, tunnel_origin
+from penstock_relay import egress
+from penstock_relay.address import Address, Network, public_origin, tunnel_origin
 
 ENV_PREFIX: Final = "PENSTOCK_RELAY_"
 CONFIG_VARIABLE: Final = "PENSTOCK_RELAY_CONFIG"
@@ -31,7 +41,6 @@ NOT_ENFORCED: Final[Mapping[str, str]] = {
     "master_key_file": "This version does not encrypt its store; remove the setting, keep state_dir private.",
     "tls_cert": _NO_TLS,
     "tls_key": _NO_TLS,
-    "trusted_proxies": "This version believes no X-Forwarded-For; remove the setting.",
 }
 
 # Kubernetes gives every pod variables for each Service of its namespace, so that a Service called
@@ -73,8 +82,44 @@ def _database_url(value: object) -> object:
     return f"sqlite+aiosqlite://{rest}"
 
 
+def _networks(value: object) -> object:
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    if not isinstance(value, list | tuple):
+        return value
+    return tuple(_network(each) for each in value)
+
+
+def _network(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError('write networks as text: ["10.0.0.0/8"]')
+    try:
+        found = ipaddress.ip_network(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not a network, for example 10.0.0.0/8 or fd00::/8") from None
+    if found.prefixlen == 0:
+        raise ValueError(f"{value!r} is everybody: whoever is trusted may name any address as the caller's")
+    return found
+
+
 AsText = PlainSerializer(str, return_type=str)
+AsTexts = PlainSerializer(lambda value: None if value is None else list(map(str, value)))
+NetworksSetting = Annotated[tuple[Network, ...] | None, NoDecode, BeforeValidator(_networks), AsTexts]
 AddressSetting = Annotated[Address, NoDecode, BeforeValidator(_address), AsText]
+
+
+class CallersSettings(BaseModel):
+    """Who may call MCP endpoints at all."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    egress: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Networks, names of vendors whose networks are shipped, and ``file:`` with an absolute path."""
+
+    @field_validator("egress")
+    @classmethod
+    def _each(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(egress.check, entries))
 
 
 class Settings(BaseSettings):
@@ -97,6 +142,14 @@ class Settings(BaseSettings):
 
     listen: AddressSetting = Address("127.0.0.1", 8080)
     """Address of the public listener; port 0 picks one. It speaks HTTP: a reverse proxy terminates TLS."""
+
+    trusted_proxies: NetworksSetting = None
+    """Networks of the reverse proxies in front of the public listener, as ``["10.0.0.0/8", "fd00::/8"]``.
+
+    From these the caller's address is taken out of ``X-Forwarded-For``, and limits count by it; nobody
+    else's header is believed, and no other header of theirs. Empty: callers connect to the relay itself.
+    Unset, callers who come from an address that is not public, or with that header, are limited together.
+    """
 
     tunnel_listen: AddressSetting = Address("0.0.0.0", 8443)  # noqa: S104  the agents' way in
     """Address of the tunnel listener, where agents enrol and keep their links. Port 0 picks one."""
@@ -121,6 +174,13 @@ class Settings(BaseSettings):
     """Whether the embedded authorization server runs: users log in at the relay and grant access to clients.
 
     Off, only personal access tokens open anything.
+    """
+
+    callers: CallersSettings | None = None
+    """Networks from which MCP endpoints may be called, as ``egress = ["anthropic", "203.0.113.0/24"]``.
+
+    Others are refused before anything else about them counts. The pages of ``oauth`` stay open to all. It
+    needs ``trusted_proxies``: without, nobody's address is known.
     """
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -174,8 +234,27 @@ class Settings(BaseSettings):
         return f"wss://{Address(self.tunnel_listen.host, tunnel_listen.port)}"
 
     def check(self) -> None:
-        """Raises ConfigError when ``serve`` could not know its own URLs. Call it before binding anything."""
+        """Raises ConfigError when ``serve`` could not know its own URLs, or who may call.
+
+        Call it before binding anything.
+        """
         self.urls(self.listen, self.tunnel_listen)
+        self.caller_networks()
+
+    def caller_networks(self) -> tuple[Network, ...] | None:
+        """Where callers may come from, files read now; None: from everywhere. Raises ConfigError."""
+        if self.callers is None:
+            return None
+        if self.trusted_proxies is None:
+            raise ConfigError(
+                "callers.egress needs trusted_proxies: without, the address of every caller is that of the "
+                "proxy in front of the relay. Set trusted_proxies to the networks of your proxies, or to [] "
+                "if callers connect to the relay itself."
+            )
+        try:
+            return egress.networks(self.callers.egress)
+        except ValueError as error:
+            raise ConfigError(f"callers.egress: {error}.") from None
 
 
 def load(config: Path | None = None) -> Settings:

@@ -33,10 +33,10 @@ def check(ctx: typer.Context, config: ConfigOption = None, json: JsonOption = Fa
         return
     say("The configuration is good. In force:")
     for key, value in shown.items():
-        say(f"  {key} = {_text(value)}")
+        say(f"  {key} = {_text(key, value)}")
 
 
-def _text(value: object) -> str:
+def _text(key: str, value: object) -> str:
     if value is None:
-        return "(known once the relay runs)"
+        return "(known once the relay runs)" if key.endswith("_url") else "(not set)"
     return ", ".join(value) or "(none)" if isinstance(value, list) else str(value)

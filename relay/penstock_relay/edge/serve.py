@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from aiohttp import web
 
 from penstock import log
+from penstock_relay.address import Network
+from penstock_relay.edge.callers import Callers
 from penstock_relay.edge.connection import Server, require_parser
+from penstock_relay.edge.finder import Finder
 from penstock_relay.edge.handler import Edge
 from penstock_relay.edge.limits import Limits
 from penstock_relay.edge.order import Place
@@ -35,10 +38,13 @@ async def serve_edge(
     stats: Stats,
     limits: Limits | None = None,
     pages: Callable[[str], Pages] | None = None,
+    trusted_proxies: Sequence[Network] | None = None,
+    callers: Callers | None = None,
 ) -> None:
     """Serves the public until it is cancelled; then ends what is running and closes.
 
-    `pages` makes the relay's own for its public URL; without it there are none.
+    `pages` makes the relay's own for its public URL; without it there are none. `trusted_proxies` may say in
+    whose name they call; None: it is not known who they are. `callers` says who may call MCP endpoints.
 
     `port` 0 picks a free one. Raises NoParser, and OSError when the address cannot be had.
     """
@@ -51,8 +57,10 @@ async def serve_edge(
         listener.setblocking(False)
         real_host, real_port = listener.getsockname()[:2]
         public_url = listening(real_host, real_port)
-        place = Place.of(public_url, real_host, real_port, oauth=pages is not None)
-        edge = Edge(switchboard, access, place, limits, stats, None if pages is None else pages(public_url))
+        place = Place.of(public_url, real_host, real_port, oauth=pages is not None, callers=callers)
+        find = Finder(trusted_proxies, proxied=public_url.startswith("https://"))
+        made = None if pages is None else pages(public_url)
+        edge = Edge(switchboard, access, place, limits, stats, made, find)
         runner = web.ServerRunner(Server(edge.handle, limits, stats), shutdown_timeout=limits.stop_s)
         await runner.setup()
         try:
