@@ -74,12 +74,16 @@ RELAY_FLOORS = (
                 f"{RELAY}.{name}"
                 for name in (
                     "address", "passwords", "oauth", "oauth.client", "oauth.metadata", "oauth.redirects",
-                    "oauth.throttle", "oauth.web",
+                    "oauth.buckets", "oauth.copies", "oauth.limits", "oauth.naming", "oauth.throttle",
+                    "oauth.tries", "oauth.vendors", "oauth.web",
                 )
             ),
         ),
     ),
-    Floor("settings and files", (f"{RELAY}.config", f"{RELAY}.files", f"{RELAY}.listening")),
+    Floor(
+        "settings and files",
+        (f"{RELAY}.config", f"{RELAY}.egress", f"{RELAY}.files", f"{RELAY}.listening"),
+    ),
     Floor(
         "records",
         (
@@ -92,8 +96,8 @@ RELAY_FLOORS = (
         tuple(
             f"{RELAY}.oauth.{name}"
             for name in (
-                "account", "authorize", "consent", "directory", "endpoints", "fetch", "login", "pages", "server",
-                "visit",
+                "account", "authorize", "consent", "directory", "endpoints", "fetch", "login", "pages",
+                "resolve", "server", "visit",
             )
         ),
     ),
@@ -124,9 +128,11 @@ PURE = (
     *(
         f"{RELAY}.{name}"
         for name in (
-            "address", "edge.deadlines", "edge.failure", "edge.limits", "edge.order", "edge.slow", "edge.sse",
-            "edge.stats", "oauth.authorize", "oauth.client", "oauth.metadata", "oauth.redirects",
-            "oauth.throttle", "oauth.web", "switchboard.calls", "switchboard.registry",
+            "address", "edge.callers", "edge.deadlines", "edge.failure", "edge.limits", "edge.order",
+            "edge.peer", "edge.slow", "edge.sse", "edge.stats", "oauth.authorize", "oauth.buckets",
+            "oauth.client", "oauth.copies", "oauth.limits", "oauth.metadata", "oauth.naming",
+            "oauth.redirects", "oauth.throttle", "oauth.tries", "oauth.vendors", "oauth.web",
+            "switchboard.calls", "switchboard.registry",
         )
     ),
 )  # fmt: skip

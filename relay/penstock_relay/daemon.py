@@ -19,11 +19,14 @@ from penstock_relay.address import Address
 from penstock_relay.ca import CaError, CertificateAuthority
 from penstock_relay.config import ConfigError, Settings
 from penstock_relay.door.door import Door
+from penstock_relay.edge.callers import Callers
 from penstock_relay.edge.connection import NoParser
 from penstock_relay.edge.serve import serve_edge
 from penstock_relay.edge.stats import Stats
+from penstock_relay.egress import assistants
 from penstock_relay.listening import Listening
 from penstock_relay.oauth.fetch import Documents
+from penstock_relay.oauth.limits import Limits
 from penstock_relay.oauth.server import AuthorizationServer, key_of
 from penstock_relay.ops import Readiness, serve_ops
 from penstock_relay.store import Store
@@ -35,6 +38,8 @@ SPREAD_MS: Final = 5000
 """Over how long agents spread their next dialling when this relay stops."""
 CERTIFICATE_CHECK: Final = 12 * 3600.0
 """How often the tunnel certificate is looked at, and renewed once a third of its life is left."""
+EGRESS_CHECK: Final = 300.0
+"""How often the files of callers.egress are read again."""
 BACKLOG: Final = 512
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -68,6 +73,10 @@ class _Daemon:
         self._access = Access(store)
         self._store = store
         self._seal_key = key_of(settings.state_dir) if settings.oauth else b""
+        networks = settings.caller_networks()
+        trusted = settings.trusted_proxies
+        self._callers = None if networks is None or trusted is None else Callers(networks, trusted)
+        self._limits = Limits(assistants(networks))
         self._stats = Stats()
         self._switchboard = Switchboard(secrets.token_hex(4))
         self._door = Door(self._switchboard, store, ca)
@@ -98,6 +107,7 @@ class _Daemon:
                 tasks.create_task(self._tunnel(context))
                 tasks.create_task(self._renew(context))
                 tasks.create_task(self._authorization())
+                tasks.create_task(self._reread())
                 await told.wait()
                 await self._drain(edge)
                 raise _Stop
@@ -119,6 +129,8 @@ class _Daemon:
                 access=self._access,
                 stats=self._stats,
                 pages=self._pages if self._settings.oauth else None,
+                trusted_proxies=self._settings.trusted_proxies,
+                callers=self._callers,
             )
         except NoParser as error:
             raise ConfigError(str(error)) from None
@@ -126,7 +138,9 @@ class _Daemon:
             raise _not_open("listen", address, error) from None
 
     def _pages(self, public_url: str) -> AuthorizationServer:
-        server = AuthorizationServer(self._store, public_url, self._seal_key, documents=Documents())
+        server = AuthorizationServer(
+            self._store, public_url, self._seal_key, documents=Documents(), limits=self._limits
+        )
         self._pages_made.set_result(server)
         return server
 
@@ -190,6 +204,18 @@ class _Daemon:
             except (CaError, OSError) as error:
                 # The one in use is good for months yet; stopping would cost every site its link now.
                 _log.error("tunnel_certificate_not_renewed", cause=type(error).__name__)
+
+    async def _reread(self) -> None:
+        """The files of callers.egress, for ever: what vendors publish changes while the relay runs."""
+        while self._callers is not None:
+            await asyncio.sleep(EGRESS_CHECK)
+            try:
+                networks = await asyncio.to_thread(self._settings.caller_networks)
+            except ConfigError as error:
+                # The last list that could be read is better than none, in both directions.
+                _log.error("callers_egress_not_read", cause=str(error))
+            else:
+                self._callers.replace(networks or ())
 
     async def _drain(self, edge: asyncio.Task[None]) -> None:
         self._readiness.drain()

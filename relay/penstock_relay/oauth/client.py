@@ -4,7 +4,6 @@ but where the user may be sent back to."""
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from penstock import strictjson
+from penstock.lookalike import unseen
 from penstock_relay.oauth import redirects
 from penstock_relay.oauth.metadata import AUTH_METHODS
 
@@ -136,12 +136,8 @@ def _name(found: dict[str, Any], default: str) -> str:
         name = default
     if not isinstance(name, str) or len(name) > MAX_NAME:
         raise BadClient("invalid_client_metadata", f"client_name is text of at most {MAX_NAME} characters.")
-    # Control, format (direction marks among them), surrogate and unassigned characters, and what breaks
-    # lines, can make a name read as another.
-    if any(_hidden(unicodedata.category(character)) for character in name):
+    # Control, format (direction marks among them), surrogate and unassigned characters, what breaks lines,
+    # and what shows nothing, can make a name read as another.
+    if any(map(unseen, name)):
         raise BadClient("invalid_client_metadata", "client_name has characters that cannot be shown.")
     return name.strip() or default
-
-
-def _hidden(category: str) -> bool:
-    return category[0] == "C" or category in ("Zl", "Zp")

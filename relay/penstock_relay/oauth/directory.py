@@ -12,6 +12,8 @@ from urllib.parse import unquote_plus
 from penstock_relay.oauth import tokens
 from penstock_relay.oauth.client import BadClient, Client, from_document, is_document_url, parse_registration
 from penstock_relay.oauth.fetch import Documents, FetchError
+from penstock_relay.oauth.limits import Limits
+from penstock_relay.oauth.web import Peer
 from penstock_relay.store import ClientRecord, Store
 
 MAX_CLIENTS: Final = 10_000
@@ -20,8 +22,6 @@ UNUSED_S: Final = 86_400.0
 """A registration that nobody used for so long is purged. One that was used is kept for ever: ChatGPT never
 registers an existing connection again."""
 PURGE_S: Final = 3600.0
-REGISTRATIONS: Final = 100
-"""In an hour, by all strangers together."""
 
 
 class UnknownClient(Exception):
@@ -29,23 +29,32 @@ class UnknownClient(Exception):
 
 
 class TooMany(Exception):
-    """Too many registrations at the moment."""
+    """Too many ask at the moment; `again_s`: seconds until they may again."""
+
+    def __init__(self, again_s: int = 3600) -> None:
+        super().__init__()
+        self.again_s = again_s
 
 
 class Directory:
-    def __init__(self, store: Store, documents: Documents) -> None:
+    def __init__(self, store: Store, documents: Documents, limits: Limits) -> None:
         self._store = store
         self._documents = documents
-        self._hour = 0
-        self._registrations = 0
+        self._limits = limits
 
-    async def find(self, client_id: str) -> Client:
-        """Raises UnknownClient, SQLAlchemyError."""
+    async def find(self, client_id: str, peer: Peer, now: float) -> Client:
+        """Raises UnknownClient, TooMany when `peer` had too many documents fetched, SQLAlchemyError."""
         if is_document_url(client_id):
+            wait = self._limits.fetch(peer, now) if self._documents.costs(client_id) else 0
+            if wait:
+                raise TooMany(wait)
             try:
                 return from_document(client_id, await self._documents.get(client_id))
             except (FetchError, BadClient) as error:
                 raise UnknownClient(f"The application's own description cannot be used: {error}") from None
+        return await self._registered(client_id)
+
+    async def _registered(self, client_id: str) -> Client:
         record = await self._store.clients.find(client_id)
         if record is None:
             raise UnknownClient("The application is not known here. Remove the connection and add it again.")
@@ -72,7 +81,7 @@ class Directory:
             proves = secret is not None or authorization is not None
             return None if proves else Client(client_id, client_id, (), "none", None, client_id)
         try:
-            client = await self.find(client_id)
+            client = await self._registered(client_id)
         except UnknownClient:
             return None
         if client.auth_method == "none":
@@ -81,15 +90,19 @@ class Directory:
             return None
         return client if hmac.compare_digest(client.secret_hash, tokens.digest(secret)) else None
 
-    async def register(self, data: bytes, now: float) -> dict[str, object]:
+    async def used(self, client: Client, now: float) -> None:
+        """A user is connected with `client`: what is known of it is kept before what nobody used."""
+        if client.host is None:
+            await self._store.clients.used(client.client_id, now)
+        else:
+            self._documents.use(client.client_id)
+
+    async def register(self, data: bytes, peer: Peer, now: float) -> dict[str, object]:
         """RFC 7591: the answer to a registration. Raises BadClient, TooMany."""
         asked = parse_registration(data)
-        hour = int(now // 3600)
-        if hour != self._hour:
-            self._hour, self._registrations = hour, 0
-        if self._registrations >= REGISTRATIONS:
-            raise TooMany
-        self._registrations += 1
+        wait = self._limits.register(peer, now)
+        if wait:
+            raise TooMany(wait)
         client_id = f"dcr-{tokens.identifier()}"
         secret = None if asked.auth_method == "none" else tokens.secret()
         record = ClientRecord(

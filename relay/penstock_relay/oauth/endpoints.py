@@ -10,6 +10,7 @@ from penstock.http import first
 from penstock_relay.oauth import tokens, web
 from penstock_relay.oauth.client import BadClient, Client
 from penstock_relay.oauth.directory import Directory, TooMany
+from penstock_relay.oauth.limits import TOO_OFTEN, Limits
 from penstock_relay.oauth.metadata import SCOPE, resource_of
 from penstock_relay.oauth.web import Asked, Reply
 from penstock_relay.store import Grant, GrantToken, Store
@@ -26,28 +27,33 @@ class Refused(Exception):
 
 
 class Endpoints:
-    def __init__(self, store: Store, directory: Directory, origin: str) -> None:
+    def __init__(self, store: Store, directory: Directory, origin: str, limits: Limits) -> None:
         self._store = store
         self._directory = directory
         self._origin = origin
+        self._limits = limits
 
     async def register(self, asked: Asked, now: float) -> Reply:
         """RFC 7591, open to all: what a stranger gets is a name, and no right."""
         try:
-            return web.json(201, await self._directory.register(asked.body, now))
+            return web.json(201, await self._directory.register(asked.body, asked.peer, now))
         except BadClient as error:
             return _error(400, error.code, str(error))
-        except TooMany:
-            return _error(429, "temporarily_unavailable", "Too many registrations. Try again in an hour.")
+        except TooMany as error:
+            return _too_often("Too many registrations. Try again later.", error.again_s)
 
     async def revoke(self, asked: Asked, now: float) -> Reply:
         """RFC 7009. Either token ends the grant: a user who disconnects wants no access to remain."""
+        wait = self._limits.refusing(asked.peer, now)
+        if wait:
+            return _too_often(TOO_OFTEN, wait)
         try:
             form = asked.form()
             client = await self._client(asked, form)
         except web.BadForm as error:
             return _error(400, "invalid_request", str(error))
         except Refused as error:
+            self._limits.refused(asked.peer, now)
             return _refusal(error)
         found = tokens.parse(form.get("token", ""))
         holder = None if found is None else await self._store.grants.find_token(found[1])
@@ -62,6 +68,9 @@ class Endpoints:
 
     async def token(self, asked: Asked, now: float) -> Reply:
         """RFC 6749, 4.1.3 and 6."""
+        wait = self._limits.refusing(asked.peer, now)
+        if wait:
+            return _too_often(TOO_OFTEN, wait)
         try:
             form = asked.form()
             client = await self._client(asked, form)
@@ -73,6 +82,7 @@ class Endpoints:
         except web.BadForm as error:
             return _error(400, "invalid_request", str(error))
         except Refused as error:
+            self._limits.refused(asked.peer, now)
             return _refusal(error)
         return _error(400, "unsupported_grant_type", "Use authorization_code or refresh_token.")
 
@@ -109,8 +119,7 @@ class Endpoints:
         access, refresh, reply = _tokens(grant, now)
         if not await self._store.grants.redeem(secret_hash, grant, access, refresh, now):
             raise Refused("invalid_grant", "The code is unknown, expired or used.")
-        if client.host is None:
-            await self._store.clients.used(client.client_id, now)
+        await self._directory.used(client, now)
         return reply
 
     async def _refresh(self, form: dict[str, str], client: Client, now: float) -> Reply:
@@ -157,6 +166,11 @@ def _tokens(grant: Grant, now: float) -> tuple[GrantToken, GrantToken, Reply]:
 
 def _error(status: int, code: str, text: str) -> Reply:
     return web.json(status, {"error": code, "error_description": text}, _BASIC if status == 401 else ())
+
+
+def _too_often(text: str, again_s: int) -> Reply:
+    value: dict[str, object] = {"error": "temporarily_unavailable", "error_description": text}
+    return web.json(429, value, (("retry-after", str(again_s)),))
 
 
 def _refusal(error: Refused) -> Reply:

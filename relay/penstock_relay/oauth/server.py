@@ -19,6 +19,7 @@ from penstock_relay.oauth.consent import Consent
 from penstock_relay.oauth.directory import Directory
 from penstock_relay.oauth.endpoints import Endpoints
 from penstock_relay.oauth.fetch import Documents
+from penstock_relay.oauth.limits import Limits
 from penstock_relay.oauth.login import Login
 from penstock_relay.oauth.metadata import any_origin
 from penstock_relay.oauth.tokens import Seal
@@ -49,15 +50,17 @@ class AuthorizationServer:
         key: bytes,
         *,
         documents: Documents,
+        limits: Limits | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._origin = origin
         self._documents = documents
         self._clock = clock
-        found = Directory(store, documents)
+        limits = limits or Limits()
+        found = Directory(store, documents, limits)
         visits = Visits(store, origin, Seal(key))
-        endpoints, login = Endpoints(store, found, origin), Login(store, visits)
+        endpoints, login = Endpoints(store, found, origin, limits), Login(store, visits, limits)
         consent, account = Consent(store, found, origin, visits, login), Account(store, visits, login)
         self._routes: dict[tuple[str, str], Handler] = {
             ("POST", "/oauth/register"): endpoints.register,
@@ -113,11 +116,12 @@ class AuthorizationServer:
         return web.json(200, found, stored=True)
 
     async def run(self) -> NoReturn:
-        """Purges registrations that nobody used, for ever. A TaskGroup owns it."""
+        """Purges registrations that nobody used, and logins that are over, for ever. A TaskGroup owns it."""
         try:
             while True:
                 try:
                     await self._store.clients.purge(self._clock() - directory.UNUSED_S)
+                    await self._store.logouts.purge(self._clock())
                 except (SQLAlchemyError, OSError) as error:
                     _log.warning("clients_not_purged", cause=type(error).__name__)
                 await asyncio.sleep(directory.PURGE_S)

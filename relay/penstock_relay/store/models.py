@@ -187,3 +187,12 @@ class GrantTokenRow(Base):
     created_at: Mapped[float] = mapped_column(Double)
     expires_at: Mapped[float] = mapped_column(Double)
     used_at: Mapped[float | None] = mapped_column(Double)
+
+
+class LogoutRow(Base):
+    """A login that its user has ended; kept until it would have ended by itself."""
+
+    __tablename__ = "logouts"
+
+    login_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    expires_at: Mapped[float] = mapped_column(Double, index=True)

@@ -7,6 +7,7 @@ from penstock_relay.store.clients import Clients
 from penstock_relay.store.database import Database
 from penstock_relay.store.grants import Grants
 from penstock_relay.store.invites import Invites
+from penstock_relay.store.logouts import Logouts
 from penstock_relay.store.memberships import Memberships
 from penstock_relay.store.sites import Sites
 from penstock_relay.store.tokens import Tokens
@@ -26,6 +27,7 @@ class Store:
         self.memberships = Memberships(database)
         self.clients = Clients(database)
         self.grants = Grants(database)
+        self.logouts = Logouts(database)
 
     @classmethod
     async def open(cls, url: str) -> Self:
