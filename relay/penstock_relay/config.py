@@ -83,8 +83,10 @@ def _database_url(value: object) -> object:
 
 
 def _networks(value: object) -> object:
-    if isinstance(value, str):
-        value = [part.strip() for part in value.split(",") if part.strip()]
+    if isinstance(value, str):  # as the environment has it, where a variable without a value says nothing
+        if not value.strip():
+            return None
+        value = [] if value.strip() == "none" else [part.strip() for part in value.split(",")]
     if not isinstance(value, list | tuple):
         return value
     return tuple(_network(each) for each in value)

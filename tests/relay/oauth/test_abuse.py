@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import ipaddress
 import re
@@ -11,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from penstock.http import first
+from penstock_relay import passwords
 from penstock_relay.oauth.limits import DOCUMENTS, REFUSALS, REGISTRATIONS
 from penstock_relay.oauth.throttle import MAX_FAILURES
 from penstock_relay.oauth.visit import DEVICE_S, LOGIN_S
@@ -18,7 +20,9 @@ from penstock_relay.oauth.web import Asked, Peer
 from tests.relay.oauth.visiting import (
     CALLBACK,
     DOCUMENT,
+    HASH,
     ORIGIN,
+    PASSWORD,
     Browser,
     Place,
     document,
@@ -29,6 +33,13 @@ from tests.relay.oauth.visiting import (
 ME, STRANGER = Peer("198.51.100.1", shared=False), Peer("203.0.113.9", shared=False)
 EVIL = "https://evil.example/cb?a=b"
 REGISTRATION = b'{"redirect_uris":["https://a.example/cb"]}'
+
+
+@pytest.fixture(autouse=True)
+def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many are tried here; that they are hashed well is tested elsewhere."""
+    monkeypatch.setattr(passwords, "verify", lambda kept, given: kept == HASH and given == PASSWORD)
+
 
 # -- nobody is sent to a stranger's page by the relay --------------------------------------------------
 
@@ -190,6 +201,15 @@ async def test_a_document_that_is_at_hand_costs_nothing(tmp_path: Path) -> None:
             assert (await here.get("/oauth/authorize", query())).status == 200
 
 
+async def test_a_document_with_which_a_user_is_connected_is_kept_before_others(tmp_path: Path) -> None:
+    async with place(tmp_path) as here:
+        here.shelf._copies.keep(DOCUMENT, document(), here.shelf._ticks())
+        code = await Browser(here).code(query())
+        assert not here.shelf._copies.knows("claude.ai")
+        assert (await here.redeem(code))[0] == 200
+        assert here.shelf._copies.knows("claude.ai")
+
+
 async def test_a_stranger_who_is_refused_tokens_too_often_is_not_heard_and_others_are(tmp_path: Path) -> None:
     async with place(tmp_path) as here:
         _, found = await here.redeem(await Browser(here).code(query()))
@@ -213,7 +233,7 @@ async def test_what_succeeds_is_not_counted_as_refused(tmp_path: Path) -> None:
     async with place(tmp_path) as here:
         _, found = await here.redeem(await Browser(here).code(query()))
         here.peer = ME
-        for _ in range(REFUSALS.burst * 2):
+        for _ in range(REFUSALS.burst + 5):
             status, found = await here.refresh(found["refresh_token"])
             assert status == 200
 
@@ -252,6 +272,18 @@ async def test_a_logout_is_remembered_as_long_as_the_cookie_would_be_good(tmp_pa
         here.now += 1
         assert await here.store.logouts.purge(here.now) == 1
         assert b'name="password"' in (await thief.open("/oauth/grants")).body
+
+
+async def test_logouts_that_are_over_are_forgotten(tmp_path: Path) -> None:
+    async with place(tmp_path) as here:
+        await here.store.logouts.add(b"1" * 32, here.now)
+        await here.store.logouts.add(b"2" * 32, here.now + 1)
+        async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+            purging = tasks.create_task(here.server.run())
+            while await here.store.logouts.has(b"1" * 32):
+                pass
+            purging.cancel()
+        assert await here.store.logouts.has(b"2" * 32)
 
 
 async def lock(here: Place, peer: Peer | None = None) -> None:
@@ -293,19 +325,17 @@ async def test_a_device_has_tries_of_its_own_and_no_more(tmp_path: Path) -> None
         assert (await alice.log_in()).status == 429
 
 
-@pytest.mark.parametrize("change", ["name", "seal", "late", "another"])
+@pytest.mark.parametrize("change", ["seal", "late", "another"])
 async def test_a_device_cookie_is_for_one_name_and_180_days(tmp_path: Path, change: str) -> None:
     async with place(tmp_path) as here:
         await here.add_user("mallory")
         browser = Browser(here)
         await browser.open("/oauth/grants")
-        await browser.log_in("mallory" if change in ("name", "another") else "alice")
+        await browser.log_in("mallory" if change == "another" else "alice")
         await browser.submit()
         cookie = "__Host-penstock-device"
         assert cookie in browser.cookies
-        if change == "name":
-            browser.cookies[cookie] = browser.cookies[cookie].replace("mallory", "alice", 1)
-        elif change == "seal":
+        if change == "seal":
             browser.cookies[cookie] = browser.cookies[cookie][:-1] + "!"
         elif change == "late":
             here.now += DEVICE_S
