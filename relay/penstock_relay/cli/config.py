@@ -39,4 +39,6 @@ def check(ctx: typer.Context, config: ConfigOption = None, json: JsonOption = Fa
 def _text(key: str, value: object) -> str:
     if value is None:
         return "(known once the relay runs)" if key.endswith("_url") else "(not set)"
+    if isinstance(value, dict):
+        return "; ".join(f"{inner}: {_text(inner, each)}" for inner, each in value.items())
     return ", ".join(value) or "(none)" if isinstance(value, list) else str(value)
