@@ -11,8 +11,9 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
+from cryptography import x509
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -21,6 +22,7 @@ from pydantic import (
     PlainSerializer,
     ValidationError,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -115,13 +117,30 @@ class CallersSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    egress: Annotated[tuple[str, ...], Field(min_length=1)]
+    egress: tuple[str, ...] = ()
     """Networks, names of vendors whose networks are shipped, and ``file:`` with an absolute path."""
+
+    client_ca_file: Path | None = None
+    """PEM of the CAs whose client certificates, which the proxy has seen, let callers of any network in."""
+
+    client_names: tuple[str, ...] = ()
+    """DNS names of which such a certificate has one."""
+
+    client_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")] = "Client-Cert"
+    """Where the proxy writes the certificate: as in RFC 9440, or as percent-encoded PEM."""
 
     @field_validator("egress")
     @classmethod
     def _each(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(map(egress.check, entries))
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.client_ca_file is None) != (not self.client_names):
+            raise ValueError("client_ca_file and client_names belong together")
+        if not self.egress and self.client_ca_file is None:
+            raise ValueError("nobody could call: list networks in egress, or set client_ca_file")
+        return self
 
 
 class Settings(BaseSettings):
@@ -242,6 +261,24 @@ class Settings(BaseSettings):
         """
         self.urls(self.listen, self.tunnel_listen)
         self.caller_networks()
+        self.caller_anchors()
+
+    def caller_anchors(self) -> list[x509.Certificate]:
+        """CAs of callers' certificates, read now; none where they do not count. Raises ConfigError."""
+        path = None if self.callers is None else self.callers.client_ca_file
+        if path is None:
+            return []
+        if not self.trusted_proxies:
+            raise ConfigError(
+                "callers.client_ca_file needs trusted_proxies: the certificate of a caller is what a proxy "
+                "says it is. Set trusted_proxies to the networks of your proxies."
+            )
+        try:
+            return x509.load_pem_x509_certificates(path.read_bytes())
+        except OSError as error:
+            raise ConfigError(f"callers.client_ca_file: cannot read {path}: {error.strerror}.") from None
+        except ValueError:
+            raise ConfigError(f"callers.client_ca_file: {path} holds no certificates (PEM).") from None
 
     def caller_networks(self) -> tuple[Network, ...] | None:
         """Where callers may come from, files read now; None: from everywhere. Raises ConfigError."""
@@ -249,7 +286,7 @@ class Settings(BaseSettings):
             return None
         if self.trusted_proxies is None:
             raise ConfigError(
-                "callers.egress needs trusted_proxies: without, the address of every caller is that of the "
+                "callers needs trusted_proxies: without, the address of every caller is that of the "
                 "proxy in front of the relay. Set trusted_proxies to the networks of your proxies, or to [] "
                 "if callers connect to the relay itself."
             )

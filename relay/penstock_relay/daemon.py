@@ -20,6 +20,7 @@ from penstock_relay.ca import CaError, CertificateAuthority
 from penstock_relay.config import ConfigError, Settings
 from penstock_relay.door.door import Door
 from penstock_relay.edge.callers import Callers
+from penstock_relay.edge.clientcert import Certificates
 from penstock_relay.edge.connection import NoParser
 from penstock_relay.edge.serve import serve_edge
 from penstock_relay.edge.stats import Stats
@@ -75,7 +76,9 @@ class _Daemon:
         self._seal_key = key_of(settings.state_dir) if settings.oauth else b""
         networks = settings.caller_networks()
         trusted = settings.trusted_proxies
-        self._callers = None if networks is None or trusted is None else Callers(networks, trusted)
+        self._callers = None
+        if networks is not None and trusted is not None:
+            self._callers = Callers(networks, trusted, _certificates(settings))
         self._limits = Limits(assistants(networks))
         self._stats = Stats()
         self._switchboard = Switchboard(secrets.token_hex(4))
@@ -228,6 +231,13 @@ class _Daemon:
         # Before the links go: callers get their last words, and agents hear who is gone.
         edge.cancel()
         await asyncio.wait((edge,))
+
+
+def _certificates(settings: Settings) -> Certificates | None:
+    callers, anchors = settings.callers, settings.caller_anchors()
+    if callers is None or not anchors:
+        return None
+    return Certificates(anchors, callers.client_names, callers.client_header.lower(), time.time)
 
 
 def _bind(address: Address) -> socket.socket:

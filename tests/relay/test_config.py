@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from penstock_relay import config
 from penstock_relay.address import Address
 from penstock_relay.config import ConfigError, Settings, load
+from tests.harness.certs import Authority
 
 
 @pytest.fixture(autouse=True)
@@ -353,7 +354,7 @@ def test_callers_can_be_given_in_the_environment(monkeypatch: pytest.MonkeyPatch
 def test_callers_are_not_restricted_where_nobody_knows_their_address(file: Path) -> None:
     restricted = '[callers]\negress = ["anthropic"]\n'
     file.write_text(LOCAL + restricted)
-    with pytest.raises(ConfigError, match=r"callers\.egress needs trusted_proxies.*or to \[\] if"):
+    with pytest.raises(ConfigError, match=r"callers needs trusted_proxies.*or to \[\] if"):
         load(file).check()
     file.write_text(f"{LOCAL}trusted_proxies = []\n{restricted}")
     load(file).check()
@@ -367,8 +368,11 @@ def test_callers_are_not_restricted_where_nobody_knows_their_address(file: Path)
         ('egress = ["file:relative"]', "absolute path"),
         ('egress = ["10.0.0.1/8"]', "is not a network"),
         ('egress = ["0.0.0.0/0"]', "is everybody"),
-        ("egress = []", "at least 1"),
-        ("", "required"),
+        ("egress = []", "nobody could call"),
+        ("", "nobody could call"),
+        ('client_names = ["a.example"]', "belong together"),
+        ('egress = ["anthropic"]\nclient_ca_file = "/x"', "belong together"),
+        ('egress = ["anthropic"]\nclient_header = "a b"', "client_header: .*pattern"),
         ('egress = ["anthropic"]\nextra = 1', "not permitted"),
     ],
 )
@@ -376,3 +380,21 @@ def test_a_restriction_of_callers_that_is_none_is_refused(file: Path, given: str
     file.write_text(f"[callers]\n{given}\n")
     with pytest.raises(ConfigError, match=why):
         load(file)
+
+
+def test_callers_may_be_known_by_a_certificate_that_their_proxy_has_seen(file: Path, tmp_path: Path) -> None:
+    anchor = tmp_path / "ca.pem"
+    wanted = f'[callers]\nclient_ca_file = "{anchor}"\nclient_names = ["a.example"]\n'
+    file.write_text(f'{LOCAL}trusted_proxies = ["10.0.0.0/8"]\n{wanted}')
+    with pytest.raises(ConfigError, match=r"callers\.client_ca_file: cannot read .*: No such file"):
+        load(file).check()
+    anchor.write_text("nonsense")
+    with pytest.raises(ConfigError, match=r"callers\.client_ca_file: .*ca\.pem holds no certificates"):
+        load(file).check()
+    anchor.write_bytes(Authority(tmp_path).ca.read_bytes())
+    load(file).check()
+    assert len(load(file).caller_anchors()) == 1
+    assert load(file).caller_networks() == ()
+    file.write_text(f"{LOCAL}trusted_proxies = []\n{wanted}")
+    with pytest.raises(ConfigError, match="what a proxy says it is"):
+        load(file).check()

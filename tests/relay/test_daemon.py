@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 import os
 import signal
@@ -26,6 +27,7 @@ from penstock_relay.ca import CaError, CertificateAuthority
 from penstock_relay.config import ConfigError, Settings
 from penstock_relay.listening import Listening
 from penstock_relay.store import Store
+from tests.harness.certs import Authority
 from tests.harness.link_pair import AGENT, WAIT, until
 
 BOTH_LOOPS = True
@@ -168,6 +170,18 @@ async def test_who_may_call_is_read_again_while_it_runs(
         assert await called() == 401
         listed.write_text("192.0.2.0/24\n")
         await calls_are_answered(403)
+
+
+async def test_who_may_call_can_be_told_by_a_certificate_that_the_proxy_has_seen(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    callers = {"client_ca_file": str(authority.ca), "client_names": ["a.example"], "client_header": "X-Seen"}
+    changes = {"trusted_proxies": ["127.0.0.0/8"], "callers": callers}
+    leaf = authority.agent_named([x509.DNSName("a.example")]).certificate
+    seen = base64.b64encode(leaf.public_bytes(serialization.Encoding.DER)).decode()
+    async with relay_in(tmp_path / "relay", **changes) as relay:
+        assert (await get(relay.at.listen, "/plant/files/mcp"))[0] == 403
+        assert (await get(relay.at.listen, "/plant/files/mcp", f"X-Seen: :{seen}:"))[0] == 401
+        assert (await get(relay.at.listen, "/plant/files/mcp", f"Client-Cert: :{seen}:"))[0] == 403
 
 
 async def test_a_relay_that_cannot_tell_who_may_call_does_not_start(tmp_path: Path) -> None:

@@ -53,6 +53,12 @@ def found(remote: str | None, headers: Headers, trusted: Sequence[Network] | Non
     return Peer(str(here), shared=_within(here, trusted))
 
 
+def is_proxy(remote: str | None, trusted: Sequence[Network]) -> bool:
+    """Whether the TCP peer at `remote` is one whose headers are believed."""
+    here = _address(remote or "")
+    return here is not None and _within(here, trusted)
+
+
 def _within(address: Address, networks: Sequence[Network]) -> bool:
     return any(address in network for network in networks if network.version == address.version)
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock_relay.address import Network
-from penstock_relay.edge.peer import MAX_HOPS, found
+from penstock_relay.edge.peer import MAX_HOPS, found, is_proxy
 from penstock_relay.oauth.web import Peer
 
 ROWS: Final[list[dict[str, Any]]] = json.loads(
@@ -81,3 +81,10 @@ def test_where_proxies_are_not_named_an_address_that_may_be_one_stands_for_many(
 @pytest.mark.parametrize("remote", [None, "", "nonsense", "/run/x.sock"])
 def test_a_peer_without_an_address_is_nobody(remote: str | None) -> None:
     assert found(remote, (("x-forwarded-for", "192.0.2.1"),), TRUSTED) == Peer()
+
+
+def test_whose_headers_are_believed() -> None:
+    for remote in ("10.0.0.1", "::ffff:10.0.0.1", "fd00::1", "127.0.0.1"):
+        assert is_proxy(remote, TRUSTED)
+    for other in ("192.0.2.1", "127.0.0.2", "", None, "x"):
+        assert not is_proxy(other, TRUSTED)
