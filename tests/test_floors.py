@@ -130,9 +130,9 @@ PURE = (
         for name in (
             "address", "edge.callers", "edge.clientcert", "edge.deadlines", "edge.failure",
             "edge.limits", "edge.order", "edge.peer", "edge.slow", "edge.sse", "edge.stats",
-            "oauth.authorize", "oauth.buckets", "oauth.client", "oauth.copies", "oauth.limits", "oauth.metadata", "oauth.naming",
-            "oauth.redirects", "oauth.throttle", "oauth.tries", "oauth.vendors", "oauth.web",
-            "switchboard.calls", "switchboard.registry",
+            "oauth.authorize", "oauth.buckets", "oauth.client", "oauth.copies", "oauth.limits",
+            "oauth.metadata", "oauth.naming", "oauth.redirects", "oauth.throttle", "oauth.tries",
+            "oauth.vendors", "oauth.web", "switchboard.calls", "switchboard.registry",
         )
     ),
 )  # fmt: skip
