@@ -76,9 +76,10 @@ RELAY_FLOORS = (
             *(
                 f"{RELAY}.{name}"
                 for name in (
-                    "address", "oauth", "oauth.assertion", "oauth.choice", "oauth.client", "oauth.issuer",
-                    "oauth.metadata", "oauth.offers", "oauth.presets", "oauth.redirects",
-                    "oauth.throttle", "oauth.web", "passwords",
+                    "address", "oauth", "oauth.assertion", "oauth.buckets", "oauth.choice", "oauth.client",
+                    "oauth.copies", "oauth.issuer", "oauth.limits", "oauth.metadata", "oauth.naming",
+                    "oauth.offers", "oauth.presets", "oauth.redirects", "oauth.throttle", "oauth.tries",
+                    "oauth.vendors", "oauth.web", "passwords",
                 )
             ),
         ),
@@ -92,12 +93,15 @@ RELAY_FLOORS = (
     ),
     Floor(
         "settings and files",
-        (f"{RELAY}.config", f"{RELAY}.files", f"{RELAY}.listening", f"{RELAY}.oauth.issuer_settings"),
+        (
+            f"{RELAY}.config", f"{RELAY}.egress", f"{RELAY}.files", f"{RELAY}.listening",
+            f"{RELAY}.oauth.issuer_settings",
+        ),
     ),
     Floor(
         "records",
         (
-            f"{RELAY}.store.*", f"{RELAY}.ca", f"{RELAY}.access", f"{RELAY}.callers", f"{RELAY}.enrolment",
+            f"{RELAY}.store.*", f"{RELAY}.ca", f"{RELAY}.access", f"{RELAY}.bearers", f"{RELAY}.enrolment",
             f"{RELAY}.oauth.tokens",
         ),
     ),
@@ -107,7 +111,7 @@ RELAY_FLOORS = (
             f"{RELAY}.oauth.{name}"
             for name in (
                 "account", "authorize", "consent", "directory", "endpoints", "login", "pages",
-                "resource", "server", "visit",
+                "resolve", "resource", "server", "visit",
             )
         ),
     ),
@@ -138,10 +142,12 @@ PURE = (
     *(
         f"{RELAY}.{name}"
         for name in (
-            "address", "edge.deadlines", "edge.failure", "edge.limits", "edge.order", "edge.slow", "edge.sse",
-            "edge.stats", "oauth.assertion", "oauth.authorize", "oauth.choice", "oauth.client",
-            "oauth.issuer", "oauth.metadata", "oauth.offers", "oauth.presets", "oauth.redirects",
-            "oauth.throttle", "oauth.web", "switchboard.calls", "switchboard.registry",
+            "address", "edge.callers", "edge.clientcert", "edge.deadlines", "edge.failure", "edge.limits",
+            "edge.order", "edge.peer", "edge.slow", "edge.sse", "edge.stats", "oauth.assertion",
+            "oauth.authorize", "oauth.buckets", "oauth.choice", "oauth.client", "oauth.copies",
+            "oauth.issuer", "oauth.limits", "oauth.metadata", "oauth.naming", "oauth.offers",
+            "oauth.presets", "oauth.redirects", "oauth.throttle", "oauth.tries", "oauth.vendors",
+            "oauth.web", "switchboard.calls", "switchboard.registry",
         )
     ),
 )  # fmt: skip

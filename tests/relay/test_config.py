@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from penstock_relay import config
 from penstock_relay.address import Address
 from penstock_relay.config import ConfigError, Settings, load
+from tests.harness.certs import Authority
 
 
 @pytest.fixture(autouse=True)
@@ -135,9 +136,7 @@ def test_the_variables_that_kubernetes_makes_for_our_service_are_no_settings(
     assert load().listen.port == 8080
 
 
-@pytest.mark.parametrize(
-    "key", ["console_listen", "nats_url", "master_key_file", "tls_cert", "tls_key", "trusted_proxies"]
-)
+@pytest.mark.parametrize("key", ["console_listen", "nats_url", "master_key_file", "tls_cert", "tls_key"])
 def test_a_setting_that_is_not_enforced_is_refused_in_a_sentence(
     key: str, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,3 +286,115 @@ def test_a_file_that_is_missing_or_no_toml_is_named(file: Path) -> None:
     file.write_text("listen = \n")
     with pytest.raises(ConfigError, match=r"relay.toml is not TOML"):
         load(file)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("10.0.0.0/8", ["10.0.0.0/8"]),
+        ("10.0.0.0/8, fd00::/8 ,127.0.0.1", ["10.0.0.0/8", "fd00::/8", "127.0.0.1/32"]),
+        ("none", []),
+        ("", None),
+        (" ", None),
+    ],
+)
+def test_trusted_proxies_are_networks(
+    given: str, kept: list[str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load().trusted_proxies is None  # unset, which is not the same as none
+    monkeypatch.setenv("PENSTOCK_RELAY_TRUSTED_PROXIES", given)
+    settings = load()
+    assert settings.model_dump(mode="json")["trusted_proxies"] == kept
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ('["10.0.0.0/8", "x"]', "'x' is not a network"),
+        ('["10.0.0.1/8"]', "is not a network"),
+        ("[7]", "as text"),
+        ('["0.0.0.0/0"]', "is everybody"),
+        ('["::/0"]', "is everybody"),
+    ],
+)
+def test_a_trusted_proxy_that_is_none_is_refused(file: Path, given: str, why: str) -> None:
+    file.write_text(f"trusted_proxies = {given}\n")
+    with pytest.raises(ConfigError, match=rf"^trusted_proxies: .*{why}"):
+        load(file)
+
+
+LOCAL = 'tunnel_listen = "127.0.0.1:0"\n'
+
+
+def test_callers_are_restricted_to_networks_vendors_and_files(file: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "mine.txt"
+    listed.write_text("192.0.2.0/24\n")
+    file.write_text(
+        f'{LOCAL}trusted_proxies = ["127.0.0.0/8"]\n'
+        f'[callers]\negress = ["anthropic", "203.0.113.0/24", "file:{listed}"]\n'
+    )
+    settings = load(file)
+    settings.check()
+    found = list(map(str, settings.caller_networks() or ()))
+    assert found == ["160.79.104.0/21", "203.0.113.0/24", "192.0.2.0/24"]
+    listed.unlink()
+    with pytest.raises(ConfigError, match=r"^callers\.egress: cannot read .*mine\.txt: No such file"):
+        settings.check()
+
+
+def test_callers_can_be_given_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load().caller_networks() is None
+    monkeypatch.setenv("PENSTOCK_RELAY_CALLERS", '{"egress": ["anthropic"]}')
+    assert load().callers is not None
+    monkeypatch.setenv("PENSTOCK_RELAY_CALLERS", "anthropic")
+    with pytest.raises(ConfigError, match=r"^callers: Input should be a valid dictionary"):
+        load()
+
+
+def test_callers_are_not_restricted_where_nobody_knows_their_address(file: Path) -> None:
+    restricted = '[callers]\negress = ["anthropic"]\n'
+    file.write_text(LOCAL + restricted)
+    with pytest.raises(ConfigError, match=r"callers needs trusted_proxies.*or to \[\] if"):
+        load(file).check()
+    file.write_text(f"{LOCAL}trusted_proxies = []\n{restricted}")
+    load(file).check()
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ('egress = ["openai"]', "https://openai.com/chatgpt-connectors.json"),
+        ('egress = ["mistral"]', "nor one of: anthropic"),
+        ('egress = ["file:relative"]', "absolute path"),
+        ('egress = ["10.0.0.1/8"]', "is not a network"),
+        ('egress = ["0.0.0.0/0"]', "is everybody"),
+        ("egress = []", "nobody could call"),
+        ("", "nobody could call"),
+        ('client_names = ["a.example"]', "belong together"),
+        ('egress = ["anthropic"]\nclient_ca_file = "/x"', "belong together"),
+        ('egress = ["anthropic"]\nclient_header = "a b"', "client_header: .*pattern"),
+        ('egress = ["anthropic"]\nextra = 1', "not permitted"),
+    ],
+)
+def test_a_restriction_of_callers_that_is_none_is_refused(file: Path, given: str, why: str) -> None:
+    file.write_text(f"[callers]\n{given}\n")
+    with pytest.raises(ConfigError, match=why):
+        load(file)
+
+
+def test_callers_may_be_known_by_a_certificate_that_their_proxy_has_seen(file: Path, tmp_path: Path) -> None:
+    anchor = tmp_path / "ca.pem"
+    wanted = f'[callers]\nclient_ca_file = "{anchor}"\nclient_names = ["a.example"]\n'
+    file.write_text(f'{LOCAL}trusted_proxies = ["10.0.0.0/8"]\n{wanted}')
+    with pytest.raises(ConfigError, match=r"callers\.client_ca_file: cannot read .*: No such file"):
+        load(file).check()
+    anchor.write_text("nonsense")
+    with pytest.raises(ConfigError, match=r"callers\.client_ca_file: .*ca\.pem holds no certificates"):
+        load(file).check()
+    anchor.write_bytes(Authority(tmp_path).ca.read_bytes())
+    load(file).check()
+    assert len(load(file).caller_anchors()) == 1
+    assert load(file).caller_networks() == ()
+    file.write_text(f"{LOCAL}trusted_proxies = []\n{wanted}")
+    with pytest.raises(ConfigError, match="what a proxy says it is"):
+        load(file).check()

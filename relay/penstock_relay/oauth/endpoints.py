@@ -10,6 +10,7 @@ from penstock.http import first
 from penstock_relay.oauth import tokens, web
 from penstock_relay.oauth.client import BadClient, Client
 from penstock_relay.oauth.directory import Directory, TooMany
+from penstock_relay.oauth.limits import TOO_OFTEN, Limits
 from penstock_relay.oauth.metadata import SCOPE, resource_of
 from penstock_relay.oauth.signatures import Unproven
 from penstock_relay.oauth.web import Asked, Reply
@@ -27,22 +28,26 @@ class Refused(Exception):
 
 
 class Endpoints:
-    def __init__(self, store: Store, directory: Directory, origin: str) -> None:
+    def __init__(self, store: Store, directory: Directory, origin: str, limits: Limits) -> None:
         self._store = store
         self._directory = directory
         self._origin = origin
+        self._limits = limits
 
     async def register(self, asked: Asked, now: float) -> Reply:
         """RFC 7591, open to all: what a stranger gets is a name, and no right."""
         try:
-            return web.json(201, await self._directory.register(asked.body, now))
+            return web.json(201, await self._directory.register(asked.body, asked.peer, now))
         except BadClient as error:
             return _error(400, error.code, str(error))
-        except TooMany:
-            return _error(429, "temporarily_unavailable", "Too many registrations. Try again in an hour.")
+        except TooMany as error:
+            return _too_often("Too many registrations. Try again later.", error.again_s)
 
     async def revoke(self, asked: Asked, now: float) -> Reply:
         """RFC 7009. Either token ends the grant: a user who disconnects wants no access to remain."""
+        wait = self._limits.refusing(asked.peer, now)
+        if wait:
+            return _too_often(TOO_OFTEN, wait)
         try:
             form = asked.form()
             client = await self._client(asked, form, now)
@@ -51,6 +56,7 @@ class Endpoints:
         except web.BadForm as error:
             return _error(400, "invalid_request", str(error))
         except Refused as error:
+            self._limits.refused(asked.peer, now)
             return _refusal(error)
         found = tokens.parse(form.get("token", ""))
         holder = None if found is None else await self._store.grants.find_token(found[1])
@@ -65,6 +71,9 @@ class Endpoints:
 
     async def token(self, asked: Asked, now: float) -> Reply:
         """RFC 6749, 4.1.3 and 6."""
+        wait = self._limits.refusing(asked.peer, now)
+        if wait:
+            return _too_often(TOO_OFTEN, wait)
         try:
             form = asked.form()
             client = await self._client(asked, form, now)
@@ -78,6 +87,7 @@ class Endpoints:
         except web.BadForm as error:
             return _error(400, "invalid_request", str(error))
         except Refused as error:
+            self._limits.refused(asked.peer, now)
             return _refusal(error)
         return _error(400, "unsupported_grant_type", "Use authorization_code or refresh_token.")
 
@@ -167,6 +177,11 @@ def _error(status: int, code: str, text: str) -> Reply:
 def _unproven(error: Unproven) -> Reply:
     value = {"error": "temporarily_unavailable", "error_description": str(error)}
     return web.json(503, value, (("retry-after", "10"),))
+
+
+def _too_often(text: str, again_s: int) -> Reply:
+    value: dict[str, object] = {"error": "temporarily_unavailable", "error_description": text}
+    return web.json(429, value, (("retry-after", str(again_s)),))
 
 
 def _refusal(error: Refused) -> Reply:

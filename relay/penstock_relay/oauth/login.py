@@ -14,7 +14,8 @@ from penstock import log
 from penstock_relay import passwords
 from penstock_relay.oauth import pages, tokens, web
 from penstock_relay.oauth.directory import TooMany, Turns
-from penstock_relay.oauth.throttle import Throttle
+from penstock_relay.oauth.limits import Limits
+from penstock_relay.oauth.tries import Tries
 from penstock_relay.oauth.visit import AGAIN, Visitor, Visits
 from penstock_relay.oauth.web import Asked, Reply
 from penstock_relay.store import Store
@@ -22,7 +23,10 @@ from penstock_relay.store import Store
 _WRONG: Final = "The user name or the password is wrong."
 _BUSY: Final = "Too many people log in at this moment. Wait a minute and try again."
 
-_OFTEN: Final = "Too many wrong passwords for this name. Wait a quarter of an hour, or ask for a new link."
+_OFTEN: Final = (
+    "Too many wrong passwords for this name, or from where you are. Wait a quarter of an hour, or use a "
+    "browser where you have logged in before."
+)
 HASHERS: Final = 2
 """Passwords that are hashed at a time, each with 19 MiB and a core."""
 
@@ -35,10 +39,10 @@ _log = log.get(__name__)
 
 
 class Login:
-    def __init__(self, store: Store, visits: Visits) -> None:
+    def __init__(self, store: Store, visits: Visits, limits: Limits) -> None:
         self._store = store
         self._visits = visits
-        self._throttle = Throttle()
+        self._tries = Tries(limits)
         self._hashing = Turns(at_once=HASHERS, waiting=32)
         # Threads of their own: a caller who goes leaves its turn, but what runs then still runs here.
         self._hashers = ThreadPoolExecutor(HASHERS, thread_name_prefix="passwords")
@@ -57,10 +61,10 @@ class Login:
         password = form.get("password", "")
         if _NAME.fullmatch(name) is None or len(password) > passwords.LONGEST:
             return self.page(visitor, onward, now, wrong=_WRONG, status=401)  # nobody's
-        if self._throttle.refuses(name, now):
+        device = self._visits.device(asked, name, now)
+        if not self._tries.begin(name, device, asked.peer, now):
+            _log.warning("login_refused", peer=asked.peer.address)
             return self.page(visitor, onward, now, name=name, wrong=_OFTEN, status=429)
-        # Counted before it is judged: guesses that come at once, or do not wait for the answer, count too.
-        self._throttle.failed(name, now)
         user = await self._store.users.find(name)
         known = user is not None and user.password_hash is not None and user.disabled_at is None
         # The same work for a name that nobody has: the time taken tells nothing.
@@ -71,20 +75,22 @@ class Login:
         except TooMany:
             return self.page(visitor, onward, now, name=name, wrong=_BUSY, status=503)
         if not (good and known):
-            _log.warning("login_failed")
+            _log.warning("login_failed", peer=asked.peer.address)
             return self.page(visitor, onward, now, name=name, wrong=_WRONG, status=401)
-        self._throttle.succeeded(name)
+        self._tries.succeeded(name, device, asked.peer)
         _log.info("login", user=name)
         return web.redirect(onward, self._visits.enter(name, kept, now))
 
     def page(
         self, visitor: Visitor, onward: str, now: float, *, status: int = 200, client: str = "",
-        resource: str = "", name: str = "", wrong: str = "",
+        warning: str | None = None, resource: str = "", name: str = "", wrong: str = "",
     ) -> Reply:  # fmt: skip
+        """`client` is what the client calls itself, `warning` what its user should know about that name."""
         seal = self._visits.sealed(now, "login", visitor.browser, onward)
         reply = pages.page(
-            "login", status, next=onward, seal=seal, client=client, resource=resource, name=name, wrong=wrong
-        )
+            "login", status, next=onward, seal=seal, client=client, warning=warning, resource=resource,
+            name=name, wrong=wrong,
+        )  # fmt: skip
         return replace(reply, headers=(*reply.headers, self._visits.cookie("browser", visitor.browser)))
 
     async def invite(self, asked: Asked, now: float) -> Reply:

@@ -20,6 +20,7 @@ from penstock_relay.oauth.directory import Directory
 from penstock_relay.oauth.endpoints import Endpoints
 from penstock_relay.oauth.fetch import Documents
 from penstock_relay.oauth.issuer import Issuer
+from penstock_relay.oauth.limits import Limits
 from penstock_relay.oauth.login import Login
 from penstock_relay.oauth.metadata import any_origin
 from penstock_relay.oauth.offers import Sites
@@ -52,6 +53,7 @@ class AuthorizationServer:
         key_documents: Documents | None = None,
         sites: Sites,
         issuers: Sequence[Issuer] = (),
+        limits: Limits | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -59,10 +61,11 @@ class AuthorizationServer:
         self._documents = documents
         self._issuers = issuers
         self._clock = clock
+        limits = limits or Limits()
         self._signatures = Signatures(key_documents or documents, origin)
-        found = Directory(store, documents, self._signatures)
+        found = Directory(store, documents, self._signatures, limits)
         visits = Visits(store, origin, Seal(key))
-        endpoints, login = Endpoints(store, found, origin), Login(store, visits)
+        endpoints, login = Endpoints(store, found, origin, limits), Login(store, visits, limits)
         consent = Consent(store, found, origin, visits, login, sites)
         account = Account(store, visits, login, sites)
         self._routes: dict[tuple[str, str], Handler] = {
@@ -116,13 +119,17 @@ class AuthorizationServer:
         return resource.described(method, found)
 
     async def run(self) -> NoReturn:
-        """Purges registrations that nobody used, and fetches clients' keys, for ever. A TaskGroup owns it."""
+        """Purges what nobody used and logins that are over, and fetches clients' keys, for ever.
+
+        A TaskGroup owns it.
+        """
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._signatures.run())
                 while True:
                     try:
                         await self._store.clients.purge(self._clock() - directory.UNUSED_S)
+                        await self._store.logouts.purge(self._clock())
                     except (SQLAlchemyError, OSError) as error:
                         _log.warning("clients_not_purged", cause=type(error).__name__)
                     await asyncio.sleep(directory.PURGE_S)

@@ -21,6 +21,8 @@ FORM_S: Final = 600.0
 """How long a form may lie open."""
 LOGIN_S: Final = 12 * 3600.0
 """How long a browser stays logged in."""
+DEVICE_S: Final = 180 * 86_400.0
+"""How long a browser where a user has logged in is told from those of strangers."""
 
 AGAIN: Final = (
     "This form is too old, or was made for another browser. Go back to the application and start again."
@@ -58,7 +60,18 @@ class Visits:
         if user is None or user.disabled_at is not None or user.password_hash is None:
             return Visitor(browser, None)
         good = self._seal.good(sealed, now, "session", browser, name, user.password_hash)
-        return Visitor(browser, user if good else None)
+        if not good or await self._store.logouts.has(tokens.digest(browser)):
+            return Visitor(browser, None)
+        return Visitor(browser, user)
+
+    def device(self, asked: Asked, name: str, now: float) -> str | None:
+        """The device that `asked` comes from, if `name` has logged in there before.
+
+        It proves nothing but that: who guesses passwords elsewhere shall not use up the tries of those who
+        have them (OWASP, "device cookies").
+        """
+        device, _, sealed = asked.cookies.get(f"{self._prefix}-device", "").partition("/")
+        return device if self._seal.good(sealed, now, "device", name, device) else None
 
     def enter(self, name: str, password_hash: str, now: float) -> Headers:
         """The cookies of a browser where `name` has just logged in."""
@@ -66,14 +79,23 @@ class Visits:
         browser = tokens.secret()
         # With the hash of the password in it: who sets a new one is logged out everywhere.
         sealed = self._seal.make(now + LOGIN_S, "session", browser, name, password_hash)
-        return (self.cookie("browser", browser), self.cookie("login", f"{name}/{sealed}"))
+        device = tokens.secret()
+        known = f"{device}/{self._seal.make(now + DEVICE_S, 'device', name, device)}"
+        return (
+            self.cookie("browser", browser),
+            self.cookie("login", f"{name}/{sealed}"),
+            self.cookie("device", known, keep_s=DEVICE_S),
+        )
 
-    def leave(self) -> Headers:
-        """Ends the login of a browser."""
+    async def leave(self, visitor: Visitor, now: float) -> Headers:
+        """Ends the login of a browser, also for whoever else has its cookies."""
+        await self._store.logouts.add(tokens.digest(visitor.browser), now + LOGIN_S)
         return (("set-cookie", f"{self._prefix}-login=; Max-Age=0{self._flags}"),)
 
-    def cookie(self, name: str, value: str) -> tuple[str, str]:
-        return "set-cookie", f"{self._prefix}-{name}={value}{self._flags}"
+    def cookie(self, name: str, value: str, *, keep_s: float | None = None) -> tuple[str, str]:
+        """Kept for `keep_s`, or until the browser is closed."""
+        age = "" if keep_s is None else f"; Max-Age={int(keep_s)}"
+        return "set-cookie", f"{self._prefix}-{name}={value}{age}{self._flags}"
 
     def sealed(self, now: float, *about: str) -> str:
         return self._seal.make(now + FORM_S, *about)

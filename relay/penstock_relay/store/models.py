@@ -222,3 +222,12 @@ class SigningClientRow(Base):
     jwks_uri: Mapped[str | None] = mapped_column(String(2048))
     algorithm: Mapped[str | None] = mapped_column(String(16))
     seen_at: Mapped[float] = mapped_column(Double)
+
+
+class LogoutRow(Base):
+    """A login that its user has ended; kept until it would have ended by itself."""
+
+    __tablename__ = "logouts"
+
+    login_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    expires_at: Mapped[float] = mapped_column(Double, index=True)

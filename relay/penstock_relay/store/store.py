@@ -9,6 +9,7 @@ from penstock_relay.store.consents import Consents
 from penstock_relay.store.database import Database
 from penstock_relay.store.grants import Grants
 from penstock_relay.store.invites import Invites
+from penstock_relay.store.logouts import Logouts
 from penstock_relay.store.memberships import Memberships
 from penstock_relay.store.outsiders import Outsiders
 from penstock_relay.store.signing import SigningClients
@@ -32,6 +33,7 @@ class Store:
         self.grants = Grants(database)
         self.consents = Consents(database)
         self.signing = SigningClients(database)
+        self.logouts = Logouts(database)
 
     def outsiders(self, by_email: Collection[str]) -> Outsiders:
         """Memberships of users of issuers outside; `by_email`: issuers whose verified addresses count."""
