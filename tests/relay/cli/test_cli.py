@@ -231,6 +231,13 @@ def test_config_check_shows_what_is_in_force(run: Run, state: Path) -> None:
     assert not state.exists()
 
 
+def test_config_check_shows_issuers_by_their_names(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_RELAY_ISSUERS", '[{"url": "https://login.example.com"}]')
+    assert "issuers = https://login.example.com\n" in run("config", "check").stdout
+    (shown,) = json.loads(run("config", "check", "--json").stdout)["settings"]["issuers"]
+    assert shown["scopes"] == {"mcp": ["*/*"]}
+
+
 def test_config_check_refuses_what_serve_would_refuse(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PENSTOCK_RELAY_NATS_URL", "nats://x")
     assert "not enforced by this version" in failed(run("config", "check"), 2)
