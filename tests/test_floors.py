@@ -88,7 +88,9 @@ RELAY_FLOORS = (
         "documents of others",
         tuple(
             f"{RELAY}.oauth.{name}"
-            for name in ("discovery", "fetch", "introspection", "issuers", "signatures", "trusted")
+            for name in (
+                "discovery", "fetch", "introspection", "issuers", "resolve", "signatures", "trusted",
+            )
         ),
     ),
     Floor(
@@ -111,7 +113,7 @@ RELAY_FLOORS = (
             f"{RELAY}.oauth.{name}"
             for name in (
                 "account", "authorize", "consent", "directory", "endpoints", "login", "pages",
-                "resolve", "resource", "server", "visit",
+                "resource", "server", "visit",
             )
         ),
     ),

@@ -28,6 +28,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from penstock_relay import egress
 from penstock_relay.address import Address, Network, public_origin, tunnel_origin
+from penstock_relay.oauth.introspection import Endpoint
 from penstock_relay.oauth.issuer_settings import Issuers
 
 ENV_PREFIX: Final = "PENSTOCK_RELAY_"
@@ -258,13 +259,11 @@ class Settings(BaseSettings):
         return f"wss://{Address(self.tunnel_listen.host, tunnel_listen.port)}"
 
     def check(self) -> None:
-        """Raises ConfigError when ``serve`` could not know its own URLs, or who may call.
-
-        Call it before binding anything.
-        """
+        """Raises ConfigError when ``serve`` would refuse to start. Call it before binding anything."""
         self.urls(self.listen, self.tunnel_listen)
         self.caller_networks()
         self.caller_anchors()
+        self.introspection()
 
     def caller_anchors(self) -> list[x509.Certificate]:
         """CAs of callers' certificates, read now; none where they do not count. Raises ConfigError."""
@@ -297,6 +296,25 @@ class Settings(BaseSettings):
             return egress.networks(self.callers.egress)
         except ValueError as error:
             raise ConfigError(f"callers.egress: {error}.") from None
+
+    def introspection(self) -> dict[str, Endpoint]:
+        """Where opaque tokens are asked about, by the URL of the issuer; secrets are read from their files.
+
+        Raises ConfigError.
+        """
+        found = {}
+        for table in self.issuers:
+            if table.introspection is None:
+                continue
+            try:
+                found[table.url] = table.introspection.endpoint()
+            except (OSError, ValueError) as error:
+                cause = error.strerror if isinstance(error, OSError) else str(error)
+                raise ConfigError(
+                    f"issuers: client_secret_file: {table.introspection.client_secret_file} cannot be read: "
+                    f"{cause}. It must hold the client's secret, readable for the relay's user."
+                ) from None
+        return found
 
 
 def load(config: Path | None = None) -> Settings:

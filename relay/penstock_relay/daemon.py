@@ -9,7 +9,6 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Sequence
 from typing import Final, NoReturn
 from urllib.parse import urlsplit
 
@@ -30,7 +29,6 @@ from penstock_relay.edge.stats import Stats
 from penstock_relay.egress import assistants
 from penstock_relay.listening import Listening
 from penstock_relay.oauth.fetch import Documents
-from penstock_relay.oauth.issuer import Issuer
 from penstock_relay.oauth.issuers import Issuers
 from penstock_relay.oauth.limits import Limits
 from penstock_relay.oauth.resource import ResourceMetadata
@@ -80,7 +78,11 @@ class _Daemon:
         self._listener = listener
         self._access = Access(store)
         self._issuers = tuple(table.issuer() for table in settings.issuers)
-        self._outside = _outside(settings, self._issuers) if self._issuers else None
+        self._outside = (
+            Issuers(self._issuers, introspection=settings.introspection(), trusted=Trusted())
+            if self._issuers
+            else None
+        )
         by_email = [issuer.url for issuer in self._issuers if issuer.match_email]
         self._bearers = Bearers(self._access, self._outside, store.outsiders(by_email))
         self._store = store
@@ -257,21 +259,6 @@ class _Daemon:
         # Before the links go: callers get their last words, and agents hear who is gone.
         edge.cancel()
         await asyncio.wait((edge,))
-
-
-def _outside(settings: Settings, issuers: Sequence[Issuer]) -> Issuers:
-    endpoints = {}
-    for table in settings.issuers:
-        if table.introspection is not None:
-            try:
-                endpoints[table.url] = table.introspection.endpoint()
-            except (OSError, ValueError) as error:
-                cause = error.strerror if isinstance(error, OSError) else str(error)
-                raise ConfigError(
-                    f"issuers: client_secret_file: {table.introspection.client_secret_file} cannot be read: "
-                    f"{cause}. It must hold the client's secret, readable for the relay's user."
-                ) from None
-    return Issuers(issuers, introspection=endpoints, trusted=Trusted())
 
 
 def _certificates(settings: Settings) -> Certificates | None:

@@ -398,3 +398,47 @@ def test_callers_may_be_known_by_a_certificate_that_their_proxy_has_seen(file: P
     file.write_text(f"{LOCAL}trusted_proxies = []\n{wanted}")
     with pytest.raises(ConfigError, match="what a proxy says it is"):
         load(file).check()
+
+
+# -- issuers outside
+
+TABLE = """
+[[issuers]]
+url = "https://login.example.com"
+audience = "https://mcp.example.com"
+[issuers.introspection]
+url = "https://login.example.com/introspect"
+client_id = "relay"
+client_secret_file = "{secret}"
+"""
+
+
+def test_issuers_are_tables_of_the_file_or_json_in_the_environment(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_text(TABLE.format(secret=tmp_path / "secret"))
+    (table,) = load(file).issuers
+    assert (table.url, table.audience) == ("https://login.example.com", ("https://mcp.example.com",))
+    monkeypatch.setenv("PENSTOCK_RELAY_ISSUERS", '[{"url": "https://other.example.com"}]')
+    (table,) = load(file).issuers
+    assert table.url == "https://other.example.com"
+
+
+def test_an_issuer_that_cannot_be_meant_is_refused_in_words(file: Path) -> None:
+    file.write_text('[[issuers]]\nurl = "https://a.example"\nalgorithms = ["none"]\n')
+    with pytest.raises(ConfigError, match=r"issuers\.0\.algorithms: algorithms are some of RS256"):
+        load(file)
+
+
+def test_a_secret_that_cannot_be_read_stops_the_relay_before_it_starts(file: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    file.write_text('tunnel_url = "wss://t.example.com:443"\n' + TABLE.format(secret=secret))
+    with pytest.raises(ConfigError, match=r"secret cannot be read: No such file"):
+        load(file).check()
+    secret.write_text("")
+    with pytest.raises(ConfigError, match="is empty"):
+        load(file).check()
+    secret.write_text("s3cret\n")
+    load(file).check()
+    assert load(file).introspection()["https://login.example.com"].secret == "s3cret"
+    assert "s3cret" not in repr(load(file))

@@ -147,7 +147,7 @@ class Directory:
                 return None
             proof = Proof(known.jwks, known.jwks_uri, known.algorithm)
             client = Client(claimed, claimed, (), assertion.METHOD, None, claimed, proof)
-        if client.auth_method != assertion.METHOD or client.proof is None:
+        if client.proof is None:
             return None
         return client if await self._signatures.proves(text, claimed, client.proof, now) else None
 

@@ -243,6 +243,13 @@ def test_config_check_shows_who_may_call(run: Run, monkeypatch: pytest.MonkeyPat
     assert "callers = egress: anthropic, 192.0.2.0/24" in shown
 
 
+def test_config_check_shows_issuers_by_their_names(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_RELAY_ISSUERS", '[{"url": "https://login.example.com"}]')
+    assert "issuers = https://login.example.com\n" in run("config", "check").stdout
+    (shown,) = json.loads(run("config", "check", "--json").stdout)["settings"]["issuers"]
+    assert shown["scopes"] == {"mcp": ["*/*"]}
+
+
 def test_config_check_refuses_what_serve_would_refuse(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PENSTOCK_RELAY_NATS_URL", "nats://x")
     assert "not enforced by this version" in failed(run("config", "check"), 2)
