@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from penstock_relay import audit
+from penstock_relay.audit import Kind
 from penstock_relay.oauth import pages, web
 from penstock_relay.oauth.login import Login
 from penstock_relay.oauth.visit import AGAIN, Visits
@@ -29,7 +31,7 @@ class Account:
             if not self._visits.fits(form, now, "grants", visitor.browser, user):
                 return pages.problem(400, "Start again", AGAIN)
             if any(grant.id == form.get("grant") for grant in await self._store.grants.list(user=user)):
-                await self._store.grants.revoke(form["grant"], now)
+                await self._store.by(audit.user(user)).grants.revoke(form["grant"], now)
             return web.redirect("/oauth/grants")
         shown = [
             {
@@ -52,5 +54,6 @@ class Account:
         user = visitor.user
         if user is None or not self._visits.fits(form, now, "grants", visitor.browser, user.name):
             return pages.problem(400, "Start again", AGAIN)
+        await self._store.by(audit.user(user.name)).audit.happened(Kind.LOGOUT)
         reply = pages.problem(200, "You are logged out", "Applications that you connected go on working.")
         return replace(reply, headers=(*reply.headers, *self._visits.leave()))

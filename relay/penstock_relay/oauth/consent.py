@@ -5,6 +5,8 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from penstock import log
+from penstock_relay import audit
+from penstock_relay.audit import Kind
 from penstock_relay.oauth import authorize, pages, tokens, web
 from penstock_relay.oauth.authorize import Request, Returned, Shown
 from penstock_relay.oauth.directory import Directory, UnknownClient
@@ -70,10 +72,18 @@ class Consent:
         resource = request.resource
         if not await self._store.memberships.allows(user.name, resource.site, resource.server):
             return self._no_access(user.name)
+        store = self._store.by(audit.user(user.name))
         if form.get("decision") != "allow":
+            await store.audit.happened(
+                Kind.CONSENT_DENIED,
+                client=request.client.client_id,
+                client_name=request.client.name,
+                site=resource.site,
+                server=resource.server,
+            )
             return self._back(request, error="access_denied", error_description="The user did not allow it.")
         code = tokens.secret()
-        await self._store.grants.add_code(
+        await store.grants.add_code(
             Code(
                 tokens.digest(code), user.name, request.client.client_id, request.client.name,
                 request.redirect_uri, request.challenge, request.resource_url, resource.site, resource.server,

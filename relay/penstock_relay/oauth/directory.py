@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import unquote_plus
 
+from penstock_relay.audit import STRANGER
 from penstock_relay.oauth import tokens
 from penstock_relay.oauth.client import BadClient, Client, from_document, is_document_url, parse_registration
 from penstock_relay.oauth.fetch import Documents, FetchError
@@ -100,7 +101,7 @@ class Directory:
             None if secret is None else tokens.digest(secret),
             now,
         )
-        if not await self._store.clients.add(record, MAX_CLIENTS):
+        if not await self._store.by(STRANGER).clients.add(record, MAX_CLIENTS):
             raise TooMany
         proof = {} if secret is None else {"client_secret": secret, "client_secret_expires_at": 0}
         return {

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import delete, func, insert, select, update
 
+from penstock_relay.audit import Kind
 from penstock_relay.store.database import Database
 from penstock_relay.store.models import ClientRow
+from penstock_relay.store.record import record
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +31,18 @@ class Clients:
         """False when ``most`` are kept, and all were used. The oldest that was never used makes room."""
         async with self._database.writing() as connection:
             count = (await connection.execute(select(func.count()).select_from(ClientRow))).scalar_one()
+            dropped = None
             if count >= most:
                 oldest = (
                     select(ClientRow.client_id)
                     .where(ClientRow.used_at.is_(None))
                     .order_by(ClientRow.created_at, ClientRow.client_id)
                     .limit(1)
-                    .scalar_subquery()
                 )
-                gone = await connection.execute(delete(ClientRow).where(ClientRow.client_id == oldest))
-                if not gone.rowcount:
+                dropped = (await connection.execute(oldest)).scalar_one_or_none()
+                if dropped is None:
                     return False
+                await connection.execute(delete(ClientRow).where(ClientRow.client_id == dropped))
             await connection.execute(
                 insert(ClientRow).values(
                     client_id=client.client_id,
@@ -50,6 +53,13 @@ class Clients:
                     created_at=client.created_at,
                     used_at=client.used_at,
                 )
+            )
+            await record(
+                connection,
+                Kind.CLIENT_REGISTERED,
+                client=client.client_id,
+                client_name=client.name,
+                dropped=dropped,
             )
             return True
 
@@ -82,7 +92,7 @@ class Clients:
         found = await self.find(client_id)
         if found is None or found.used_at is not None:
             return
-        async with self._database.writing() as connection:
+        async with self._database.writing(unrecorded="the grant that it got is recorded") as connection:
             await connection.execute(
                 update(ClientRow)
                 .where(ClientRow.client_id == client_id, ClientRow.used_at.is_(None))
@@ -95,4 +105,6 @@ class Clients:
             gone = await connection.execute(
                 delete(ClientRow).where(ClientRow.used_at.is_(None), ClientRow.created_at < before)
             )
+            if gone.rowcount:
+                await record(connection, Kind.CLIENTS_PURGED, count=gone.rowcount)
             return gone.rowcount

@@ -6,9 +6,12 @@ from typing import Any, Final
 from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from penstock_relay.audit import Kind
 from penstock_relay.store.database import Database, StoreError
 from penstock_relay.store.memberships import is_member
 from penstock_relay.store.models import CodeRow, GrantRow, GrantTokenRow, UserRow
+from penstock_relay.store.record import record
+from penstock_relay.store.revocation import end_grants
 
 KEPT_CODES_S: Final = 86_400.0
 """How long a code is remembered after its end, so that a late replay still ends what came of it."""
@@ -106,6 +109,14 @@ class Grants:
                     expires_at=code.expires_at,
                 )
             )
+            await record(
+                connection,
+                Kind.CONSENT_ALLOWED,
+                client=code.client_id,
+                client_name=code.client_name,
+                site=code.site,
+                server=code.server,
+            )
 
     async def find_code(self, secret_hash: bytes) -> Code | None:
         """The code, a used or expired one too."""
@@ -122,7 +133,7 @@ class Grants:
             if row is None:
                 return False
             if row.used_at is not None:
-                await _revoke(connection, row.grant_id, now)
+                await end_grants(connection, now, GrantRow.id == row.grant_id, reason="code_reused")
                 return False
             if row.expires_at <= now:
                 return False
@@ -146,6 +157,16 @@ class Grants:
                 .values(used_at=now, grant_id=grant.id)
             )
             await _add(connection, access, refresh)
+            await record(
+                connection,
+                Kind.GRANT_MADE,
+                grant=grant.id,
+                user=grant.user,
+                client=grant.client_id,
+                site=grant.site,
+                server=grant.server,
+                expires_at=grant.expires_at,
+            )
             return True
 
     async def find_token(self, public_id: str) -> Holder | None:
@@ -169,7 +190,8 @@ class Grants:
         a grace of 0 never. After that somebody else has it: the grant ends. False then, and also, without any
         effect, when the token or its grant has ended already or the user is disabled.
         """
-        async with self._database.writing() as connection:
+        # Each hour, by every client: what it would say is said by the grant. An end is recorded.
+        async with self._database.writing(unrecorded="a grant goes on as it was made") as connection:
             row = (await connection.execute(_HOLDER.where(GrantTokenRow.public_id == public_id))).first()
             if row is None:
                 return False
@@ -180,7 +202,7 @@ class Grants:
                 return False
             # The absolute difference: of two at once, the one that came first may get its turn last.
             if token.used_at is not None and abs(now - token.used_at) >= grace:
-                await _revoke(connection, grant.id, now)
+                await end_grants(connection, now, GrantRow.id == grant.id, reason="refresh_token_reused")
                 return False
             if token.used_at is None:
                 await connection.execute(
@@ -211,14 +233,7 @@ class Grants:
             query = select(GrantRow.id).where(GrantRow.id == grant_id)
             if (await connection.execute(query)).first() is None:
                 raise NoSuchGrant(grant_id)
-            return await _revoke(connection, grant_id, now)
-
-
-async def _revoke(connection: AsyncConnection, grant_id: str | None, now: float) -> bool:
-    ended = await connection.execute(
-        update(GrantRow).where(GrantRow.id == grant_id, GrantRow.revoked_at.is_(None)).values(revoked_at=now)
-    )
-    return ended.rowcount > 0
+            return await end_grants(connection, now, GrantRow.id == grant_id) > 0
 
 
 async def _add(connection: AsyncConnection, *added: GrantToken) -> None:
