@@ -70,6 +70,7 @@ RELAY_FLOORS = (
         "values of the relay",
         (
             RELAY,
+            f"{RELAY}.audit.*",
             *(
                 f"{RELAY}.{name}"
                 for name in (
@@ -83,7 +84,7 @@ RELAY_FLOORS = (
     Floor(
         "records",
         (
-            f"{RELAY}.store.*", f"{RELAY}.ca", f"{RELAY}.access", f"{RELAY}.enrolment",
+            f"{RELAY}.store.*", f"{RELAY}.ca", f"{RELAY}.access", f"{RELAY}.auditing", f"{RELAY}.enrolment",
             f"{RELAY}.oauth.tokens",
         ),
     ),
@@ -124,7 +125,8 @@ PURE = (
     *(
         f"{RELAY}.{name}"
         for name in (
-            "address", "edge.deadlines", "edge.failure", "edge.limits", "edge.order", "edge.slow", "edge.sse",
+            "address", "audit.*",
+            "edge.deadlines", "edge.failure", "edge.limits", "edge.order", "edge.slow", "edge.sse",
             "edge.stats", "oauth.authorize", "oauth.client", "oauth.metadata", "oauth.redirects",
             "oauth.throttle", "oauth.web", "switchboard.calls", "switchboard.registry",
         )

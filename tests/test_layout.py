@@ -52,6 +52,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     f"{R}/edge/stats.py": (f"{TR}/test_ops.py", "counters, seen in the metrics"),
     f"{R}/store/agents.py": (f"{TR}/store/test_records.py", "records refer to each other"),
     f"{R}/store/invites.py": (f"{TR}/store/test_records.py", "records refer to each other"),
+    f"{R}/store/revocation.py": (f"{TR}/store/test_record.py", "the end of a grant is what it records"),
     f"{R}/store/sites.py": (f"{TR}/store/test_records.py", "records refer to each other"),
     f"{R}/store/store.py": (f"{TR}/store/test_records.py", "records refer to each other"),
     f"{R}/store/tokens.py": (f"{TR}/store/test_records.py", "records refer to each other"),

@@ -1,13 +1,13 @@
 """The chain of the audit log: each record names the hash of the one before it. Pure.
 
-A record is one JSON object in canonical form: keys sorted, no spaces, all but ASCII escaped, and only whole
-numbers, so that whoever has the values can make the very bytes again. Its hash is
+A record is one JSON object in canonical form: keys sorted, no spaces, all but ASCII escaped, only whole
+numbers. So whoever has the values can make the very bytes again. Its hash is
 
     SHA-256("penstock-relay-audit-1" LF record)
 
-and the next record has it as ``previous``; the first one has 64 zeros there. Who changes, removes or inserts a
-record must change all that come after it. Whoever can write the database can do that, so the newest hash,
-the *head*, is worth knowing in another place.
+and the next record has it as ``previous``; the first one has 64 zeros there. Who changes, removes or inserts
+a record must change all that come after it. Who can write the database can do that, so the newest hash, the
+*head*, is worth knowing in another place.
 """
 
 from __future__ import annotations
@@ -71,18 +71,30 @@ class Entry:
         return Head(self.sequence, self.hash)
 
     def values(self) -> dict[str, Any]:
-        """The record, read. Raises ValueError."""
+        """The record, read. Raises ValueError for what is none, in exactly its form."""
         try:
             found = json.loads(self.record)
         except RecursionError:
             raise ValueError("a record is not nested deeply") from None
-        if not isinstance(found, dict):
-            raise ValueError("a record is a JSON object")
+        if not isinstance(found, dict) or canonical(found) != self.record:
+            raise ValueError("a record is one JSON object in canonical form")
+        if {name: type(value) for name, value in found.items()} != _FORM:
+            raise ValueError(f"a record has {', '.join(_FORM)}")
         return found
 
     def line(self) -> str:
         """The record with its hash, as it is exported: one JSON object on one line."""
-        return f'{self.record.decode("ascii")[:-1]},"hash":"{self.hash}"}}'
+        try:
+            return canonical({**self.values(), "hash": self.hash}).decode()
+        except ValueError:
+            return canonical(self.wreck()).decode()
+
+    def wreck(self) -> dict[str, Any]:
+        """What stands in the place of a record that cannot be read."""
+        return {"sequence": self.sequence, "problem": "cannot be read", "hash": self.hash}
+
+
+_FORM: Final = {"about": dict, "actor": dict, "at": str, "kind": str, "previous": str, "sequence": int}
 
 
 def seal(before: Head | None, at: float, actor: Actor, event: Event) -> Entry:
@@ -132,14 +144,14 @@ class Verifier:
         try:
             values = entry.values()
             said, previous, at = values["sequence"], values["previous"], moment(entry.at)
-        except (ValueError, KeyError, TypeError, OverflowError):
+        except (ValueError, TypeError, OverflowError):
             raise Broken(here, "is not a record") from None
         if self.head is not None and here != self.head.sequence + 1:
             due = self.head.sequence + 1
             raise Broken(here, f"stands where record {due} is due: records are missing, or out of order")
         if hash_of(entry.record) != entry.hash:
             raise Broken(here, "was changed: it does not have the hash that is kept with it")
-        if said != here or values.get("at") != at:
+        if said != here or values["at"] != at:
             raise Broken(here, "is kept under another number, or another time, than it says of itself")
         if self.head is None:
             self._begin(here, previous)
@@ -148,9 +160,8 @@ class Verifier:
                 here, f"does not follow from record {self.head.sequence}: one of the two was replaced"
             )
         self._compare(entry.head)
-        about = values.get("about")
-        if values.get("kind") == Kind.AUDIT_PRUNED.text and isinstance(about, dict):
-            self._pruned.append((about.get("through"), about.get("hash")))
+        if values["kind"] == Kind.AUDIT_PRUNED.text:
+            self._pruned.append((values["about"].get("through"), values["about"].get("hash")))
         self.head = entry.head
         self.count += 1
 
@@ -168,12 +179,12 @@ class Verifier:
                 raise Broken(sequence, "is not there, but its hash is known: the end of the log was cut off")
             raise Broken(sequence, "was pruned, and cannot be compared with the hash that is known")
 
-    def _begin(self, first: int, previous: object) -> None:
+    def _begin(self, first: int, previous: str) -> None:
         if first == 1:
             if previous != START:
                 raise Broken(1, "is the first record and names one before it")
             return
-        self._begun_after = Head(first - 1, str(previous))
+        self._begun_after = Head(first - 1, previous)
         self._compare(self._begun_after)
 
     def _compare(self, head: Head) -> None:

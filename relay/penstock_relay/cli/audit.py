@@ -65,14 +65,14 @@ def show(
     more = bool(last) and len(entries) > last
     shown = entries[1:] if more else entries
     if wants_json(ctx, json):
-        say_json([{**entry.values(), "hash": entry.hash} for entry in shown])
+        say_json([_public(entry) for entry in shown])
     elif shown:
-        say_table(("TIME", "WHAT", "WHO", "ABOUT"), [_row(entry.values()) for entry in shown])
+        say_table(("TIME", "WHAT", "WHO", "ABOUT"), [_row(entry) for entry in shown])
     else:
         explain("Nothing that fits is in the audit log.")
     if more:
         explain(f"There are older ones: --last {last * 10}, or --last 0 for all.")
-    explain(f"Head: {head}")
+    explain(f"Head: {head or 'none yet'}")
 
 
 @guarded
@@ -110,11 +110,13 @@ def verify(
             say_json({"ok": False, "sequence": broken.sequence, "problem": str(broken)})
         raise Failed(f"The audit log is broken: record {broken.sequence} {broken}.") from None
     if wants_json(ctx, json):
-        say_json({"ok": True, "first": first, "records": count, "head": str(newest)})
+        say_json(
+            {"ok": True, "first": first, "records": count, "head": None if newest is None else str(newest)}
+        )
         return
     say(f"The audit log is whole: {count} records, from {first} on.")
-    say(f"Head: {newest}")
-    if not known:
+    say(f"Head: {newest or 'none yet'}")
+    if newest and not known:
         explain("Note the head elsewhere. Later: penstock-relay audit verify --head HASH@N")
 
 
@@ -155,9 +157,9 @@ def prune(
 
     count, head = with_store(settings_of(ctx, config), work)
     if wants_json(ctx, json):
-        say_json({"before": moment(until), "removed": count, "head": str(head)})
+        say_json({"before": moment(until), "removed": count, "head": None if head is None else str(head)})
         return
-    explain(f"Records removed: {count}, those before {moment(until)}. Head: {head}")
+    explain(f"Records removed: {count}, those before {moment(until)}. Head: {head or 'none yet'}")
 
 
 def parse_time(text: str, now: float) -> float:
@@ -173,7 +175,7 @@ def parse_time(text: str, now: float) -> float:
 
 
 def _filter(user: str | None, site: str | None, kinds: frozenset[str]) -> "Callable[[Entry], bool]":
-    from penstock_relay.audit import Kind
+    from penstock_relay.audit import ActorKind, Kind
 
     known = {kind.text for kind in Kind}
     wrong = sorted(kinds - known)
@@ -183,13 +185,15 @@ def _filter(user: str | None, site: str | None, kinds: frozenset[str]) -> "Calla
     def wanted(entry: "Entry") -> bool:
         try:
             values = entry.values()
-            kind, actor, about = values["kind"], values["actor"], values["about"]
-        except (ValueError, KeyError):
-            return True  # it is broken: nobody may hide a record by breaking it
-        people = {about.get("user"), actor.get("user"), actor["kind"] == "user" and actor.get("name")}
-        places = {about.get("site"), actor.get("site")}
+        except ValueError:
+            return True  # nobody may hide a record by breaking it
+        actor, about = values["actor"], values["about"]
+        people = [about.get("user"), actor.get("user")]
+        if actor.get("kind") == ActorKind.USER:
+            people.append(actor.get("name"))
+        places = [about.get("site"), actor.get("site")]
         return (
-            (not kinds or kind in kinds)
+            (not kinds or values["kind"] in kinds)
             and (user is None or user.lower() in people)
             and (site is None or site in places)
         )
@@ -197,17 +201,30 @@ def _filter(user: str | None, site: str | None, kinds: frozenset[str]) -> "Calla
     return wanted
 
 
-def _row(values: dict[str, Any]) -> tuple[str, str, str, str]:
+def _public(entry: "Entry") -> dict[str, Any]:
+    try:
+        return {**entry.values(), "hash": entry.hash}
+    except ValueError:
+        return entry.wreck()
+
+
+def _row(entry: "Entry") -> tuple[str, str, str, str]:
+    try:
+        values = entry.values()
+    except ValueError:
+        return "-", "-", "-", f"record {entry.sequence} cannot be read: penstock-relay audit verify"
     actor = dict(values["actor"])
-    kind = actor.pop("kind")
-    who = " ".join([kind, *(f"{name}={_word(value)}" for name, value in actor.items())])
-    about = " ".join(f"{name}={_word(value)}" for name, value in values["about"].items())
-    return values["at"], values["kind"], who, about
+    who = [str(actor.pop("kind", "-")), *_words(actor)]
+    return _word(values["at"]), _word(values["kind"]), " ".join(who), " ".join(_words(values["about"]))
+
+
+def _words(values: dict[str, Any]) -> list[str]:
+    return [f"{name}={_word(value)}" for name, value in values.items()]
 
 
 def _word(value: object) -> str:
     """A value on a terminal: nothing in it can move the cursor, or be taken for a second value."""
     if isinstance(value, dict):
-        return f"{_word(value['from'])}->{_word(value['to'])}"
+        return f"{_word(value.get('from'))}->{_word(value.get('to'))}"
     text = str(value)
     return text if text.isprintable() and " " not in text else ascii(text)

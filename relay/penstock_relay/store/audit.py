@@ -153,7 +153,12 @@ _COLUMNS: Final = select(AuditRow.sequence, AuditRow.at, AuditRow.record, AuditR
 
 
 def _entry(row: Row[int, float, bytes, bytes]) -> Entry:
-    return Entry(row.sequence, row.at, row.record, row.hash.hex())
+    return Entry(row.sequence, row.at, _bytes(row.record), _bytes(row.hash).hex())
+
+
+def _bytes(value: object) -> bytes:
+    """What SQLite has in a column: who wrote into it by hand may have left text."""
+    return value if isinstance(value, bytes) else str(value).encode()
 
 
 async def _entries(connection: AsyncConnection, after: int) -> AsyncGenerator[Entry]:

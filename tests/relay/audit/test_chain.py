@@ -90,7 +90,16 @@ def test_a_head_is_written_and_read() -> None:
     head = sites(1)[0].head
     assert Head.parse(str(head)) == head
     assert Head.parse(f"  {head} \n".upper()) == head
-    for wrong in ("", "1", "@1", "a" * 64, "a" * 63 + "@1", "g" * 64 + "@1", "a" * 64 + "@", "a" * 64 + "@-1"):
+    for wrong in (
+        "",
+        "1",
+        "@1",
+        "a" * 64,
+        "a" * 63 + "@1",
+        "g" * 64 + "@1",
+        "a" * 64 + "@",
+        "a" * 64 + "@-1",
+    ):
         with pytest.raises(ValueError, match="HASH@SEQUENCE"):
             Head.parse(wrong)
 
@@ -145,6 +154,20 @@ def renamed_time(log: Log) -> Log:
     return [*log[:2], replace(log[2], at=NOW + 50), *log[3:]]
 
 
+def another_form(log: Log) -> Log:
+    """The same values, and another hash: that they fit each other does not make it what was written."""
+    record = log[2].record.replace(b":", b": ")
+    return [*log[:2], replace(log[2], record=record, hash=hash_of(record)), *log[3:]]
+
+
+def another_field(log: Log) -> Log:
+    return [*log[:2], forged(log[2], note="it is fine"), *log[3:]]
+
+
+def another_type(log: Log) -> Log:
+    return [*log[:2], forged(log[2], about=[]), *log[3:]]
+
+
 def no_record(log: Log) -> Log:
     return [*log[:2], replace(log[2], record=b"[]"), *log[3:]]
 
@@ -177,6 +200,9 @@ def false_beginning(log: Log) -> Log:
         (out_of_order, 4, "stands where record 3 is due"),
         (replaced, 4, "does not follow from record 3"),
         (renamed_time, 3, "or another time"),
+        (another_form, 3, "is not a record"),
+        (another_field, 3, "is not a record"),
+        (another_type, 3, "is not a record"),
         (no_record, 3, "is not a record"),
         (no_json, 3, "is not a record"),
         (too_deep, 3, "is not a record"),

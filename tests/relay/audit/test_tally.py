@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from penstock_relay import audit
 from penstock_relay.audit import STRANGER, Kind, Tally, event
-from penstock_relay.audit.tally import AT_ONCE, MOST
+from penstock_relay.audit.tally import AT_ONCE, MOST, Counted
 
 
 def records(tally: Tally) -> list[tuple[str, dict[str, object]]]:
@@ -65,7 +65,7 @@ def test_what_could_not_be_written_is_counted_with_what_came_meanwhile() -> None
 
 
 def test_what_is_given_back_again_and_again_stays_within_the_most() -> None:
-    tally = Tally()
+    tally, taken = Tally(), list[Counted]()
     for minute in range(50):
         taken = tally.take()
         for number in range(MOST):
