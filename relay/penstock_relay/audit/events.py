@@ -69,8 +69,8 @@ class Change:
     new: str | float | None
 
 
-Value = str | int | float | Change | None
-"""What a field is given as. None leaves it out."""
+Value = str | int | float | Change
+"""What a field is."""
 
 Shown = str | int | dict[str, "str | int | None"]
 """What stands in the record."""
@@ -85,15 +85,15 @@ class Event:
 
     def about(self) -> dict[str, Shown]:
         """The fields as the record has them."""
-        return {name: _shown(name, value) for name, value in self.given if value is not None}
+        return {name: _shown(name, value) for name, value in self.given}
 
 
-def event(kind: Kind, **fields: Value) -> Event:
-    """Raises TypeError for a field that the kind does not have."""
+def event(kind: Kind, **fields: Value | None) -> Event:
+    """A field of None is left out. Raises TypeError for a field that the kind does not have."""
     wrong = fields.keys() - kind.fields
     if wrong:
         raise TypeError(f"{kind.name} has no field {', '.join(sorted(wrong))}: say it in Kind")
-    return Event(kind, tuple(sorted(fields.items())))
+    return Event(kind, tuple(sorted((name, value) for name, value in fields.items() if value is not None)))
 
 
 def moment(at: float) -> str:

@@ -46,7 +46,7 @@ class Audit:
         self._database = database
         self._tally = tally
 
-    async def happened(self, kind: Kind, **fields: Value) -> None:
+    async def happened(self, kind: Kind, **fields: Value | None) -> None:
         """Records what changes nothing in the store: a login, for one, of an actor that is known.
 
         What the same actor repeats too often is only counted, and written with the next :meth:`flush`.
@@ -59,7 +59,7 @@ class Audit:
         async with self._database.appending() as connection:
             await append(connection, actor, what)
 
-    def stranger(self, kind: Kind, **fields: Value) -> None:
+    def stranger(self, kind: Kind, **fields: Value | None) -> None:
         """Counts what anybody can cause; :meth:`flush` writes it. Costs the same whatever it is."""
         self._tally.count(STRANGER, event(kind, **fields), self._database.now())
 

@@ -8,7 +8,7 @@ from penstock_relay.store.database import write_of
 from penstock_relay.store.models import AuditRow
 
 
-async def record(connection: AsyncConnection, kind: Kind, **fields: Value) -> None:
+async def record(connection: AsyncConnection, kind: Kind, **fields: Value | None) -> None:
     """Adds a record to the audit log, in the name of the actor whose write this is.
 
     ``connection`` is one of :meth:`Database.writing`. Raises TypeError for a field that is not the kind's.
