@@ -12,11 +12,14 @@ import pytest
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from penstock_relay import audit
-from penstock_relay.audit import Broken, Entry, Kind
+from penstock_relay.audit import Broken, Entry, Kind, event
 from penstock_relay.audit.tally import AT_ONCE
 from penstock_relay.store import Store, StoreError
-from penstock_relay.store.audit import BATCH, AuditBroken
+from penstock_relay.store.audit import AuditBroken
+from penstock_relay.store.record import append
 from tests.relay.store.accounts import url_in
+
+BATCH = 10
 
 
 @dataclass
@@ -144,14 +147,14 @@ async def test_the_newest_come_last_and_as_many_as_are_wanted(store: Store, cloc
     assert sites_of(await entries(store, after=2)) == ["c", "d"]
 
 
-async def test_more_than_one_batch_is_read_whole_and_in_order(store: Store, tmp_path: Path) -> None:
+async def test_more_than_one_batch_is_read_whole_and_in_order(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock_relay.store.audit.BATCH", BATCH)
     count = 2 * BATCH + 1
     async with store._database.appending() as connection:
-        from penstock_relay.audit import RELAY, event
-        from penstock_relay.store.record import append
-
         for number in range(count):
-            await append(connection, RELAY, event(Kind.SITE_ADDED, site=f"s{number}"))
+            await append(connection, audit.RELAY, event(Kind.SITE_ADDED, site=f"s{number}"))
     names = [f"s{number}" for number in range(count)]
     assert sites_of(await entries(store)) == names
     assert sites_of(await store.audit.last(None)) == names

@@ -8,6 +8,7 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -288,6 +289,7 @@ async def test_many_processes_that_write_at_once_make_one_chain(store: Store, tm
 # -- a method that is added later ----------------------------------------------------------------------
 
 
+@cache
 def writing_methods() -> dict[str, str]:
     """Each method of the store that opens a write -> its source."""
     found = {}
