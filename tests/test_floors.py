@@ -24,8 +24,9 @@ CORE_FLOORS = (
             *(
                 f"penstock.{name}"
                 for name in (
-                    "diagnosis", "enrolment", "envelope", "heap", "http", "joinstring", "log", "lookalike",
-                    "names", "outcome", "principal", "strictjson", "tls",
+                    "allowance", "diagnosis", "enrolment", "envelope", "heap", "http", "joinstring", "jwk",
+                    "jwks", "jwt", "log", "lookalike", "names", "outcome", "principal", "strictjson", "tls",
+                    "voucher",
                 )
             ),
         ),
@@ -42,7 +43,9 @@ AGENT_FLOORS = (
         ),
     ),
     Floor("the gate", (f"{AGENT}.gate.*",)),
+    Floor("whose word counts", (f"{AGENT}.callers.*",)),
     Floor("children", (f"{AGENT}.children.*",)),
+    Floor("what servers offer", (f"{AGENT}.catalogue.*",)),
     Floor("the endpoint", (f"{AGENT}.endpoint.*",)),
     Floor("settings and state", (f"{AGENT}.config", f"{AGENT}.state", f"{AGENT}.systemd")),
     Floor(
@@ -74,17 +77,29 @@ RELAY_FLOORS = (
             *(
                 f"{RELAY}.{name}"
                 for name in (
-                    "address", "passwords", "oauth", "oauth.client", "oauth.metadata", "oauth.redirects",
-                    "oauth.throttle", "oauth.web",
+                    "address", "oauth", "oauth.choice", "oauth.client", "oauth.issuer",
+                    "oauth.metadata", "oauth.offers", "oauth.presets", "oauth.redirects",
+                    "oauth.throttle", "oauth.web", "passwords",
                 )
             ),
         ),
     ),
-    Floor("settings and files", (f"{RELAY}.config", f"{RELAY}.files", f"{RELAY}.listening")),
+    Floor(
+        "documents of others",
+        tuple(
+            f"{RELAY}.oauth.{name}"
+            for name in ("discovery", "fetch", "introspection", "issuers", "trusted")
+        ),
+    ),
+    Floor(
+        "settings and files",
+        (f"{RELAY}.config", f"{RELAY}.files", f"{RELAY}.listening", f"{RELAY}.oauth.issuer_settings"),
+    ),
     Floor(
         "records",
         (
-            f"{RELAY}.store.*", f"{RELAY}.ca", f"{RELAY}.access", f"{RELAY}.auditing", f"{RELAY}.enrolment",
+            f"{RELAY}.store.*", f"{RELAY}.ca", f"{RELAY}.access", f"{RELAY}.auditing", f"{RELAY}.callers",
+            f"{RELAY}.enrolment",
             f"{RELAY}.oauth.tokens",
         ),
     ),
@@ -93,13 +108,13 @@ RELAY_FLOORS = (
         tuple(
             f"{RELAY}.oauth.{name}"
             for name in (
-                "account", "authorize", "consent", "directory", "endpoints", "fetch", "login", "pages", "server",
-                "visit",
+                "account", "authorize", "consent", "directory", "endpoints", "login", "pages",
+                "resource", "server", "visit",
             )
         ),
     ),
     Floor("the switchboard", (f"{RELAY}.switchboard.*",)),
-    Floor("doors", (f"{RELAY}.edge.*", f"{RELAY}.door.*", f"{RELAY}.ops")),
+    Floor("doors", (f"{RELAY}.edge.*", f"{RELAY}.door.*", f"{RELAY}.ops", f"{RELAY}.asking")),
     Floor("the daemon", (f"{RELAY}.daemon",)),
     Floor("commands", (f"{RELAY}.cli.*",)),
 )  # fmt: skip
@@ -110,8 +125,8 @@ PURE = (
     *(
         f"penstock.{name}"
         for name in (
-            "diagnosis", "enrolment", "envelope", "http", "joinstring", "lookalike", "names", "outcome",
-            "principal", "strictjson",
+            "allowance", "diagnosis", "enrolment", "envelope", "http", "joinstring", "jwk", "jwt",
+            "lookalike", "names", "outcome", "principal", "strictjson", "voucher",
         )
     ),
     *(
@@ -127,7 +142,8 @@ PURE = (
         for name in (
             "address", "audit.*",
             "edge.deadlines", "edge.failure", "edge.limits", "edge.order", "edge.slow", "edge.sse",
-            "edge.stats", "oauth.authorize", "oauth.client", "oauth.metadata", "oauth.redirects",
+            "edge.stats", "oauth.authorize", "oauth.choice", "oauth.client", "oauth.issuer",
+            "oauth.metadata", "oauth.offers", "oauth.presets", "oauth.redirects",
             "oauth.throttle", "oauth.web", "switchboard.calls", "switchboard.registry",
         )
     ),

@@ -40,6 +40,8 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
         f"{TA}/enrolment/test_enrol.py",
         "its first connection",
     ),
+    f"{A}/callers/trust.py": (f"{TA}/callers/test_callers.py", "the answers, without what it takes"),
+    f"{A}/catalogue/offer.py": (f"{TA}/catalogue/test_conversation.py", "values, read from a child"),
     f"{R}/cli/__init__.py": (f"{TR}/cli/test_cli.py", "the program as a whole"),
     f"{R}/cli/app.py": (f"{TR}/cli/test_cli.py", "puts the commands together"),
     f"{R}/cli/common.py": (f"{TR}/cli/test_cli.py", "options that every command has"),
@@ -65,9 +67,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
             "a part of one conversation with user and client",
         )
         for name in (
-            "account",
             "authorize",
-            "consent",
             "directory",
             "endpoints",
             "login",
@@ -91,6 +91,7 @@ OF_SEVERAL: dict[str, str] = {
     f"{TA}/children/test_agent_end.py": "what is left after the end of an agent that had children",
     f"{TA}/cli/test_main.py": "the program as a whole",
     f"{TA}/endpoint/test_real_children.py": "endpoint and children together",
+    f"{TA}/endpoint/test_consent.py": "grants: what the relay asks, and what calls are held to",
     "tests/core/tunnel/test_mutations.py": "the simulation notices every rule that is taken away",
     "tests/core/tunnel/test_simulation.py": "both ends, and links that cut, delay and reorder",
     "tests/core/tunnel/test_agent_bounds.py": "agent.py's other half: what it holds at most",

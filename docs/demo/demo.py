@@ -91,7 +91,7 @@ async def assistant(url: str, person: Person, story: Story) -> AsyncIterator[Cli
     async def redirect(login: str) -> None:
         story.step("the relay asked it to log in; it found out where, and registered itself")
         callbacks.append(await person.allow(login))
-        story.step(f"{person.name} logged in, saw who asks for what, and allowed it")
+        story.step(f"{person.name} logged in, saw who asks for which tools, and allowed them")
 
     async def callback() -> AuthorizationCodeResult:
         said = answered(callbacks.pop())

@@ -18,6 +18,7 @@ from typing import Final, NoReturn
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from penstock.allowance import Allowance
 from penstock.log import get
 from penstock.principal import Principal
 from penstock_relay.oauth import tokens
@@ -28,8 +29,10 @@ ISSUER: Final = "penstock"
 
 POLL_S: Final = 0.5
 """How often the change sequence is read: a revocation takes effect within this time."""
-STALE_S: Final = 5.0
-"""Age of the last successful poll above which nothing remembered is believed."""
+STALE_S: Final = 60.0
+"""Age of the last successful poll above which nothing remembered is believed. A store that cannot be read
+cannot be written either, so this is for how long callers are spared its outage.
+"""
 STORE_TIMEOUT_S: Final = 2.0
 """How long one look into the store may take."""
 MAX_KNOWN: Final = 16_384
@@ -66,6 +69,8 @@ class TokenGrant:
     """Whether it is no token at all at any other URL (RFC 8707)."""
     member: bool = True
     """Whether its holder may still use what it is for."""
+    step_up: tuple[str, ...] = ()
+    """Scopes to ask for: those that it has open nothing here."""
 
 
 def issue(
@@ -76,6 +81,11 @@ def issue(
     secret = "".join(secrets.choice(_SECRET_CHARACTERS) for _ in range(_SECRET_LENGTH))
     record = Token(public_id, _digest(secret), name or public_id, site, server, now, expires_at)
     return f"pst_{public_id}_{secret}", record
+
+
+def is_ours(text: str) -> bool:
+    """Whether it has the form of a token that a relay made."""
+    return _TOKEN.fullmatch(text) is not None or tokens.parse(text) is not None
 
 
 def public_id(text: str) -> str:
@@ -127,7 +137,7 @@ class Access:
     async def principal(self, token: str) -> TokenGrant | None:
         """What ``token`` allows now; None when it is malformed, unknown, altered, revoked or expired.
 
-        Raises AccessUnavailable when the store has not been readable for 5 s.
+        Raises AccessUnavailable when the store has not been readable for 60 s.
         """
         match = _TOKEN.fullmatch(token)
         granted = None if match is not None else tokens.parse(token)
@@ -139,10 +149,7 @@ class Access:
             _, public_id, digest = granted
         else:
             return None
-        if self._polled is None:
-            await self.poll()
-        if self._polled is None or self._ticks() - self._polled > STALE_S:
-            raise AccessUnavailable("The relay cannot check tokens at the moment. Try again in a minute.")
+        await self.ensure_fresh()
         record = await self._find(public_id, granted=granted is not None)
         # The same work whether or not there is such a token: the time taken tells nothing.
         good = hmac.compare_digest(_NO_HASH if record is None else _hash_of(record), digest)
@@ -153,6 +160,17 @@ class Access:
         if record.revoked_at is not None or record.expires_at <= self._clock():
             return None
         return TokenGrant(principal_of(record), record.site, record.server, record.expires_at)
+
+    async def ensure_fresh(self) -> int:
+        """A number that stays the same while what was read from the store is still so.
+
+        Raises AccessUnavailable when the store has not been readable for 5 s.
+        """
+        if self._polled is None:
+            await self.poll()
+        if self._polled is None or self._ticks() - self._polled > STALE_S:
+            raise AccessUnavailable("The relay cannot check tokens at the moment. Try again in a minute.")
+        return self._generation
 
     async def changed(self) -> None:
         """Returns once anything in the store has changed since the last call. For one who waits."""
@@ -232,15 +250,15 @@ def _held(holder: Holder, now: float) -> TokenGrant | None:
     ends = min(token.expires_at, grant.expires_at)
     if token.refresh or grant.revoked_at is not None or holder.disabled or ends <= now:
         return None
-    return TokenGrant(
-        _user(grant.user, holder.email, grant.client_id), grant.site, grant.server, ends,
-        only_here=True, member=holder.member,
-    )  # fmt: skip
+    principal = user_principal(grant.user, holder.email, grant.client_id, grant.allowed)
+    return TokenGrant(principal, grant.site, grant.server, ends, only_here=True, member=holder.member)
 
 
 @lru_cache(maxsize=1024)
-def _user(name: str, email: str, client: str) -> Principal:
-    return Principal(issuer=ISSUER, subject=name, name=name, email=email, client=client)
+def user_principal(name: str, email: str, client: str, allowed: str | None = None) -> Principal:
+    """A user through a client. `allowed`: JSON of what the grant allows; None: all that the site exposes."""
+    allowance = None if allowed is None else Allowance.parse(allowed.encode())
+    return Principal(issuer=ISSUER, subject=name, name=name, email=email, client=client, allowance=allowance)
 
 
 def _hash_of(record: Token | Holder) -> bytes:

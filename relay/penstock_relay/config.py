@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, PlainSerializer, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from penstock_relay.address import Address, public_origin, tunnel_origin
+from penstock_relay.oauth.issuer_settings import Issuers
 
 ENV_PREFIX: Final = "PENSTOCK_RELAY_"
 CONFIG_VARIABLE: Final = "PENSTOCK_RELAY_CONFIG"
@@ -120,8 +121,11 @@ class Settings(BaseSettings):
     oauth: bool = True
     """Whether the embedded authorization server runs: users log in at the relay and grant access to clients.
 
-    Off, only personal access tokens open anything.
+    Off, only personal access tokens and tokens of ``issuers`` open anything.
     """
+
+    issuers: Issuers = ()
+    """Authorization servers outside whose tokens are good here: tables ``[[issuers]]``."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe level that is logged."""

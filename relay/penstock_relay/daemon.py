@@ -9,6 +9,7 @@ import signal
 import socket
 import ssl
 import time
+from collections.abc import Sequence
 from typing import Final, NoReturn
 from urllib.parse import urlsplit
 
@@ -16,7 +17,9 @@ from penstock import log, tls
 from penstock_relay import auditing, listening
 from penstock_relay.access import Access
 from penstock_relay.address import Address
+from penstock_relay.asking import Asking
 from penstock_relay.ca import CaError, CertificateAuthority
+from penstock_relay.callers import Callers
 from penstock_relay.config import ConfigError, Settings
 from penstock_relay.door.door import Door
 from penstock_relay.edge.connection import NoParser
@@ -24,7 +27,11 @@ from penstock_relay.edge.serve import serve_edge
 from penstock_relay.edge.stats import Stats
 from penstock_relay.listening import Listening
 from penstock_relay.oauth.fetch import Documents
+from penstock_relay.oauth.issuer import Issuer
+from penstock_relay.oauth.issuers import Issuers
+from penstock_relay.oauth.resource import ResourceMetadata
 from penstock_relay.oauth.server import AuthorizationServer, key_of
+from penstock_relay.oauth.trusted import Trusted
 from penstock_relay.ops import Readiness, serve_ops
 from penstock_relay.store import Store
 from penstock_relay.switchboard.switchboard import Switchboard
@@ -67,6 +74,10 @@ class _Daemon:
         self._ca = ca
         self._listener = listener
         self._access = Access(store)
+        self._issuers = tuple(table.issuer() for table in settings.issuers)
+        self._outside = _outside(settings, self._issuers) if self._issuers else None
+        by_email = [issuer.url for issuer in self._issuers if issuer.match_email]
+        self._callers = Callers(self._access, self._outside, store.outsiders(by_email))
         self._store = store
         self._seal_key = key_of(settings.state_dir) if settings.oauth else b""
         self._stats = Stats()
@@ -95,6 +106,8 @@ class _Daemon:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._access.run())
                 tasks.create_task(auditing.keep(self._store))
+                if self._outside is not None:
+                    tasks.create_task(self._outside.run())
                 edge = tasks.create_task(self._edge())
                 tasks.create_task(self._ops())
                 tasks.create_task(self._tunnel(context))
@@ -118,17 +131,29 @@ class _Daemon:
                 address.port,
                 listening=self._public_open,
                 switchboard=self._switchboard,
-                access=self._access,
+                access=self._callers,
                 stats=self._stats,
-                pages=self._pages if self._settings.oauth else None,
+                pages=self._pages if self._settings.oauth else self._metadata if self._issuers else None,
+                oauth=self._settings.oauth,
+                issuers=self._issuers,
             )
         except NoParser as error:
             raise ConfigError(str(error)) from None
         except OSError as error:
             raise _not_open("listen", address, error) from None
 
+    def _metadata(self, public_url: str) -> ResourceMetadata:
+        return ResourceMetadata(public_url, self._issuers)
+
     def _pages(self, public_url: str) -> AuthorizationServer:
-        server = AuthorizationServer(self._store, public_url, self._seal_key, documents=Documents())
+        server = AuthorizationServer(
+            self._store,
+            public_url,
+            self._seal_key,
+            documents=Documents(),
+            sites=Asking(self._switchboard),
+            issuers=self._issuers,
+        )
         self._pages_made.set_result(server)
         return server
 
@@ -153,6 +178,7 @@ class _Daemon:
     def _public_open(self, host: str, port: int) -> str:
         address = Address(host, port)
         self._switchboard.public_url = self._settings.public_url_at(address)
+        self._callers.origin = self._switchboard.public_url
         self._readiness.opened("public")
         self._public_listen.set_result(address)
         return self._switchboard.public_url
@@ -204,6 +230,21 @@ class _Daemon:
         # Before the links go: callers get their last words, and agents hear who is gone.
         edge.cancel()
         await asyncio.wait((edge,))
+
+
+def _outside(settings: Settings, issuers: Sequence[Issuer]) -> Issuers:
+    endpoints = {}
+    for table in settings.issuers:
+        if table.introspection is not None:
+            try:
+                endpoints[table.url] = table.introspection.endpoint()
+            except (OSError, ValueError) as error:
+                cause = error.strerror if isinstance(error, OSError) else str(error)
+                raise ConfigError(
+                    f"issuers: client_secret_file: {table.introspection.client_secret_file} cannot be read: "
+                    f"{cause}. It must hold the client's secret, readable for the relay's user."
+                ) from None
+    return Issuers(issuers, introspection=endpoints, trusted=Trusted())
 
 
 def _bind(address: Address) -> socket.socket:

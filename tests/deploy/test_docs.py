@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from pydantic import BaseModel
 
 from penstock import __version__
 from penstock_agent import cli as agent_cli
 from penstock_agent import config as agent_config
 from penstock_relay import config as relay_config
 from penstock_relay.cli.app import app as relay_app
+from penstock_relay.oauth import issuer_settings
 
 ROOT = Path(__file__).parents[2]
 PAGES = {"agent": ROOT / "docs/agent.md", "relay": ROOT / "docs/relay.md"}
@@ -138,6 +140,19 @@ def test_default_files_are_the_documented_ones(program: str) -> None:
 def test_every_setting_of_a_server_is_documented_and_no_other() -> None:
     text = section(PAGES["agent"], "Settings").split("`[servers.NAME]`")[1].split("Entries of `expose`")[0]
     assert [row[0].strip("`") for row in rows(text)] == list(agent_config.ServerSettings.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("table", "model"),
+    [
+        ("A table `[[issuers]]`:", issuer_settings.IssuerSettings),
+        ("`[issuers.claims]` names", issuer_settings.ClaimSettings),
+        ("`[issuers.introspection]`:", issuer_settings.IntrospectionSettings),
+    ],
+)
+def test_every_setting_of_an_issuer_is_documented_and_no_other(table: str, model: type[BaseModel]) -> None:
+    text = section(PAGES["relay"], "Settings").split(f"\n{table}")[1].split("\n`")[0]
+    assert [row[0].strip("`") for row in rows(text)] == list(model.model_fields)
 
 
 def test_every_kind_of_expose_entry_is_documented() -> None:

@@ -23,7 +23,9 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = {"penstock": "core", "penstock_agent": "agent", "penstock_relay": "relay"}
 MOST_DISTRIBUTIONS = 24
 """What the plain install may bring, itself included (23 now). It runs inside a customer's network."""
-ONLY_RELAY = {"aiohttp", "aiosqlite", "alembic", "argon2-cffi", "jinja2", "prometheus-client", "sqlalchemy"}
+ONLY_RELAY = {
+    "aiohttp", "aiosqlite", "alembic", "argon2-cffi", "jinja2", "prometheus-client", "sqlalchemy",
+}  # fmt: skip
 
 # A cold download cache takes longer than any test of ours should.
 pytestmark = pytest.mark.timeout(600)

@@ -78,11 +78,12 @@ class Kept:
 
 
 @asynccontextmanager
-async def python_client(stack: Stack, person: Person, kept: Kept) -> AsyncIterator[Client]:
+async def python_client(stack: Stack, person: Person, kept: Kept, *tools: str) -> AsyncIterator[Client]:
+    """Its user allows `tools`, or all."""
     callbacks: list[str] = []
 
     async def redirect(url: str) -> None:
-        callbacks.append(await person.allow(url))
+        callbacks.append(await person.allow(url, *tools))
 
     async def callback() -> AuthorizationCodeResult:
         said = answered(callbacks.pop())
@@ -103,6 +104,26 @@ async def python_client(stack: Stack, person: Person, kept: Kept) -> AsyncIterat
 async def converted(client: Client) -> str:
     result = await client.call_tool("convert_time", dict(TIME))
     return "".join(part.text for part in result.content if isinstance(part, TextContent))
+
+
+async def test_a_user_allows_one_tool_and_later_another(stack: Stack, invited: str) -> None:
+    async with (
+        asyncio.timeout(60),
+        alice(stack, invited) as person,
+        python_client(stack, person, Kept(), "get_current_time") as client,
+    ):
+        assert [tool.name for tool in (await client.list_tools()).tools] == ["get_current_time"]
+        assert not (await client.call_tool("get_current_time", {"timezone": "UTC"})).is_error
+        assert "did not allow it" in await converted(client)
+        await person.open(f"{stack.public_url}/oauth/grants")
+        assert person.page is not None
+        found = re.findall(r'href="(/oauth/grant\?[^"]*)"', person.page.text)
+        await person.open(stack.public_url + found[-1])
+        await person.submit(decision="save", **{person.box("convert_time"): "on"})
+        async with asyncio.timeout(5):  # as long as a relay may take to notice
+            while ANSWER not in await converted(client):
+                pass
+        assert len((await client.list_tools()).tools) == 2
 
 
 async def test_the_python_sdk_is_connected_refreshed_and_cut_off(stack: Stack, invited: str) -> None:
@@ -127,7 +148,7 @@ async def test_the_python_sdk_is_connected_refreshed_and_cut_off(stack: Stack, i
         async with python_client(stack, person, kept) as client:
             assert ANSWER in await converted(client)
         listed = json.loads(stack.relay_cli("grant", "list", "--json").stdout)
-        (grant,) = [each for each in listed if each["client_name"] == "penstock-tests-python"]
+        (grant,) = [each for each in listed if each["client"] == kept.client.client_id]
         assert (grant["user"], grant["site"], grant["server"], grant["state"]) == (
             "alice",
             "plant",

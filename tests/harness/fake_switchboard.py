@@ -106,6 +106,7 @@ class FakeGrant:
     principal: Principal = field(default_factory=lambda: Principal("penstock", "svc:test"))
     only_here: bool = False
     member: bool = True
+    step_up: tuple[str, ...] = ()
 
 
 class FakeAccess:
@@ -124,7 +125,7 @@ class FakeAccess:
     def doubt(self) -> None:
         self.change.set()
 
-    async def principal(self, token: str) -> FakeGrant | None:
+    async def principal(self, token: str, site: str, server: str) -> FakeGrant | None:
         self.asked += 1
         if self.error is not None:
             raise self.error

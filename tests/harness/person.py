@@ -12,7 +12,8 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 import httpx2
 
 _FORM = re.compile(r'<form method="post" action="([^"]*)">(.*?)</form>', re.DOTALL)
-_HIDDEN = re.compile(r'<input type="hidden" name="([^"]*)" value="([^"]*)"')
+_INPUT = re.compile(r"<input ([^>]*)>")
+_ATTRIBUTE = re.compile(r'([a-z-]+)="([^"]*)"')
 
 
 class Person:
@@ -47,10 +48,10 @@ class Person:
         assert self.page is not None
         form = _FORM.search(self.page.text)
         assert form is not None, self.page.text
-        hidden = {name: html.unescape(value) for name, value in _HIDDEN.findall(form[2])}
+        standing = filled_in(form[2])
         action = urljoin(str(self.page.url), html.unescape(form[1]))
         headers = {"origin": self.origin}  # as browsers send it with every form
-        request = self._http.build_request("POST", action, data={**hidden, **filled}, headers=headers)
+        request = self._http.build_request("POST", action, data={**standing, **filled}, headers=headers)
         return await self._go(request)
 
     async def accept_invitation(self, link: str) -> None:
@@ -60,16 +61,24 @@ class Person:
         assert self.page is not None
         assert self.page.status_code == 200, self.page.text
 
-    async def allow(self, url: str) -> str:
-        """Logs in if need be and allows what is asked at `url`; the client's callback URL with its code."""
+    async def allow(self, url: str, *tools: str) -> str:
+        """Logs in if need be, allows `tools` or all that `url` asks; the client's callback with its code."""
         left = await self.open(url)
         assert left is None, left
         assert self.page is not None
         if 'name="password"' in self.page.text:
             await self.submit(name=self.name, password=self.password)
-        left = await self.submit(decision="allow")
+        await self.submit(tick="none" if tools else "all")
+        left = await self.submit(decision="allow", **dict.fromkeys(map(self.box, tools), "on"))
         assert left is not None, self.page.text
         return left
+
+    def box(self, label: str) -> str:
+        """The name of the check box with this label."""
+        assert self.page is not None
+        found = re.search(rf'<label for="([^"]*)"><bdi>{re.escape(label)}</bdi>', self.page.text)
+        assert found is not None, self.page.text
+        return found[1]
 
     async def _go(self, request: httpx2.Request) -> str | None:
         for _ in range(10):
@@ -81,6 +90,17 @@ class Person:
                 return target
             request = self._http.build_request("GET", target)
         raise AssertionError("the redirects never end")
+
+
+def filled_in(form: str) -> dict[str, str]:
+    """What a form sends as it stands: hidden fields, and what is ticked."""
+    found = {}
+    for tag in _INPUT.findall(form):
+        one = {name: html.unescape(value) for name, value in _ATTRIBUTE.findall(tag)}
+        kind = one.get("type")
+        if kind == "hidden" or (kind in ("checkbox", "radio") and " checked" in tag):
+            found[one["name"]] = one.get("value", "on")
+    return found
 
 
 def answered(callback: str) -> dict[str, str]:

@@ -22,8 +22,8 @@ from penstock_agent.cli.status import connector_url
 from penstock_agent.problem import Exit, printable
 
 if TYPE_CHECKING:
+    from penstock_agent.catalogue.offer import Catalogue
     from penstock_agent.config import Settings
-    from penstock_agent.exposing.catalogue import Catalogue
 
 ServerArgument = Annotated[str, typer.Argument(metavar="SERVER", help="The server's name in agent.toml.")]
 
@@ -98,7 +98,8 @@ def _catalogue(server: str, settings: Settings) -> Catalogue:
 
     from penstock import log
     from penstock_agent import asuser, state
-    from penstock_agent.exposing import catalogue
+    from penstock_agent.catalogue.offer import Catalogue
+    from penstock_agent.exposing import reading
 
     # What a server writes on its standard error is for the agent's log, not for this terminal.
     log.setup("penstock-agent", level="error", json=False)
@@ -108,9 +109,9 @@ def _catalogue(server: str, settings: Settings) -> Catalogue:
         say_error(f"starting {server} once to ask what it offers ...")
 
     def read() -> bytes:
-        return msgspec.msgpack.encode(asyncio.run(catalogue.read(server, settings.server(server), folder)))
+        return msgspec.msgpack.encode(asyncio.run(reading.read(server, settings.server(server), folder)))
 
-    return msgspec.msgpack.decode(asuser.call(read, folder), type=catalogue.Catalogue)
+    return msgspec.msgpack.decode(asuser.call(read, folder), type=Catalogue)
 
 
 def _choose(server: str) -> tuple[list[str], bool, bool]:
@@ -163,8 +164,8 @@ def _write(
 
 
 def _show(catalogue: Catalogue, entries: tuple[str, ...]) -> None:
+    from penstock_agent.catalogue.offer import Effect
     from penstock_agent.exposing import entries as exposing
-    from penstock_agent.exposing.catalogue import Effect
     from penstock_agent.gate.expose import Item as Kind
 
     titles = {Kind.TOOL: "tools", Kind.PROMPT: "prompts", Kind.RESOURCE: "resources"}

@@ -63,7 +63,7 @@ class CallServer:
         self._now = asyncio.get_running_loop().time
         self._begun = self._now()
         self._answer = Answer(exchange)
-        self._stream = session.stream(exchange.key)
+        self._stream = session.stream(exchange.key, exchange.principal)
 
     async def serve(self) -> None:
         call: Call[Stream] | None = None
@@ -199,7 +199,7 @@ async def answer(session: Session, exchange: Exchange, message: Message, until: 
 
 async def listen(session: Session, exchange: Exchange, spawn: Spawn) -> None:
     """Serve a GET stream. Raises :exc:`~penstock_agent.exchange.ExchangeGone`."""
-    stream = session.stream(exchange.key)
+    stream = session.stream(exchange.key, exchange.principal)
     session.listen(stream)
     watch = Watch(exchange, stream, spawn)
     try:

@@ -11,24 +11,32 @@ from collections import Counter
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
+from penstock.allowance import Later
 from penstock.envelope import EnvelopeError, Kind, Message, parse_caller
 from penstock.http import Headers, check
 from penstock.log import get
 from penstock.names import AgentId
 from penstock.outcome import rpc_error
+from penstock_agent.callers.trust import Anyone, NotProven
+from penstock_agent.catalogue.catalogues import Catalogues
+from penstock_agent.catalogue.offer import CatalogueError
 from penstock_agent.children.child import ChildSpec
-from penstock_agent.endpoint import calls, failures, versions
+from penstock_agent.endpoint import calls, failures, offers, versions
 from penstock_agent.endpoint.answers import SESSION_ID, VERSION, empty, refuse, reply
 from penstock_agent.endpoint.held import Held
 from penstock_agent.endpoint.limits import Limits
-from penstock_agent.endpoint.ports import Children, Stopping
+from penstock_agent.endpoint.ports import Callers, Children, Stopping
 from penstock_agent.endpoint.session import Session
 from penstock_agent.endpoint.sessions import Sessions, TooManySessions
 from penstock_agent.exchange import Exchange, ExchangeGone, Purpose
 from penstock_agent.gate.gate import Denied, Gate
 
 _log = get(__name__)
+
+#: What a grant of "all read-only tools" decides by how the server marks them.
+_BY_MARK: Final = frozenset({"tools/call", "tools/list"})
 
 #: A client sends the same few forms again and again, and parsing Accept is a tenth of a small call.
 _check = lru_cache(maxsize=256)(check)
@@ -79,10 +87,12 @@ class Endpoint:
         *,
         call_timeout: float = 120.0,
         limits: Limits = Limits(),  # noqa: B008 - frozen
+        callers: Callers | None = None,
     ) -> None:
         """``call_timeout``: seconds after which a call is given up, when its caller does not give up
-        sooner.
+        sooner. ``callers``: None when the relay's word about them is enough.
         """
+        self._callers: Callers = callers or Anyone()
         self._servers = dict(servers)
         self._gate = gate
         self._children = children
@@ -91,6 +101,7 @@ class Endpoint:
         self._held = Held(limits.agent_held)
         self._sessions = Sessions(agent, limits)
         self._tasks: asyncio.TaskGroup | None = None
+        self._catalogues = Catalogues(servers, children, self._spawn)
 
     async def run(self) -> None:
         """Owns every task of the endpoint but those of ``serve``. Until cancelled; stops every child then."""
@@ -108,13 +119,15 @@ class Endpoint:
                 for session in self._sessions:
                     session.end()
 
-    def reload(self, servers: Mapping[str, ChildSpec], gate: Gate) -> None:
+    def reload(self, servers: Mapping[str, ChildSpec], gate: Gate, callers: Callers | None = None) -> None:
         """Use another configuration from now on, for open sessions as well."""
         self._gate = gate
+        self._callers = callers or Anyone()
         changed = {name for name, spec in servers.items() if self._servers.get(name) != spec}
         for name in changed:
             self._children.forget(name)
         self._servers = dict(servers)
+        self._catalogues.reload(servers)
         for session in self._sessions:
             session.gate = gate
             if session.server not in servers:
@@ -145,6 +158,9 @@ class Endpoint:
             exchange.fail("the agent failed inside")
 
     async def _serve(self, exchange: Exchange) -> None:
+        if exchange.purpose is Purpose.CONSENT:
+            await self._offer(exchange)
+            return
         shape, version, session_id = _sorted(exchange.headers)
         if (refusal := _check(exchange.method, shape)) is not None:
             await refuse(exchange, refusal.status, refusal.text, headers=refusal.headers)
@@ -156,6 +172,11 @@ class Endpoint:
             return
         if len(version) > 1 or len(session_id) > 1:
             await refuse(exchange, 400, "A header of MCP stands twice: send each once.")
+            return
+        try:
+            await self._callers.admit(exchange.server, exchange.principal)
+        except NotProven as e:
+            await self._deny(exchange, str(e))
             return
         header = version[0] if version else None
         id = session_id[0] if session_id else None
@@ -169,6 +190,35 @@ class Endpoint:
             else:
                 session.end()
                 await empty(exchange, 204)
+
+    async def _offer(self, exchange: Exchange) -> None:
+        """What a page of the relay shows to a user who is about to grant it."""
+        server, gate, caller = exchange.server, self._gate, exchange.principal
+        _log.info("asked_what_is_exposed", server=server, subject=caller.subject, client=caller.client)
+        if exchange.method != "POST" or server not in self._servers:
+            await refuse(exchange, 404, "There is no such server on this site.")
+            return
+        try:
+            catalogue = await self._catalogues.get(server)
+        except CatalogueError:
+            # Why is in the agent's log: it may hold what the server said.
+            await refuse(exchange, 503, "The server on site could not say what it offers.")
+            return
+        challenge = self._callers.challenge(server)
+        body = offers.answer(catalogue, lambda item, name: gate.exposes(server, item, name), challenge)
+        await reply(exchange, 200, body)
+
+    async def _deny(self, exchange: Exchange, text: str) -> None:
+        """To a caller whom the site does not believe, whatever was asked."""
+        if exchange.method != "POST":
+            await refuse(exchange, 403, text)
+            return
+        try:
+            message = parse_caller(exchange.body)
+        except EnvelopeError as e:
+            await reply(exchange, 400, rpc_error(e.id, e.code, str(e)))
+            return
+        await self._fail(exchange, message, failures.denied(text))
 
     async def _post(self, exchange: Exchange, header: str | None, id: str | None) -> None:
         try:
@@ -239,6 +289,7 @@ class Endpoint:
                 self._held,
                 self._spawn,
                 self._sessions.remove,
+                self._catalogues.marked,
             )
 
         try:
@@ -255,8 +306,13 @@ class Endpoint:
 
     async def _in_session(self, session: Session, exchange: Exchange, message: Message) -> None:
         session.exchanges += 1
+        session.principal = exchange.principal  # the same identity, but what it may use can have changed
         try:
-            verdict = self._gate.inbound(session.server, exchange.principal, message)
+            if not await self._can_judge(session, exchange, message):
+                await self._fail(exchange, message, failures.UNMARKED)
+                return
+            marked = self._catalogues.marked(session.server)
+            verdict = self._gate.inbound(session.server, exchange.principal, message, marked)
             if isinstance(verdict, Denied):
                 await self._fail(exchange, message, failures.denied(verdict.text))
                 return
@@ -277,7 +333,20 @@ class Endpoint:
             session.exchanges -= 1
             session.used_at = asyncio.get_running_loop().time()
 
+    async def _can_judge(self, session: Session, exchange: Exchange, message: Message) -> bool:
+        """Whether it is known which tools only read, where the caller's grant makes that a condition."""
+        allowance = exchange.principal.allowance
+        if allowance is None or allowance.later is not Later.READ_ONLY or message.method not in _BY_MARK:
+            return True
+        try:
+            async with asyncio.timeout(self._limits.commit_after):
+                await self._catalogues.known(session.server)
+        except (CatalogueError, TimeoutError):
+            return False
+        return True
+
     async def _listen(self, session: Session, exchange: Exchange) -> None:
+        session.principal = exchange.principal
         session.exchanges += 1
         try:
             await calls.listen(session, exchange, self._spawn)

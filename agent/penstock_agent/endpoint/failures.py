@@ -105,6 +105,10 @@ STUCK: Final = not_executed(
 TOO_MANY_CALLS: Final = not_executed(
     "Too many requests of this session are unanswered. Wait for some of their answers, then try again."
 )
+UNMARKED: Final = not_executed(
+    "This application may use the read-only tools of this server, and the server did not say which those "
+    "are. Try again in a minute."
+)
 STOPPING: Final = not_executed(
     "The agent on site is stopping or has not started yet. Try again in a few seconds."
 )

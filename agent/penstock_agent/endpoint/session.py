@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from penstock.envelope import (
@@ -60,10 +60,13 @@ class Session:
         held: Held,
         spawn: Spawn,
         on_end: Callable[[Session], None],
+        marked: Callable[[str], Collection[str]],
     ) -> None:
+        """``marked`` tells of a server which tools it marks as read-only."""
         self.id = id
         self.server = server
         self.principal = principal
+        """The caller of the newest exchange: one identity, whose rights may change."""
         self.gate = gate
         self.version: str | None = None
         """The protocol version that client and server agreed on; None before that."""
@@ -77,6 +80,7 @@ class Session:
         self._held = Share(held, limits.session_held)
         self._spawn = spawn
         self._on_end = on_end
+        self._marked = marked
         self._task: asyncio.Task[None] | None = None
         self._children = children
         self.lifeline = Lifeline(spec, children, self, self._held)
@@ -145,9 +149,9 @@ class Session:
 
     # From the caller.
 
-    def stream(self, key: str) -> Stream:
+    def stream(self, key: str, caller: Principal | None = None) -> Stream:
         """A stream for one response of this session; ``key`` is that of its exchange."""
-        return Stream(self._held, self._limits.stream_events, key)
+        return Stream(self._held, self._limits.stream_events, key, caller or self.principal)
 
     async def give(self, request: Message, stream: Stream) -> Call[Stream]:
         """Give a request to the child; the answer comes on ``stream``. Raises :exc:`NotRunning`.
@@ -301,7 +305,7 @@ class Session:
         if request.method == "initialize" and self._hello is None and message.kind is Kind.RESPONSE:
             self._hello = request
             self.version = text_member(message.result or b"", "protocolVersion")
-        answer = self.gate.outbound(self.server, self.principal, request, with_id(message, request.id))
+        answer = self._let_out(call.stream.caller or self.principal, request, with_id(message, request.id))
         if answer is None:
             self._fail(call, failures.denied("The site does not let the answer to this request out."))
         else:
@@ -312,7 +316,7 @@ class Session:
         if message.method == CANCELLED:
             self._delivery.withdraw(message.params)
             return
-        out = self.gate.outbound(self.server, self.principal, None, message)
+        out = self._let_out(self.principal, None, message)
         if out is None:
             self.counts["hidden_notification"] += 1
         elif message.method == PROGRESS:
@@ -325,11 +329,14 @@ class Session:
             # The endpoint is the child's peer and is here; the client need not be.
             self._reply(b'{"jsonrpc":"2.0","id":%b,"result":{}}' % (request.id or b"null"))
             return
-        out = self.gate.outbound(self.server, self.principal, None, request)
+        out = self._let_out(self.principal, None, request)
         if out is None:
             self._reply(rpc_error(request.id, METHOD_NOT_FOUND, "The site does not let this request out."))
         else:
             self._delivery.ask(out)
+
+    def _let_out(self, caller: Principal, request: Message | None, message: Message) -> Message | None:
+        return self.gate.outbound(self.server, caller, request, message, self._marked(self.server))
 
     # Towards the child, and failures.
 

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from penstock.principal import Principal
 from penstock_agent.endpoint.held import Share
 
 
@@ -24,11 +25,13 @@ class Item:
 class Stream:
     """The messages of one HTTP response, in order. One task takes them; ``put`` and ``finish`` never wait."""
 
-    __slots__ = ("_held", "_items", "_limit", "_waiter", "key", "open")
+    __slots__ = ("_held", "_items", "_limit", "_waiter", "caller", "key", "open")
 
-    def __init__(self, held: Share, limit: int, key: str = "") -> None:
+    def __init__(self, held: Share, limit: int, key: str = "", caller: Principal | None = None) -> None:
         self.key = key
         """Of the exchange, for the data of errors."""
+        self.caller = caller
+        """Whose response it is."""
         self._held = held
         self._limit = limit
         self._items: deque[Item] = deque()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from penstock_agent.exposing.catalogue import Catalogue, Effect, Offer
+from penstock_agent.catalogue.offer import Catalogue, Effect, Offer
 from penstock_agent.gate.expose import BadPattern, Expose, Pattern, parse_pattern
 from penstock_agent.gate.expose import Item as Kind
 from penstock_agent.problem import Exit, Problem

@@ -7,10 +7,11 @@ words that depend on nothing but the method.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from penstock.allowance import Allowance
 from penstock.envelope import Kind, Message, member, text_member
 from penstock.outcome import INTERNAL
 from penstock.principal import Principal
@@ -79,7 +80,45 @@ _DENIED: Final[Mapping[Item, Denied]] = {
         "This site does not expose that method on this server. Ask the site's administrator to expose it."
     ),
 }
+_NOT_ALLOWED: Final[Mapping[Item, Denied]] = {
+    Item.TOOL: Denied(
+        "This application may use no tool of that name on this server: its user did not allow it, or the "
+        "site does not expose it. Use a tool that tools/list shows, or ask the user to change what this "
+        "application may use, on the relay's page of connected applications."
+    ),
+    Item.METHOD: Denied(
+        "This application may use only tools of this server, as its user chose. Ask the user to change that "
+        "on the relay's page of connected applications."
+    ),
+}
 _NOTHING: Final = Expose()
+_UNMARKED: Final[frozenset[str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one caller sees of one server: what the site exposes, and of that what the user allowed."""
+
+    exposed: Expose
+    allowance: Allowance | None
+    marked: Collection[str]
+
+    def shows(self, item: Item, name: str) -> bool:
+        allowance = self.allowance
+        if not self.exposed.shows(item, name):
+            return False
+        if allowance is None:
+            return True
+        return allowance.allows_tool(name, self.marked) if item is Item.TOOL else allowance.others
+
+    def judge(self, item: Item, name: str | None) -> Allowed | Denied:
+        if name is not None and self.shows(item, name):
+            return ALLOWED
+        if self.allowance is None or (item is not Item.TOOL and self.allowance.others):
+            return _DENIED[item]
+        # One text for what the site does not expose and for what the user did not allow: callers who may
+        # not use all of a server need not learn what else there is.
+        return _NOT_ALLOWED[Item.TOOL if item is Item.TOOL else Item.METHOD]
 
 
 class Gate:
@@ -93,59 +132,70 @@ class Gate:
         """From the ``expose`` lists of the servers. Raises :exc:`~penstock_agent.gate.expose.BadPattern`."""
         return cls({server: Expose.parse(expose) for server, expose in entries.items()})
 
-    def inbound(self, server: str, principal: Principal, message: Message) -> Allowed | Denied:
-        """Whether ``principal`` may send this message to ``server``."""
+    def inbound(
+        self, server: str, principal: Principal, message: Message, marked: Collection[str] = _UNMARKED
+    ) -> Allowed | Denied:
+        """Whether ``principal`` may send this message to ``server``.
+
+        ``marked``: names of the server's tools that it marks as read-only, which a grant may be limited to.
+        """
         if message.kind is not Kind.REQUEST or message.method is None:
             # Notifications ask for nothing, and answers are matched with what the child asked.
             return ALLOWED
-        expose = self._exposed.get(server, _NOTHING)
+        view = View(self._exposed.get(server, _NOTHING), principal.allowance, marked)
         method = message.method
         if (use := USES.get(method)) is not None:
             item, key = use
-            return self._item(expose, item, _text(message.params, key))
+            return view.judge(item, _text(message.params, key))
         if method in LISTS or method in OPEN:
             return ALLOWED
         if method == COMPLETE:
-            return self._completion(expose, message.params)
-        return ALLOWED if expose.shows(Item.METHOD, method) else _DENIED[Item.METHOD]
+            return self._completion(view, message.params)
+        return view.judge(Item.METHOD, method)
 
     def outbound(
-        self, server: str, principal: Principal, request: Message | None, message: Message
+        self,
+        server: str,
+        principal: Principal,
+        request: Message | None,
+        message: Message,
+        marked: Collection[str] = _UNMARKED,
     ) -> Message | None:
         """What of a child's ``message`` may leave towards ``principal``; None for nothing.
 
         ``request`` is the caller's request that a response answers, None for what the child sends by itself.
         """
+        view = View(self._exposed.get(server, _NOTHING), principal.allowance, marked)
         if message.kind is Kind.RESPONSE:
             listed = LISTS.get(request.method) if request is not None and request.method is not None else None
             if listed is None:
                 return message
-            return self._filtered(self._exposed.get(server, _NOTHING), listed, message)
+            return self._filtered(view, listed, message)
         if message.kind is Kind.NOTIFICATION and message.method == UPDATED:
             uri = None if message.params is None else read.name_of(message.params, "uri")
-            expose = self._exposed.get(server, _NOTHING)
-            return message if uri is not None and expose.shows(Item.RESOURCE, uri) else None
+            return message if uri is not None and view.shows(Item.RESOURCE, uri) else None
         return message
 
-    @staticmethod
-    def _item(expose: Expose, item: Item, name: str | None) -> Allowed | Denied:
-        return ALLOWED if name is not None and expose.shows(item, name) else _DENIED[item]
+    def exposes(self, server: str, item: Item, name: str) -> bool:
+        """Whether the site exposes this item to those who may use all of it."""
+        return self._exposed.get(server, _NOTHING).shows(item, name)
 
-    def _completion(self, expose: Expose, params: bytes | None) -> Allowed | Denied:
+    @staticmethod
+    def _completion(view: View, params: bytes | None) -> Allowed | Denied:
         reference = None if params is None else member(params, "ref")
         known = REFERENCES.get(_text(reference, "type") or "")
         if known is None:
-            return _DENIED[Item.METHOD]
+            return view.judge(Item.METHOD, None)
         item, key = known
-        return self._item(expose, item, _text(reference, key))
+        return view.judge(item, _text(reference, key))
 
     @staticmethod
-    def _filtered(expose: Expose, listed: tuple[Item, str, str], message: Message) -> Message:
+    def _filtered(view: View, listed: tuple[Item, str, str], message: Message) -> Message:
         item, items, key = listed
 
         def shown(raw: bytes) -> bool:
             name = read.name_of(raw, key)
-            return name is not None and expose.shows(item, name)
+            return name is not None and view.shows(item, name)
 
         result = None if message.result is None else read.filtered(message.result, items, shown)
         if result is None:

@@ -15,6 +15,9 @@ from typing import Final
 MAX_TEXT: Final = 200
 """Characters of a text in a record; a longer one ends in the beginning of its SHA-256 instead."""
 
+MAX_ALLOWED: Final = 2000
+"""Characters of ``allowed``, which names tools."""
+
 MOMENTS: Final = frozenset({"before", "expires_at", "first_at", "not_after"})
 """Fields that are given in seconds since the epoch, and shown as ISO 8601."""
 
@@ -51,9 +54,12 @@ class Kind(Enum):
 
     CLIENT_REGISTERED = ("client_registered", "client", "client_name", "dropped")
     CLIENTS_PURGED = ("clients_purged",)
-    CONSENT_ALLOWED = ("consent_allowed", "client", "client_name", "site", "server")
+    CONSENT_ALLOWED = (
+        "consent_allowed", "client", "client_name", "site", "server", "allowed", "expires_at",
+    )  # fmt: skip
     CONSENT_DENIED = ("consent_denied", "client", "client_name", "site", "server")
-    GRANT_MADE = ("grant_made", "grant", "user", "client", "site", "server", "expires_at")
+    GRANT_MADE = ("grant_made", "grant", "user", "client", "site", "server", "allowed", "expires_at")
+    GRANT_CHANGED = ("grant_changed", "grant", "user", "client", "site", "server", "allowed")
     GRANT_REVOKED = ("grant_revoked", "grant", "user", "client", "site", "server", "reason")
 
     def __init__(self, text: str, *fields: str) -> None:
@@ -101,12 +107,12 @@ def moment(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def bounded(text: str) -> str:
+def bounded(text: str, most: int = MAX_TEXT) -> str:
     """The text, or as much of it as a record takes, still told from another that begins alike."""
-    if len(text) <= MAX_TEXT:
+    if len(text) <= most:
         return text
     mark = "~" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    return text[: MAX_TEXT - len(mark)] + mark
+    return text[: most - len(mark)] + mark
 
 
 def _shown(name: str, value: str | float | Change) -> Shown:
@@ -120,6 +126,6 @@ def _shown(name: str, value: str | float | Change) -> Shown:
 
 def _plain(name: str, value: str | float) -> str | int:
     if isinstance(value, str):
-        return bounded(value)
+        return bounded(value, MAX_ALLOWED if name == "allowed" else MAX_TEXT)
     # No fractions: every language writes whole numbers alike, and the record must read the same in each.
     return moment(value) if name in MOMENTS else int(value)

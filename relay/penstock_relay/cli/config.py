@@ -39,4 +39,8 @@ def check(ctx: typer.Context, config: ConfigOption = None, json: JsonOption = Fa
 def _text(value: object) -> str:
     if value is None:
         return "(known once the relay runs)"
-    return ", ".join(value) or "(none)" if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        # Of a table, what it is about; --json has all of it.
+        words = [str(each["url"]) if isinstance(each, dict) else str(each) for each in value]
+        return ", ".join(words) or "(none)"
+    return str(value)

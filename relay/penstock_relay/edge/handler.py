@@ -57,7 +57,8 @@ RECHECK_S: Final = 1.0
 class _Running:
     """A request that is being handled: by whose right, and the way to end it."""
 
-    token: str
+    right: tuple[str, str, str]
+    """Token, site and server."""
     stop: stream.Stop
 
 
@@ -107,12 +108,12 @@ class Edge:
 
     async def _recheck(self) -> None:
         """Looks every token up again that has something running. Raises AccessUnavailable."""
-        for token in {running.token for running in self._running.values()}:
-            grant = await self._access.principal(token)
+        for right in {running.right for running in self._running.values()}:
+            grant = await self._access.principal(*right)
             if grant is not None and grant.member:
                 continue
             for task, running in self._running.items():
-                if running.token == token and not running.stop.is_set:
+                if running.right == right and not running.stop.is_set:
                     running.stop.set(_REVOKED, DoneReason.REVOKED)
                     task.cancel()
 
@@ -130,7 +131,8 @@ class Edge:
         if isinstance(admitted, Own):
             return await self._own(request, admitted, asked)
         try:
-            grant = await self._access.principal(admitted.token)
+            right = (admitted.token, admitted.site, admitted.server)
+            grant = await self._access.principal(*right)
         except AccessUnavailable as error:
             return self._refuse(Refusal(503, str(error), (("retry-after", str(RETRY_AFTER)),)))
         # Nothing is looked up for a token that is not valid, nor for one of another site.
@@ -145,7 +147,7 @@ class Edge:
         stop = stream.Stop()
         if self._stopping:
             stop.set(_STOPPED)
-        self._running[task] = _Running(admitted.token, stop)
+        self._running[task] = _Running(right, stop)
         self._stats.in_flight += 1
         try:
             return await self._admitted(request, admitted, grant, stop)

@@ -20,7 +20,8 @@ from penstock import http
 from penstock.http import Headers, Refusal
 from penstock.names import RESERVED
 from penstock_relay.edge.limits import MAX_DIGITS, MAX_HEADER_BYTES, MAX_HEADERS, MAX_NAME, MAX_TOKEN
-from penstock_relay.oauth.metadata import any_origin, challenge
+from penstock_relay.oauth.issuer import Issuer
+from penstock_relay.oauth.metadata import PROTECTED, any_origin, asked, challenge
 
 _ENDPOINT: Final = re.compile(r"/([a-z0-9-]{1,40})/([a-z0-9-]{1,40})/mcp/?")
 _OWN: Final = re.compile(
@@ -64,9 +65,25 @@ class Place:
     """Host headers that mean us, lower case."""
     oauth: bool = False
     """Whether the embedded authorization server answers here."""
+    issuers: tuple[Issuer, ...] = ()
+    """Issuers outside whose tokens are good here, too."""
+
+    def owns(self, path: str) -> bool:
+        """Whether it is a page of the relay's own."""
+        if self.oauth:
+            return _OWN.fullmatch(path) is not None
+        return bool(self.issuers) and (path == PROTECTED or path.startswith(PROTECTED + "/"))
 
     @classmethod
-    def of(cls, public_url: str, host: str, port: int, *, oauth: bool = False) -> Place:
+    def of(
+        cls,
+        public_url: str,
+        host: str,
+        port: int,
+        *,
+        oauth: bool = False,
+        issuers: tuple[Issuer, ...] = (),
+    ) -> Place:
         """For the public URL (an origin, lower case) and the address that the listener really has."""
         parts = urlsplit(public_url)
         default = 443 if parts.scheme == "https" else 80
@@ -77,7 +94,7 @@ class Place:
         if ipaddress.ip_address(host).is_loopback:
             shown = f"[{host}]" if ":" in host else host
             hosts |= {f"{shown}:{port}", f"localhost:{port}"}
-        return cls(public_url, frozenset(hosts), oauth)
+        return cls(public_url, frozenset(hosts), oauth, issuers)
 
 
 @dataclass(slots=True)
@@ -128,6 +145,8 @@ class Scope(Protocol):
     def only_here(self) -> bool: ...  # whether it is no token at all anywhere else (RFC 8707)
     @property
     def member(self) -> bool: ...  # whether its holder may still use what it is for
+    @property
+    def step_up(self) -> tuple[str, ...]: ...  # scopes to ask for, where those it has open nothing here
 
 
 def admit(asked: Asked, place: Place) -> Admitted | Own | Refusal:
@@ -144,7 +163,7 @@ def admit(asked: Asked, place: Place) -> Admitted | Own | Refusal:
         return Refusal(421, "This relay does not answer for that host: use the URL that its operator gave.")
     origin = values.get("origin")
     path, _, query = asked.target.partition("?")
-    own = place.oauth and _OWN.fullmatch(path) is not None
+    own = place.owns(path)
     if origin not in (None, place.origin) and not (own and any_origin(path)):
         return Refusal(403, "Pages of other origins may not call this relay.")
     length = None if "transfer-encoding" in values else int(values.get("content-length", 0))
@@ -174,6 +193,8 @@ def permit(
     here = scope is not None and scope.site == admitted.site and scope.server in (None, admitted.server)
     if scope is None or (scope.only_here and not here):
         return unauthorised(place, admitted.site, admitted.server, presented=True)
+    if scope.step_up:
+        return insufficient(place, admitted.site, admitted.server, scope.step_up)
     if unknown or not here or not scope.member:
         return NO_ACCESS
     values = admitted.values
@@ -208,9 +229,25 @@ def unauthorised(place: Place, site: str, server: str, *, presented: bool) -> Re
         said.append('error="invalid_token"')
     else:
         text = "Send the token that the relay's operator gave you: 'Authorization: Bearer TOKEN'."
-    if place.oauth:
-        said.append(challenge(place.origin, site, server))
+    scopes = asked(place.oauth, place.issuers, site, server)
+    if scopes:
+        said.append(challenge(place.origin, site, server, scopes))
     return Refusal(401, text, (("www-authenticate", ", ".join(said)),))
+
+
+def insufficient(place: Place, site: str, server: str, scopes: tuple[str, ...]) -> Refusal:
+    """403: a good token, whose client must ask its user for more (RFC 6750, 3.1).
+
+    It comes from the URL and the configuration alone, before anything is looked up, and is the same for every
+    server that the token does not open: so it tells no more of which there are than a 404 would.
+    """
+    where = challenge(place.origin, site, server, scopes)
+    return Refusal(
+        403,
+        "The token's scopes open nothing at this URL. Log in again and allow the application these: "
+        + " ".join(scopes),
+        (("www-authenticate", f'Bearer realm="penstock", error="insufficient_scope", {where}'),),
+    )
 
 
 def too_long(limit: int) -> Refusal:

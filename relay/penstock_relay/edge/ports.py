@@ -22,13 +22,18 @@ class Grant(Protocol):
     def only_here(self) -> bool: ...  # whether it is no token at all anywhere else
     @property
     def member(self) -> bool: ...  # whether its holder may still use what it is for
+    @property
+    def step_up(self) -> tuple[str, ...]: ...  # scopes to ask for, where those it has open nothing here
 
 
 class Access(Protocol):
     """Checks tokens."""
 
-    async def principal(self, token: str) -> Grant | None:
-        """None for a token that is not valid. Raises AccessUnavailable when that cannot be told now."""
+    async def principal(self, token: str, site: str, server: str) -> Grant | None:
+        """What the token is good for, at that server; None for one that is not valid.
+
+        Raises AccessUnavailable when that cannot be told now.
+        """
         ...
 
     async def changed(self) -> None:

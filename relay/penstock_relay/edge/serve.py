@@ -15,6 +15,7 @@ from penstock_relay.edge.limits import Limits
 from penstock_relay.edge.order import Place
 from penstock_relay.edge.ports import Access, Exchanges, Pages
 from penstock_relay.edge.stats import Stats
+from penstock_relay.oauth.issuer import Issuer
 
 BACKLOG: Final = 1024
 """Connections that the kernel accepts for us before we do."""
@@ -35,10 +36,14 @@ async def serve_edge(
     stats: Stats,
     limits: Limits | None = None,
     pages: Callable[[str], Pages] | None = None,
+    oauth: bool | None = None,
+    issuers: tuple[Issuer, ...] = (),
 ) -> None:
     """Serves the public until it is cancelled; then ends what is running and closes.
 
-    `pages` makes the relay's own for its public URL; without it there are none.
+    `pages` makes the relay's own for its public URL; without it there are none. `oauth` says whether they are
+    those of an authorization server (unless told otherwise: if there are any), `issuers` which others there
+    are.
 
     `port` 0 picks a free one. Raises NoParser, and OSError when the address cannot be had.
     """
@@ -51,7 +56,13 @@ async def serve_edge(
         listener.setblocking(False)
         real_host, real_port = listener.getsockname()[:2]
         public_url = listening(real_host, real_port)
-        place = Place.of(public_url, real_host, real_port, oauth=pages is not None)
+        place = Place.of(
+            public_url,
+            real_host,
+            real_port,
+            oauth=pages is not None if oauth is None else oauth,
+            issuers=issuers,
+        )
         edge = Edge(switchboard, access, place, limits, stats, None if pages is None else pages(public_url))
         runner = web.ServerRunner(Server(edge.handle, limits, stats), shutdown_timeout=limits.stop_s)
         await runner.setup()

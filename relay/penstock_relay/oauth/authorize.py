@@ -44,6 +44,8 @@ class Request:
     resource_url: str
     """As the client wrote it."""
     resource: Resource
+    asks_again: bool = False
+    """Whether the client wants its user to be asked, whatever was allowed before (prompt=consent)."""
 
 
 def redirect_uri(given: Mapping[str, str], client: Client) -> str:
@@ -79,9 +81,10 @@ def judge(given: Mapping[str, str], client: Client, uri: str, origin: str) -> Re
     state = given.get("state")
     if state is not None and len(state) > MAX_STATE:
         raise Returned("invalid_request", f"The state has at most {MAX_STATE} characters.")
-    if "none" in given.get("prompt", "").split():
+    prompt = given.get("prompt", "").split()
+    if "none" in prompt:
         raise Returned("interaction_required", "A person has to consent.")
-    return Request(client, uri, state, given["code_challenge"], url, resource)
+    return Request(client, uri, state, given["code_challenge"], url, resource, "consent" in prompt)
 
 
 def answer(uri: str, state: str | None, origin: str, **values: str) -> str:

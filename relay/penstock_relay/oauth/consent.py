@@ -1,33 +1,74 @@
-"""Authorization: what a client asks, what its user answers, and the way back (RFC 6749, 4.1)."""
+"""Authorization: what a client asks, what its user answers, and the way back (RFC 6749, 4.1).
+
+A user chooses tools. The site says which there are, at the moment when the page is shown; a site that is
+silent keeps nobody from connecting. One page may cover several servers of a site: what is allowed there is
+kept for an hour, until the client comes for it.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
 from urllib.parse import urlsplit
 
 from penstock import log
+from penstock.allowance import Allowance
 from penstock_relay import audit
+from penstock_relay.access import user_principal
 from penstock_relay.audit import Kind
-from penstock_relay.oauth import authorize, pages, tokens, web
+from penstock_relay.oauth import authorize, choice, pages, tokens, web
 from penstock_relay.oauth.authorize import Request, Returned, Shown
 from penstock_relay.oauth.directory import Directory, UnknownClient
 from penstock_relay.oauth.login import Login
-from penstock_relay.oauth.visit import AGAIN, Visits
+from penstock_relay.oauth.offers import Sites
+from penstock_relay.oauth.visit import AGAIN, Visitor, Visits
 from penstock_relay.oauth.web import Asked, Reply
-from penstock_relay.store import Code, Store
+from penstock_relay.store import Code, Store, User
+from penstock_relay.store import Consent as Ahead
+
+AHEAD_S: Final = 3600.0
+"""How long a client may take to come for a further server that its user allowed."""
+
+_NOTHING: Final = "You chose nothing. Tick what the application may use, or do not allow it."
 
 _log = log.get(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """An authorization request in front of its user."""
+
+    visitor: Visitor
+    user: User
+    request: Request
+    query: str
+
+
 class Consent:
-    def __init__(self, store: Store, directory: Directory, origin: str, visits: Visits, login: Login) -> None:
+    def __init__(
+        self,
+        store: Store,
+        directory: Directory,
+        origin: str,
+        visits: Visits,
+        login: Login,
+        sites: Sites,
+        *,
+        later: bool = True,
+    ) -> None:
+        """`later`: whether users may allow tools that a site adds later."""
         self._store = store
         self._directory = directory
         self._origin = origin
         self._visits = visits
         self._login = login
+        self._sites = sites
+        self._later = later
 
     async def authorize(self, asked: Asked, now: float) -> Reply:
-        """The login page, the consent page, or the way back to the client with an error."""
+        """The login page, the consent page, or the way back to the client."""
         visitor = await self._visits.visitor(asked, now)
         request = await self._request(asked.query)
         if isinstance(request, Reply):
@@ -38,60 +79,134 @@ class Consent:
                 visitor, f"/oauth/authorize?{asked.query}", now,
                 client=request.client.name, resource=f"{resource.server} at {resource.site}",
             )  # fmt: skip
-        user = visitor.user.name
-        if not await self._store.memberships.allows(user, resource.site, resource.server):
-            return self._no_access(user)
-        granted = await self._store.grants.list(user=user)
-        target = urlsplit(request.redirect_uri)
-        return pages.page(
-            "consent",
-            leads_to=request.redirect_uri,
-            client=request.client.name,
-            host=request.client.host,
-            first=all(grant.client_id != request.client.client_id for grant in granted),
-            site=resource.site,
-            server=resource.server,
-            user=user,
-            target=f"{target.scheme}://{target.netloc}",
-            loopback=target.scheme == "http",
-            query=asked.query,
-            seal=self._visits.sealed(now, "consent", visitor.browser, user, asked.query),
-        )
+        user = visitor.user
+        if not await self._may(user, resource.server, request):
+            return self._no_access(user.name)
+        if not request.asks_again:
+            client = request.client.client_id
+            ahead = await self._store.consents.take(
+                user.name, client, request.redirect_uri, resource.site, resource.server, now
+            )
+            if ahead is not None:
+                return await self._allowed(user, request, ahead, now)
+        return await self._page(_Form(visitor, user, request, asked.query), now)
 
     async def consent(self, asked: Asked, now: float) -> Reply:
         """The user's decision: the way back to the client, with a code or without."""
         form = asked.form()
-        query = form.get("query", "")
+        query, shown = form.get("query", ""), form.get("shown", "")
         visitor = await self._visits.visitor(asked, now)
         user = visitor.user
-        if user is None or not self._visits.fits(form, now, "consent", visitor.browser, user.name, query):
+        if user is None or not self._visits.fits(
+            form, now, "consent", visitor.browser, user.name, query, shown
+        ):
             return pages.problem(400, "Start again", AGAIN)
         request = await self._request(query)
         if isinstance(request, Reply):
             return request
-        resource = request.resource
-        if not await self._store.memberships.allows(user.name, resource.site, resource.server):
+        if not await self._may(user, request.resource.server, request):
             return self._no_access(user.name)
-        store = self._store.by(audit.user(user.name))
+        if "tick" in form:
+            return await self._page(_Form(visitor, user, request, query), now, form)
         if form.get("decision") != "allow":
-            await store.audit.happened(
+            await self._store.by(audit.user(user.name)).audit.happened(
                 Kind.CONSENT_DENIED,
                 client=request.client.client_id,
                 client_name=request.client.name,
-                site=resource.site,
-                server=resource.server,
+                site=request.resource.site,
+                server=request.resource.server,
             )
             return self._back(request, error="access_denied", error_description="The user did not allow it.")
-        code = tokens.secret()
-        await store.grants.add_code(
+        lines = choice.parse_shown(shown)
+        allowed = choice.chosen(form, lines, later=self._later)
+        first = allowed.pop(request.resource.server)
+        if first == Allowance() and lines[request.resource.server]:
+            return await self._page(_Form(visitor, user, request, query), now, form, wrong=_NOTHING)
+        for server, allowance in allowed.items():
+            if allowance != Allowance() and await self._may(user, server, request):
+                await self._put_ahead(user, request, server, allowance, now)
+        return await self._allowed(user, request, first.dump().decode(), now)
+
+    async def _put_ahead(
+        self, user: User, request: Request, server: str, allowance: Allowance, now: float
+    ) -> None:
+        client, site = request.client.client_id, request.resource.site
+        text = allowance.dump().decode()
+        ahead = Ahead(user.name, client, request.redirect_uri, site, server, text, now + AHEAD_S)
+        await self._store.by(audit.user(user.name)).consents.put(ahead, now)
+
+    async def _allowed(self, user: User, request: Request, allowed: str, now: float) -> Reply:
+        code, resource = tokens.secret(), request.resource
+        await self._store.by(audit.user(user.name)).grants.add_code(
             Code(
                 tokens.digest(code), user.name, request.client.client_id, request.client.name,
                 request.redirect_uri, request.challenge, request.resource_url, resource.site, resource.server,
-                now, now + tokens.CODE_S,
+                now, now + tokens.CODE_S, allowed=allowed,
             )
         )  # fmt: skip
         _log.info("consent", user=user.name, site=resource.site, server=resource.server)
         return self._back(request, code=code)
+
+    async def _page(
+        self, on: _Form, now: float, form: Mapping[str, str] | None = None, wrong: str = ""
+    ) -> Reply:
+        """The page, with the ticks of `form` where it was sent already."""
+        request, user = on.request, on.user
+        site, server = request.resource.site, request.resource.server
+        if self._sites.lacks(site, server):
+            return pages.problem(
+                404, "There is no such server",
+                f"The site {site} has no MCP server called {server} at the moment. Check the URL that you "
+                "gave to the application, or ask the site's administrator.",
+            )  # fmt: skip
+        blocks = await self._blocks(on)
+        shown = choice.shown(blocks)
+        granted = await self._store.grants.list(user=user.name)
+        target = urlsplit(request.redirect_uri)
+        silent = blocks[0].offer is None
+        ticks = None if form is None else choice.ticked_by(form.get("tick", ""))
+        return pages.page(
+            "consent",
+            400 if wrong else 200,
+            leads_to=request.redirect_uri,
+            wrong=wrong,
+            client=request.client.name,
+            host=request.client.host,
+            first=all(grant.client_id != request.client.client_id for grant in granted),
+            site=site,
+            server=server,
+            user=user.name,
+            target=f"{target.scheme}://{target.netloc}",
+            loopback=target.scheme == "http",
+            silent=silent,
+            blocks=[] if silent else [
+                # Further servers are only what the user asks for: nothing of them is ticked from the start.
+                (block, choice.groups(index, block, ticks if index == 0 else (ticks or Allowance())))
+                for index, block in enumerate(blocks)
+            ],
+            later=self._later and all(block.whole for block in blocks),
+            later_now="none" if form is None else form.get("later", "none"),
+            query=on.query,
+            shown=shown,
+            seal=self._visits.sealed(now, "consent", on.visitor.browser, user.name, on.query, shown),
+        )  # fmt: skip
+
+    async def _blocks(self, on: _Form) -> list[choice.Block]:
+        """The server that was asked for, and those that may be allowed with it; all asked at once."""
+        request, user, resource = on.request, on.user, on.request.resource
+        servers = [resource.server]
+        # Not for programs on the user's computer: which one comes for it next cannot be told (RFC 8252, 8.6).
+        if request.redirect_uri.startswith("https:"):
+            further = sorted(self._sites.servers(resource.site) - {resource.server})
+            servers += [name for name in further if await self._may(user, name, request)]
+        caller = user_principal(user.name, user.email, request.client.client_id)
+        asked = servers[: choice.MAX_SERVERS]
+        offers = await asyncio.gather(*(self._sites.offer(caller, resource.site, name) for name in asked))
+        blocks = [choice.block(name, offer) for name, offer in zip(asked, offers, strict=True)]
+        return choice.fitting([blocks[0], *(block for block in blocks[1:] if block.offer is not None)])
+
+    async def _may(self, user: User, server: str, request: Request) -> bool:
+        return await self._store.memberships.allows(user.name, request.resource.site, server)
 
     async def _request(self, query: str) -> Request | Reply:
         """The authorization request in `query`, or what its fault leads to."""

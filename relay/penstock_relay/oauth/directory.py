@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import unquote_plus
 
+from penstock.jwks import FetchError
 from penstock_relay.audit import STRANGER
 from penstock_relay.oauth import tokens
 from penstock_relay.oauth.client import BadClient, Client, from_document, is_document_url, parse_registration
-from penstock_relay.oauth.fetch import Documents, FetchError
+from penstock_relay.oauth.fetch import Documents
 from penstock_relay.store import ClientRecord, Store
 
 MAX_CLIENTS: Final = 10_000

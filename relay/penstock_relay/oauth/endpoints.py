@@ -107,6 +107,7 @@ class Endpoints:
             now,
             now + tokens.ABSOLUTE_S,
             now + tokens.IDLE_S,
+            allowed=code.allowed,
         )
         access, refresh, reply = _tokens(grant, now)
         store = self._store.by(audit.client(client.client_id, code.user))

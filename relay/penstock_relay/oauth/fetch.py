@@ -24,6 +24,8 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
+from penstock.jwks import FetchError
+
 MAX_DOCUMENT: Final = 64 * 1024
 TIMEOUT_S: Final = 3.0
 """For all of it: resolving, connecting and reading."""
@@ -45,10 +47,6 @@ _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 Lookup = Callable[[str, int], Awaitable[list[str]]]
 """The addresses of a host name. Raises OSError."""
-
-
-class FetchError(Exception):
-    """The document cannot be had; the text tells nothing of what answered."""
 
 
 def is_public(address: str) -> bool:
@@ -159,7 +157,10 @@ class _Connector(aiohttp.TCPConnector):
 
 
 class Documents:
-    """Fetches and remembers. `port`, `allow`, `find` and `context` are others in tests only."""
+    """Fetches, and remembers for `cache_s` seconds: 0 where somebody else remembers.
+
+    `port`, `allow`, `find` and `context` are others in tests only.
+    """
 
     def __init__(
         self,
@@ -170,6 +171,7 @@ class Documents:
         port: int = 443,
         ticks: Callable[[], float] = time.monotonic,
         timeout_s: float = TIMEOUT_S,
+        cache_s: float = CACHE_S,
     ) -> None:
         self._system = _System()
         self._find = self._system.find if find is None else find
@@ -178,13 +180,14 @@ class Documents:
         self._port = port
         self._ticks = ticks
         self._timeout_s = timeout_s
+        self._cache_s = cache_s
         self._turn = asyncio.Semaphore(AT_ONCE)
         self._kept: dict[str, tuple[float, bytes]] = {}
         self._flights: dict[str, _Flight] = {}
         self._session: aiohttp.ClientSession | None = None
 
-    async def get(self, url: str) -> bytes:
-        """The document at `url`, at most five minutes old. Raises FetchError."""
+    async def get(self, url: str, /) -> bytes:
+        """The document at `url`, at most `cache_s` old. Raises FetchError."""
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         try:
             while True:
@@ -231,7 +234,7 @@ class Documents:
         self._kept.pop(url, None)
         if len(self._kept) >= MAX_CACHED:
             del self._kept[next(iter(self._kept))]
-        self._kept[url] = (self._ticks() + CACHE_S, data)
+        self._kept[url] = (self._ticks() + self._cache_s, data)
 
     async def _fetch(self, url: str) -> bytes:
         try:
@@ -250,7 +253,7 @@ class Documents:
                     raise FetchError("there is no such document")
                 if kind != "application/json" and not kind.endswith("+json"):
                     raise FetchError("it is not JSON")
-                return await _read(response.content)
+                return await read(response.content, MAX_DOCUMENT)
         except (aiohttp.ClientError, OSError, ValueError):
             raise FetchError("its host cannot be reached") from None
 
@@ -270,11 +273,12 @@ class Documents:
         return self._session
 
 
-async def _read(content: aiohttp.StreamReader) -> bytes:
+async def read(content: aiohttp.StreamReader, most: int) -> bytes:
+    """All of an answer. Raises FetchError above `most` bytes."""
     data = bytearray()
     async for chunk in content.iter_any():
         data += chunk
-        if len(data) > MAX_DOCUMENT:
+        if len(data) > most:
             raise FetchError("it is too long")
     return bytes(data)
 

@@ -6,10 +6,12 @@ RFC 9728 and RFC 8414, both computed from the path alone: no look-up tells a str
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from penstock.names import RESERVED
+from penstock_relay.oauth.issuer import Issuer
 
 SCOPE: Final = "mcp"
 """To call what the user granted. There is one: the consent page, not its name, says what it covers."""
@@ -57,19 +59,35 @@ def any_origin(path: str) -> bool:
     return path.startswith("/.well-known/") or path in CALLED
 
 
-def challenge(origin: str, site: str, server: str) -> str:
+def challenge(origin: str, site: str, server: str, scopes: Sequence[str]) -> str:
     """Parameters of WWW-Authenticate that lead a client to where it can log in (RFC 9728, 5.1)."""
-    return f'resource_metadata="{origin}{PROTECTED}/{site}/{server}/mcp", scope="{SCOPE}"'
+    return f'resource_metadata="{origin}{PROTECTED}/{site}/{server}/mcp", scope="{" ".join(scopes)}"'
 
 
-def protected(origin: str, path: str) -> dict[str, object] | None:
+def asked(oauth: bool, issuers: Sequence[Issuer], site: str, server: str) -> tuple[str, ...]:
+    """The scopes to ask for at the first authorization server, which is the one that clients take; () when
+    there is none. `oauth`: whether ours is running, which then is the first."""
+    if oauth:
+        return (SCOPE,)
+    return issuers[0].asked(site, server) if issuers else ()
+
+
+def protected(
+    origin: str, path: str, *, oauth: bool = True, issuers: Sequence[Issuer] = ()
+) -> dict[str, object] | None:
     """The metadata of the resource at `path`, with the slash that its user typed; "" is the whole relay."""
-    if path not in ("", "/") and resource_at(path) is None:
+    resource = resource_at(path)
+    if path not in ("", "/") and resource is None:
         return None
+    scopes = [SCOPE] if oauth else []
+    for issuer in issuers:
+        # Of the relay as a whole there is nothing to ask for where it depends on the server.
+        names = issuer.asked(resource.site, resource.server) if resource else ()
+        scopes += [name for name in names if name not in scopes]
     return {
         "resource": origin + path.removesuffix("/") if path in ("", "/") else origin + path,
-        "authorization_servers": [origin],
-        "scopes_supported": [SCOPE],
+        "authorization_servers": [*([origin] if oauth else []), *(issuer.url for issuer in issuers)],
+        "scopes_supported": scopes,
         "bearer_methods_supported": ["header"],
         "resource_name": "Penstock",
     }

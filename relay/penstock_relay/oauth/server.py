@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -13,14 +13,16 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from penstock import log
 from penstock_relay import files
-from penstock_relay.oauth import directory, metadata, pages, web
+from penstock_relay.oauth import directory, metadata, pages, resource, web
 from penstock_relay.oauth.account import Account
 from penstock_relay.oauth.consent import Consent
 from penstock_relay.oauth.directory import Directory
 from penstock_relay.oauth.endpoints import Endpoints
 from penstock_relay.oauth.fetch import Documents
+from penstock_relay.oauth.issuer import Issuer
 from penstock_relay.oauth.login import Login
 from penstock_relay.oauth.metadata import any_origin
+from penstock_relay.oauth.offers import Sites
 from penstock_relay.oauth.tokens import Seal
 from penstock_relay.oauth.visit import Visits
 from penstock_relay.oauth.web import Asked, Reply
@@ -28,19 +30,13 @@ from penstock_relay.store import Store
 
 Handler = Callable[[Asked, float], Awaitable[Reply]]
 
-_PREFLIGHT: Final = (
-    ("access-control-allow-origin", "*"),
-    ("access-control-allow-methods", "GET, POST"),
-    ("access-control-allow-headers", "authorization, content-type, mcp-protocol-version"),
-    ("access-control-max-age", "3600"),
-)
 _NOTHING: Final = "There is nothing at this path."
 
 _log = log.get(__name__)
 
 
 class AuthorizationServer:
-    """One per replica; `origin` is the public URL."""
+    """One per replica; `origin` is the public URL. `issuers` are others whose tokens are good here."""
 
     def __init__(
         self,
@@ -49,16 +45,20 @@ class AuthorizationServer:
         key: bytes,
         *,
         documents: Documents,
+        sites: Sites,
+        issuers: Sequence[Issuer] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._origin = origin
         self._documents = documents
+        self._issuers = issuers
         self._clock = clock
         found = Directory(store, documents)
         visits = Visits(store, origin, Seal(key))
         endpoints, login = Endpoints(store, found, origin), Login(store, visits)
-        consent, account = Consent(store, found, origin, visits, login), Account(store, visits, login)
+        consent = Consent(store, found, origin, visits, login, sites)
+        account = Account(store, visits, login, sites)
         self._routes: dict[tuple[str, str], Handler] = {
             ("POST", "/oauth/register"): endpoints.register,
             ("POST", "/oauth/token"): endpoints.token,
@@ -68,6 +68,8 @@ class AuthorizationServer:
             ("POST", "/oauth/consent"): consent.consent,
             ("GET", "/oauth/grants"): account.grants,
             ("POST", "/oauth/grants"): account.grants,
+            ("GET", "/oauth/grant"): account.grant,
+            ("POST", "/oauth/grant"): account.grant,
             ("POST", "/oauth/logout"): account.logout,
         }
         self._invite: Handler = login.invite
@@ -80,7 +82,7 @@ class AuthorizationServer:
             if path.startswith("/.well-known/"):
                 return self._well_known(asked.method, path)
             if asked.method == "OPTIONS" and any_origin(path):
-                return Reply(204, b"", _PREFLIGHT)
+                return resource.PREFLIGHT
             if path.startswith("/invite/") and asked.method in ("GET", "POST"):
                 return await self._invite(asked, now)
             handler = self._routes.get((asked.method, path))
@@ -99,18 +101,13 @@ class AuthorizationServer:
         return pages.problem(404, "Nothing here", _NOTHING)
 
     def _well_known(self, method: str, path: str) -> Reply:
-        if method == "OPTIONS":
-            return Reply(204, b"", _PREFLIGHT)
-        if method not in ("GET", "HEAD"):
-            return Reply(405, b"", (("allow", "GET"),))
         found: dict[str, object] | None = None
         if path.startswith(metadata.PROTECTED):
-            found = metadata.protected(self._origin, path.removeprefix(metadata.PROTECTED))
+            place = path.removeprefix(metadata.PROTECTED)
+            found = metadata.protected(self._origin, place, issuers=self._issuers)
         elif path in (metadata.SERVER, metadata.OPENID):
             found = metadata.authorization_server(self._origin)
-        if found is None:
-            return web.json(404, {"error": "not_found"})
-        return web.json(200, found, stored=True)
+        return resource.described(method, found)
 
     async def run(self) -> NoReturn:
         """Purges registrations that nobody used, for ever. A TaskGroup owns it."""

@@ -14,9 +14,10 @@ from penstock.http import JSON, Headers, every, first
 
 HTML: Final = "text/html; charset=utf-8"
 FORM: Final = "application/x-www-form-urlencoded"
-MAX_BODY: Final = 64 * 1024
+MAX_BODY: Final = 128 * 1024
 """Bytes of a form or a registration."""
-MAX_FIELDS: Final = 64
+MAX_FIELDS: Final = 640
+"""A page of tools has up to 500 check boxes."""
 
 _COOKIE: Final = re.compile(r"[A-Za-z0-9._@+/-]{1,512}")
 _NOT_STORED: Final = (("cache-control", "no-store"),)

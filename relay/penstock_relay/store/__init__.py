@@ -2,6 +2,7 @@
 
 from penstock_relay.store.agents import Agent
 from penstock_relay.store.clients import ClientRecord
+from penstock_relay.store.consents import Consent
 from penstock_relay.store.database import StoreError
 from penstock_relay.store.grants import Code, Grant, GrantToken, Holder, NoSuchGrant
 from penstock_relay.store.invites import Invite, Unusable
@@ -15,6 +16,7 @@ __all__ = [
     "Agent",
     "ClientRecord",
     "Code",
+    "Consent",
     "Grant",
     "GrantToken",
     "Holder",

@@ -6,7 +6,7 @@ from typing import Any, Final
 from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from penstock_relay.audit import Kind
+from penstock_relay.audit import Change, Kind
 from penstock_relay.store.database import Database, StoreError
 from penstock_relay.store.memberships import is_member
 from penstock_relay.store.models import CodeRow, GrantRow, GrantTokenRow, UserRow
@@ -15,6 +15,10 @@ from penstock_relay.store.revocation import end_grants
 
 KEPT_CODES_S: Final = 86_400.0
 """How long a code is remembered after its end, so that a late replay still ends what came of it."""
+MAX_REPEATS: Final = 10
+"""How often the answer to one refresh may get lost."""
+REPLACED: Final = 0.0
+"""``used_at`` of a refresh token whose answer was taken for lost: as if used long ago."""
 
 
 class NoSuchGrant(StoreError):
@@ -39,6 +43,8 @@ class Grant:
     expires_at: float
     idle_at: float
     revoked_at: float | None = None
+    allowed: str | None = None
+    """JSON of what it allows (see ``penstock.allowance``); None: all that the site exposes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,7 @@ class Code:
     expires_at: float
     used_at: float | None = None
     grant_id: str | None = None
+    allowed: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +114,7 @@ class Grants:
                     server=code.server,
                     created_at=code.created_at,
                     expires_at=code.expires_at,
+                    allowed=code.allowed,
                 )
             )
             await record(
@@ -116,6 +124,7 @@ class Grants:
                 client_name=code.client_name,
                 site=code.site,
                 server=code.server,
+                allowed=code.allowed,
             )
 
     async def find_code(self, secret_hash: bytes) -> Code | None:
@@ -149,6 +158,7 @@ class Grants:
                     created_at=grant.created_at,
                     expires_at=grant.expires_at,
                     idle_at=grant.idle_at,
+                    allowed=grant.allowed,
                 )
             )
             await connection.execute(
@@ -165,6 +175,7 @@ class Grants:
                 client=grant.client_id,
                 site=grant.site,
                 server=grant.server,
+                allowed=grant.allowed,
                 expires_at=grant.expires_at,
             )
             return True
@@ -186,9 +197,11 @@ class Grants:
     ) -> bool:
         """Takes a refresh token and adds the tokens that it is exchanged for.
 
-        It may come again within ``grace`` seconds of its first use, since the answer may have been lost; with
-        a grace of 0 never. After that somebody else has it: the grant ends. False then, and also, without any
-        effect, when the token or its grant has ended already or the user is disabled.
+        It may come again within ``grace`` seconds of its first use, since the answer may have been lost: then
+        the token that it brought before is worth nothing any more, so that there is one successor at a time.
+        Later, or once its successor was used, or when it was replaced itself, somebody else has it: the grant
+        ends. False then, and also, without effect, when the token or its grant has ended already, the user
+        is disabled, or it came too often.
         """
         # Each hour, by every client: what it would say is said by the grant. An end is recorded.
         async with self._database.writing(unrecorded="a grant goes on as it was made") as connection:
@@ -200,11 +213,21 @@ class Grants:
             ends = min(token.expires_at, grant.expires_at, grant.idle_at)
             if not token.refresh or grant.revoked_at is not None or ends <= now or holder.disabled:
                 return False
-            # The absolute difference: of two at once, the one that came first may get its turn last.
-            if token.used_at is not None and abs(now - token.used_at) >= grace:
-                await end_grants(connection, now, GrantRow.id == grant.id, reason="refresh_token_reused")
-                return False
-            if token.used_at is None:
+            if token.used_at is not None:
+                successors = await _successors(connection, public_id)
+                # The absolute difference: of two at once, the one that came first may get its turn last.
+                lost = abs(now - token.used_at) < grace
+                if not lost or any(used_at not in (None, REPLACED) for used_at in successors.values()):
+                    await end_grants(connection, now, GrantRow.id == grant.id, reason="refresh_token_reused")
+                    return False
+                if len(successors) > MAX_REPEATS:
+                    return False
+                await connection.execute(
+                    update(GrantTokenRow)
+                    .where(GrantTokenRow.public_id.in_(successors))
+                    .values(used_at=REPLACED)
+                )
+            else:
                 await connection.execute(
                     update(GrantTokenRow).where(GrantTokenRow.public_id == public_id).values(used_at=now)
                 )
@@ -214,8 +237,27 @@ class Grants:
                 )
             )
             await connection.execute(update(GrantRow).where(GrantRow.id == grant.id).values(idle_at=idle_at))
-            await _add(connection, access, refresh)
+            await _add(connection, access, refresh, parent=public_id)
             return True
+
+    async def allow(self, grant_id: str, allowed: str) -> None:
+        """Changes what a grant allows. Raises NoSuchGrant."""
+        async with self._database.writing() as connection:
+            found = select(*_GRANT).where(GrantRow.id == grant_id)
+            row = (await connection.execute(found)).first()
+            if row is None:
+                raise NoSuchGrant(grant_id)
+            await connection.execute(update(GrantRow).where(GrantRow.id == grant_id).values(allowed=allowed))
+            await record(
+                connection,
+                Kind.GRANT_CHANGED,
+                grant=grant_id,
+                user=row.user,
+                client=row.client_id,
+                site=row.site,
+                server=row.server,
+                allowed=Change(row.allowed, allowed),
+            )
 
     async def list(self, user: str | None = None, site: str | None = None) -> list[Grant]:
         """Oldest first; revoked and expired ones too."""
@@ -236,7 +278,17 @@ class Grants:
             return await end_grants(connection, now, GrantRow.id == grant_id) > 0
 
 
-async def _add(connection: AsyncConnection, *added: GrantToken) -> None:
+async def _successors(connection: AsyncConnection, public_id: str) -> dict[str, float | None]:
+    """The refresh tokens that this one was exchanged for, and when each was used."""
+    rows = await connection.execute(
+        select(GrantTokenRow.public_id, GrantTokenRow.used_at).where(
+            GrantTokenRow.parent == public_id, GrantTokenRow.refresh.is_(True)
+        )
+    )
+    return {row.public_id: row.used_at for row in rows}
+
+
+async def _add(connection: AsyncConnection, *added: GrantToken, parent: str | None = None) -> None:
     for token in added:
         await connection.execute(
             insert(GrantTokenRow).values(
@@ -246,6 +298,7 @@ async def _add(connection: AsyncConnection, *added: GrantToken) -> None:
                 grant_id=token.grant_id,
                 created_at=token.created_at,
                 expires_at=token.expires_at,
+                parent=parent,
             )
         )
 
@@ -271,6 +324,7 @@ _GRANT = (
     GrantRow.expires_at,
     GrantRow.idle_at,
     GrantRow.revoked_at,
+    GrantRow.allowed,
 )
 _CODE = select(
     CodeRow.secret_hash,
@@ -286,6 +340,7 @@ _CODE = select(
     CodeRow.expires_at,
     CodeRow.used_at,
     CodeRow.grant_id,
+    CodeRow.allowed,
 )
 _HOLDER = (
     select(

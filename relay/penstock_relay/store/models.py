@@ -13,6 +13,7 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     String,
+    Text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -153,6 +154,8 @@ class GrantRow(Base):
     expires_at: Mapped[float] = mapped_column(Double)
     idle_at: Mapped[float] = mapped_column(Double)
     revoked_at: Mapped[float | None] = mapped_column(Double)
+    allowed: Mapped[str | None] = mapped_column(Text)
+    """JSON of penstock.allowance; None: all that the site exposes."""
 
 
 class CodeRow(Base):
@@ -173,6 +176,7 @@ class CodeRow(Base):
     expires_at: Mapped[float] = mapped_column(Double, index=True)
     used_at: Mapped[float | None] = mapped_column(Double)
     grant_id: Mapped[str | None] = mapped_column(String(40), ForeignKey("grants.id"))
+    allowed: Mapped[str | None] = mapped_column(Text)
 
 
 class GrantTokenRow(Base):
@@ -187,6 +191,22 @@ class GrantTokenRow(Base):
     created_at: Mapped[float] = mapped_column(Double)
     expires_at: Mapped[float] = mapped_column(Double)
     used_at: Mapped[float | None] = mapped_column(Double)
+    parent: Mapped[str | None] = mapped_column(String(40), index=True)
+    """Public id of the refresh token that it was exchanged for; None for those that a code brought."""
+
+
+class ConsentRow(Base):
+    """A consent given ahead, until its client comes for it."""
+
+    __tablename__ = "consents"
+
+    user: Mapped[str] = mapped_column(String(64), ForeignKey("users.name"), primary_key=True)
+    client_id: Mapped[str] = mapped_column(String(512), primary_key=True)
+    redirect_uri: Mapped[str] = mapped_column(String(2048))
+    site: Mapped[str] = mapped_column(String(40), primary_key=True)
+    server: Mapped[str] = mapped_column(String(40), primary_key=True)
+    allowed: Mapped[str] = mapped_column(Text)
+    expires_at: Mapped[float] = mapped_column(Double)
 
 
 class AuditRow(Base):

@@ -1,17 +1,19 @@
 """The store: every durable record of the relay, and no payload ever."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Self
 
 from penstock_relay.audit import Actor, Tally
 from penstock_relay.store.agents import Agents
 from penstock_relay.store.audit import Audit
 from penstock_relay.store.clients import Clients
+from penstock_relay.store.consents import Consents
 from penstock_relay.store.database import Database
 from penstock_relay.store.grants import Grants
 from penstock_relay.store.invites import Invites
 from penstock_relay.store.memberships import Memberships
+from penstock_relay.store.outsiders import Outsiders
 from penstock_relay.store.sites import Sites
 from penstock_relay.store.tokens import Tokens
 from penstock_relay.store.users import Users
@@ -35,6 +37,11 @@ class Store:
         self.memberships = Memberships(database)
         self.clients = Clients(database)
         self.grants = Grants(database)
+        self.consents = Consents(database)
+
+    def outsiders(self, by_email: Collection[str]) -> Outsiders:
+        """Memberships of users of issuers outside; `by_email`: issuers whose verified addresses count."""
+        return Outsiders(self._database, by_email)
 
     @classmethod
     async def open(cls, url: str, clock: Callable[[], float] = time.time) -> Self:

@@ -114,6 +114,10 @@ class Registry:
             return False
         return not self.expected(site, server, None, now)
 
+    def servers(self, site: str) -> frozenset[str]:
+        """What the agents of the site offer now."""
+        return frozenset().union(*(e.servers for e in self._sites.get(site, ()) if not e.draining))
+
     def linked(self, site: str) -> bool:
         """Whether any agent of the site is linked."""
         return site in self._sites

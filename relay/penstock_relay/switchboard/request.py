@@ -9,6 +9,7 @@ from typing import Final
 from penstock.principal import Principal
 from penstock.tunnel.frames import Method
 from penstock.tunnel.frames import Principal as PrincipalFrame
+from penstock.tunnel.limits import MAX_PRINCIPAL
 from penstock.tunnel.origin_exchange import Request
 from penstock_relay.switchboard.calls import Call
 
@@ -34,5 +35,7 @@ def request_of(call: Call, left: float) -> Request:
 
 @lru_cache(maxsize=1024)
 def _content(principal: Principal) -> tuple[bytes, bytes]:
-    content = PrincipalFrame.pack(principal.dump())
+    content = PrincipalFrame.pack(principal.dump(), principal.dump_grant(), principal.proof)
+    if len(content) > MAX_PRINCIPAL:
+        raise ValueError("The claims and the grant of this principal are too large together.")
     return sha256(content).digest(), content

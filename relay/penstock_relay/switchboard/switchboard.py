@@ -190,6 +190,10 @@ class Switchboard:
         """Whether agents of the site are linked and none, nor one lost a moment ago, offers `server`."""
         return self._registry.lacks(site, server, now())
 
+    def servers(self, site: str) -> frozenset[str]:
+        """What the site's agents offer now; nothing while it is offline."""
+        return self._registry.servers(site)
+
     @property
     def links(self) -> int:
         """Links that are greeted."""

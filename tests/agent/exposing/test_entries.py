@@ -1,7 +1,7 @@
 import pytest
 
+from penstock_agent.catalogue.offer import Catalogue, Effect, Offer
 from penstock_agent.exposing import entries as exposing
-from penstock_agent.exposing.catalogue import Catalogue, Effect, Offer
 from penstock_agent.gate.expose import Item as Kind
 from penstock_agent.problem import Problem
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.allowance import Allowance
 from penstock.envelope import Kind, Message, notification, request
 from penstock.principal import Principal
 from penstock_agent.gate.gate import ALLOWED, LISTS, OPEN, Denied, Gate
@@ -221,3 +224,78 @@ def test_a_list_and_a_call_agree_on_what_is_exposed(tools: list[str], globs: lis
     assert shown is not None
     listed = [tool["name"] for tool in json.loads(shown.result or b"")["tools"]]
     assert listed == [name for name in tools if allowed(policy, asks("tools/call", name=name))]
+
+
+# -- what a user allowed ------------------------------------------------------------------------------
+
+
+def limited(**values: object) -> Principal:
+    return replace(ALICE, allowance=msgspec.convert(values, Allowance))
+
+
+def may(who: Principal, message: Message, *entries: str, marked: tuple[str, ...] = ()) -> bool:
+    return gate(*entries or EVERYTHING).inbound("files", who, message, marked) is ALLOWED
+
+
+EVERYTHING = ("*", "prompt:*", "resource:**", "method:*")
+
+
+def test_only_the_chosen_tools_may_be_called() -> None:
+    alice = limited(tools=["read"])
+    assert may(alice, asks("tools/call", name="read"))
+    assert not may(alice, asks("tools/call", name="drop"))
+    assert not may(alice, asks("tools/call", name="read"), "tool:other")  # the site has the last word
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        asks("prompts/get", name="p"),
+        asks("resources/read", uri="a://b"),
+        asks("resources/subscribe", uri="a://b"),
+        asks("completion/complete", ref={"type": "ref/prompt", "name": "p"}),
+        asks("vendor/unknown"),
+    ],
+)
+def test_what_is_no_tool_is_allowed_as_a_whole(message: Message) -> None:
+    assert may(limited(others=True), message)
+    assert not may(limited(tools=["p"], later="all"), message)
+
+
+@pytest.mark.parametrize("method", ["initialize", "ping", "tools/list", "prompts/list", "logging/setLevel"])
+def test_the_protocol_itself_needs_no_grant(method: str) -> None:
+    assert may(limited(), asks(method))
+
+
+def test_read_only_tools_are_those_that_the_server_marks() -> None:
+    alice = limited(later="read_only")
+    assert may(alice, asks("tools/call", name="read"), marked=("read",))
+    assert not may(alice, asks("tools/call", name="drop"), marked=("read",))
+    assert not may(alice, asks("tools/call", name="read"))
+
+
+def test_a_list_shows_what_may_be_used() -> None:
+    listed = response(b'{"tools":[{"name":"read"},{"name":"drop"}],"nextCursor":"x"}')
+    answer = gate("*").outbound("files", limited(tools=["read"]), asks("tools/list"), listed)
+    assert answer is not None
+    assert json.loads(answer.result or b"") == {"tools": [{"name": "read"}], "nextCursor": "x"}
+    answer = gate("prompt:*").outbound(
+        "files", limited(tools=["read"]), asks("prompts/list"), response(b'{"prompts":[{"name":"p"}]}')
+    )
+    assert answer is not None
+    assert json.loads(answer.result or b"") == {"prompts": []}
+
+
+def test_updates_of_resources_come_with_resources() -> None:
+    update = notification("notifications/resources/updated", b'{"uri":"a://b"}')
+    assert gate("resource:**").outbound("files", limited(others=True), None, update) is update
+    assert gate("resource:**").outbound("files", limited(later="all"), None, update) is None
+
+
+def test_a_caller_with_a_limited_grant_cannot_tell_what_else_there_is() -> None:
+    alice = limited(tools=["read"])
+    hidden = gate("tool:read", "tool:drop")
+    verdicts = [hidden.inbound("files", alice, asks("tools/call", name=name)) for name in ("drop", "none")]
+    assert verdicts[0] == verdicts[1]
+    assert isinstance(verdicts[0], Denied)
+    assert "connected applications" in verdicts[0].text

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock_relay.audit import ActorKind, Change, Kind, event
-from penstock_relay.audit.events import EVERYWHERE, MAX_TEXT, MOMENTS, bounded, moment
+from penstock_relay.audit.events import EVERYWHERE, MAX_ALLOWED, MAX_TEXT, MOMENTS, bounded, moment
 
 ROOT = Path(__file__).parents[3]
 
@@ -52,6 +52,11 @@ def test_a_long_text_is_cut_and_still_told_from_another(one: str, two: str) -> N
     assert len(one) > MAX_TEXT or bounded(one) == one
     alike = "x" * MAX_TEXT
     assert (bounded(alike + one) == bounded(alike + two)) == (one == two)
+
+
+def test_names_of_tools_have_more_room() -> None:
+    shown = event(Kind.GRANT_MADE, allowed="x" * 5000, client="x" * 5000).about()
+    assert (len(str(shown["allowed"])), len(str(shown["client"]))) == (MAX_ALLOWED, MAX_TEXT)
 
 
 def test_a_moment_is_utc_with_milliseconds() -> None:

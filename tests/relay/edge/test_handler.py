@@ -13,8 +13,8 @@ from penstock.tunnel.frames import DoneReason, Purpose
 from penstock_relay.access import AccessUnavailable
 from penstock_relay.edge import handler
 from penstock_relay.edge.limits import Limits
+from penstock_relay.oauth.web import MAX_BODY, Reply
 from penstock_relay.oauth.web import Asked as PageAsked
-from penstock_relay.oauth.web import Reply
 from penstock_relay.switchboard import Answer, Call, NotExecuted, Offline, OutcomeUnknown
 from tests.harness.fake_switchboard import FakeAccess, FakeAnswer, FakeGrant, FakeSwitchboard
 from tests.relay.edge.serving import CALL, LIST, WAIT, Served, serving
@@ -335,9 +335,9 @@ async def test_a_form_that_is_too_long_is_refused_before_it_is_read() -> None:
     pages = OnePage()
     async with serving(pages=pages) as served:
         head = b"POST /oauth/token HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n" % served.port
-        (response,) = await served.raw(head + b"Content-Length: 65537\r\n\r\n")
+        (response,) = await served.raw(head + b"Content-Length: %d\r\n\r\n" % (MAX_BODY + 1))
         assert response.status == 413
-        chunk = b"%x\r\n%b\r\n" % (65537, b"a" * 65537)
+        chunk = b"%x\r\n%b\r\n" % (MAX_BODY + 1, b"a" * (MAX_BODY + 1))
         (response,) = await served.raw(head + b"Transfer-Encoding: chunked\r\n\r\n" + chunk + b"0\r\n\r\n")
         assert response.status == 413
     assert not pages.asked

@@ -12,6 +12,7 @@ from penstock import http
 from penstock.http import Headers, Refusal
 from penstock_relay.edge.limits import MAX_HEADER_BYTES, MAX_NAME, MAX_TOKEN
 from penstock_relay.edge.order import NO_ACCESS, Admitted, Asked, Own, Place, admit, permit
+from penstock_relay.oauth.issuer import Issuer, Opens
 
 PLACE = Place.of("https://mcp.example.com", "10.0.0.1", 8080)
 LIMIT = 1000
@@ -23,6 +24,7 @@ class Scope:
     server: str | None = None
     only_here: bool = False
     member: bool = True
+    step_up: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,12 @@ FAULTS: tuple[tuple[str, int, Fault], ...] = (
     ("origin", 403, lambda case: case.header("origin", "https://evil.example.com")),
     ("path", 404, lambda case: replace(case, target="/oslo")),
     ("token", 401, lambda case: replace(case, scope=None)),
-    ("access", 404, lambda case: replace(case, scope=case.scope and Scope(site="bergen"))),
+    ("scopes", 403, lambda case: replace(case, scope=case.scope and Scope(step_up=("mcp:files",)))),
+    (
+        "access",
+        404,
+        lambda case: replace(case, scope=case.scope and replace(case.scope, site="bergen", server="x")),
+    ),
     ("method", 405, lambda case: replace(case, method="PUT")),
     ("encoding", 415, lambda case: case.header("content-encoding", "gzip")),
     ("type", 415, lambda case: case.header("content-type", "text/plain")),
@@ -376,3 +383,57 @@ def test_a_granted_token_is_no_token_elsewhere_and_opens_nothing_to_a_former_mem
         assert status(replace(case, scope=scope)) == 401
     former = replace(case, scope=Scope("oslo", "files", only_here=True, member=False))
     assert judge(former) == NO_ACCESS
+
+
+# -- issuers outside ---------------------------------------------------------------------------------
+
+ELSEWHERE = Issuer("https://login.example", (Opens("mcp:{server}", "oslo", "*"), Opens("all", "bergen", "x")))
+OUTSIDE = replace(PLACE, issuers=(ELSEWHERE,))
+
+
+def challenged(place: Place, path: str = "/no/such/mcp") -> str:
+    found = admit(asked("POST", path), place)
+    assert isinstance(found, Refusal)
+    assert found.status == 401
+    return found.headers[0][1]
+
+
+def test_without_a_server_of_its_own_the_relay_leads_to_the_issuers() -> None:
+    where = "https://mcp.example.com/.well-known/oauth-protected-resource/no/such/mcp"
+    assert (
+        challenged(OUTSIDE) == f'Bearer realm="penstock", resource_metadata="{where}", scope="mcp:such all"'
+    )
+
+
+def test_with_a_server_of_its_own_that_comes_first() -> None:
+    assert challenged(replace(OUTSIDE, oauth=True)).endswith('scope="mcp"')
+
+
+@pytest.mark.parametrize("path", OWN_PATHS)
+def test_without_a_server_of_its_own_only_the_metadata_of_resources_is_there(path: str) -> None:
+    found = admit(asked("GET", path), OUTSIDE)
+    if path.startswith("/.well-known/oauth-protected-resource"):
+        assert found == Own("GET", path, "", 0)
+    else:
+        assert isinstance(found, Refusal)
+        assert found.status == 404
+
+
+def test_a_good_token_whose_scopes_open_nothing_here_is_told_what_to_ask_for() -> None:
+    here = Scope("oslo", "files", only_here=True, member=False, step_up=("mcp:files", "all"))
+    found = judge(replace(Case(), scope=here))
+    assert found is not None
+    assert found.status == 403
+    assert "mcp:files all" in found.text
+    ((name, value),) = found.headers
+    assert name == "www-authenticate"
+    where = "https://mcp.example.com/.well-known/oauth-protected-resource/oslo/files/mcp"
+    assert value == (
+        f'Bearer realm="penstock", error="insufficient_scope", resource_metadata="{where}", '
+        'scope="mcp:files all"'
+    )
+
+
+def test_the_step_up_is_the_same_whether_or_not_there_is_such_a_server() -> None:
+    case = replace(Case(), scope=Scope("oslo", "files", only_here=True, member=False, step_up=("a",)))
+    assert judge(case) == judge(replace(case, unknown=True))

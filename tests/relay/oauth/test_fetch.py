@@ -22,6 +22,7 @@ from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.jwks import FetchError
 from penstock_relay.oauth import fetch
 from penstock_relay.oauth.fetch import (
     AT_ONCE,
@@ -29,7 +30,6 @@ from penstock_relay.oauth.fetch import (
     MAX_CACHED,
     MAX_DOCUMENT,
     Documents,
-    FetchError,
     is_public,
 )
 from tests.harness.certs import Authority

@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from penstock_relay.oauth import metadata
-from penstock_relay.oauth.metadata import Resource, any_origin, challenge, protected, resource_at, resource_of
+from penstock_relay.oauth.issuer import Issuer, Opens
+from penstock_relay.oauth.metadata import (
+    Resource,
+    any_origin,
+    asked,
+    challenge,
+    protected,
+    resource_at,
+    resource_of,
+)
 
 ORIGIN = "https://mcp.example.com"
 
@@ -35,7 +44,7 @@ def test_there_is_no_metadata_for_what_is_no_endpoint(path: str) -> None:
 
 
 def test_the_challenge_leads_to_the_metadata_of_the_endpoint() -> None:
-    said = challenge(ORIGIN, "oslo", "files")
+    said = challenge(ORIGIN, "oslo", "files", ("mcp",))
     assert f'resource_metadata="{ORIGIN}/.well-known/oauth-protected-resource/oslo/files/mcp"' in said
     assert 'scope="mcp"' in said
 
@@ -86,3 +95,34 @@ def test_only_what_needs_no_cookie_is_open_to_pages_of_other_origins() -> None:
         "/invite/x",
     ):
         assert not any_origin(path)
+
+
+FIRST = Issuer("https://one.example", (Opens("{site}.{server}", "*", "*"), Opens("mcp", "oslo", "crm")))
+SECOND = Issuer("https://two.example/", (Opens("use", "bergen", "*"),), scope_prefix="api://relay/")
+
+
+@pytest.mark.parametrize("oauth", [True, False])
+def test_issuers_outside_stand_behind_our_own_server(oauth: bool) -> None:
+    found = protected(ORIGIN, "/oslo/files/mcp", oauth=oauth, issuers=(FIRST, SECOND))
+    assert found is not None
+    ours = [ORIGIN] if oauth else []
+    assert found["authorization_servers"] == [*ours, "https://one.example", "https://two.example/"]
+    assert found["scopes_supported"] == [
+        *(["mcp"] if oauth else []),
+        *[scope for scope in ("oslo.files", "mcp", "api://relay/use") if scope != "mcp" or not oauth],
+    ]
+
+
+def test_metadata_tells_of_no_site_which_of_its_scopes_belong_to_it() -> None:
+    """The same at every URL, but for what is read off the URL."""
+    for path in ("/oslo/crm/mcp", "/bergen/mail/mcp", "/no/such/mcp"):
+        found = protected(ORIGIN, path, oauth=False, issuers=(FIRST, SECOND))
+        assert found is not None
+        site, server = path.split("/")[1:3]
+        assert found["scopes_supported"] == [f"{site}.{server}", "mcp", "api://relay/use"]
+
+
+def test_the_scopes_to_ask_for_are_those_of_the_server_that_clients_take() -> None:
+    assert asked(True, (FIRST,), "oslo", "files") == ("mcp",)
+    assert asked(False, (SECOND, FIRST), "oslo", "files") == ("api://relay/use",)
+    assert asked(False, (), "oslo", "files") == ()

@@ -16,6 +16,7 @@ from tests.relay.oauth.visiting import CALLBACK, DOCUMENT, Browser, Place, place
 ALICE = {"kind": "user", "name": "alice"}
 CLAUDE = {"kind": "client", "client": DOCUMENT, "user": "alice"}
 STRANGER = {"kind": "stranger"}
+READ = '{"tools":["read"],"others":true}'
 WHERE = {"site": "oslo", "server": "files"}
 
 
@@ -48,8 +49,8 @@ async def test_a_client_that_is_connected_and_disconnected_by_its_user(tmp_path:
         ended = {"user": "alice", "client": DOCUMENT, **WHERE}
         assert await said(here, begun) == [
             ("login", ALICE, {"method": "password"}),
-            ("consent_allowed", ALICE, {**client, **WHERE}),
-            ("grant_made", CLAUDE, ended),
+            ("consent_allowed", ALICE, {**client, **WHERE, "allowed": READ}),
+            ("grant_made", CLAUDE, {**ended, "allowed": READ}),
             ("grant_revoked", ALICE, ended),
         ]
 

@@ -16,12 +16,16 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import msgspec
 
 from penstock.http import first
+from penstock.jwks import FetchError
+from penstock.principal import Principal
 from penstock_relay import passwords
 from penstock_relay.oauth import tokens
-from penstock_relay.oauth.fetch import Documents, FetchError
+from penstock_relay.oauth.fetch import Documents
+from penstock_relay.oauth.offers import Effect, Offer, Tool
 from penstock_relay.oauth.server import AuthorizationServer
 from penstock_relay.oauth.web import Asked, Reply
 from penstock_relay.store import Membership, Store, User
+from tests.harness.person import filled_in
 
 ORIGIN = "https://mcp.example.com"
 RESOURCE = f"{ORIGIN}/oslo/files/mcp"
@@ -59,11 +63,36 @@ def document(client_id: str = DOCUMENT, name: str = "Claude", *callbacks: str) -
     )
 
 
+READ = Tool("read", Effect.READ, "Read a file", "Reads.")
+WRITE = Tool("write", Effect.WRITE)
+DROP = Tool("drop", Effect.DESTRUCTIVE)
+FILES = Offer((READ, WRITE, DROP), prompts=1)
+
+
+class FakeSites:
+    """Sites that answer at once. `asked` is who asked for what."""
+
+    def __init__(self) -> None:
+        self.offers: dict[tuple[str, str], Offer | None] = {("oslo", "files"): FILES}
+        self.asked: list[tuple[Principal, str, str]] = []
+
+    async def offer(self, caller: Principal, site: str, server: str) -> Offer | None:
+        self.asked.append((caller, site, server))
+        return self.offers.get((site, server))
+
+    def servers(self, site: str) -> frozenset[str]:
+        return frozenset(server for where, server in self.offers if where == site)
+
+    def lacks(self, site: str, server: str) -> bool:
+        return bool(self.servers(site)) and server not in self.servers(site)
+
+
 @dataclass
 class Place:
     server: AuthorizationServer
     store: Store
     shelf: Shelf
+    sites: FakeSites
     now: float = 1_000_000.0
 
     async def get(self, path: str, query: str = "", *headers: tuple[str, str]) -> Reply:
@@ -113,8 +142,11 @@ async def place(folder: Path) -> AsyncIterator[Place]:
     """Site oslo, and alice who may use its server files."""
     async with await Store.open(f"sqlite+aiosqlite:///{folder / 'relay.db'}") as store:
         shelf = Shelf({DOCUMENT: document()})
-        server = AuthorizationServer(store, ORIGIN, b"k" * 32, documents=shelf, clock=lambda: found.now)
-        found = Place(server, store, shelf)
+        sites = FakeSites()
+        server = AuthorizationServer(
+            store, ORIGIN, b"k" * 32, documents=shelf, sites=sites, clock=lambda: found.now
+        )
+        found = Place(server, store, shelf, sites)
         await store.sites.add("oslo", found.now)
         await found.add_user("alice")
         await store.memberships.add(Membership("alice", "oslo", "files", found.now))
@@ -152,12 +184,14 @@ class Browser:
         return self.page
 
     async def submit(self, **filled: str) -> Reply:
-        """Fills the page's first form in, and sends it."""
+        """Fills the page's first form in, and sends it. A value of "" takes a tick away."""
         text = self.page.body.decode()
         form = re.search(r'<form method="post" action="([^"]*)">(.*?)</form>', text, re.S)
         assert form is not None, text
-        hidden = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)"', form[2])
-        fields = {name: html.unescape(value) for name, value in hidden}
+        fields = filled_in(form[2])
+        unticked = {name for name, value in filled.items() if not value and fields.get(name) == "on"}
+        fields = {name: value for name, value in fields.items() if name not in unticked}
+        filled = {name: value for name, value in filled.items() if name not in unticked}
         await self._follow(await self.place.post(html.unescape(form[1]), {**fields, **filled}, *self._sent()))
         return self.page
 

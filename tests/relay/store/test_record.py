@@ -8,6 +8,7 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,7 @@ from penstock_relay.store import (
     Agent,
     ClientRecord,
     Membership,
+    NoSuchGrant,
     NoSuchSite,
     NoSuchUser,
     SiteExists,
@@ -30,6 +32,7 @@ from penstock_relay.store import (
     Token,
     UserExists,
 )
+from penstock_relay.store.consents import Consent
 from penstock_relay.store.database import Database, Unrecorded
 from penstock_relay.store.models import SiteRow
 from penstock_relay.store.record import record
@@ -52,7 +55,7 @@ STORE: Final = Path(__file__).parents[3] / "relay/penstock_relay/store"
 ALICE: Final = audit.user("alice")
 
 #: Methods that change the store and say nothing of it; the reason stands where they write.
-SILENT: Final = {"Clients.used", "Grants.rotate"}
+SILENT: Final = {"Clients.used", "Consents.take", "Grants.rotate"}
 
 
 @pytest.fixture
@@ -202,6 +205,39 @@ async def test_grants_from_consent_to_their_end(store: Store) -> None:
     assert await said_by(store, lambda: rotate(store, now=NOW + 1)) == []
     assert await said_by(store, lambda: store.grants.revoke("grant-0", NOW + 2)) == [("grant_revoked", GRANT)]
     assert await said_by(store, lambda: store.grants.revoke("grant-0", NOW + 3)) == []
+
+
+async def test_tools_that_are_allowed_at_first_and_then_others(store: Store) -> None:
+    one, two = '{"tools":["read"]}', '{"tools":["read","write"]}'
+    consent = await said_by(store, lambda: store.grants.add_code(replace(code(), allowed=one)))
+    assert consent[0][1]["allowed"] == one
+    made = replace(grant(), allowed=one)
+    assert (await said_by(store, lambda: store.grants.redeem(CODE, made, *pair(0), NOW)))[0][1] == {
+        **GRANT, "allowed": one, "expires_at": "1970-01-01T02:30:00.000Z",
+    }  # fmt: skip
+    assert await said_by(store, lambda: store.grants.allow("grant-0", two)) == [
+        ("grant_changed", {**GRANT, "allowed": {"from": one, "to": two}})
+    ]
+    with pytest.raises(NoSuchGrant):
+        await store.grants.allow("nope", two)
+
+
+async def test_a_consent_given_ahead_is_recorded_and_its_use_is_the_code(store: Store) -> None:
+    ahead = Consent("alice", "client", "http://127.0.0.1/b", "mill", "files", "{}", 2000.0)
+    assert await said_by(store, lambda: store.consents.put(ahead, NOW)) == [
+        (
+            "consent_allowed",
+            {
+                "client": "client",
+                "site": "mill",
+                "server": "files",
+                "allowed": "{}",
+                "expires_at": "1970-01-01T00:33:20.000Z",
+            },
+        )
+    ]
+    taking = ("alice", "client", "http://127.0.0.1/b", "mill", "files", NOW)
+    assert await said_by(store, lambda: store.consents.take(*taking)) == []
 
 
 async def test_a_code_and_a_refresh_token_that_come_twice_end_the_grant_and_say_why(store: Store) -> None:

@@ -1,12 +1,8 @@
-"""What a server offers: its lists, read once from a child that is thrown away afterwards."""
+"""Asks a child for its lists."""
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import Callable, Iterable
-from enum import StrEnum
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -14,53 +10,13 @@ import msgspec
 from penstock import __version__, envelope
 from penstock.envelope import EnvelopeError, Message
 from penstock.envelope import Kind as MessageKind
-from penstock_agent.children.child import Child, ChildGone, ChildStartError
-from penstock_agent.children.environment import BadEnvironment, prepare
-from penstock_agent.children.keeper import Keeper, KeeperError
+from penstock_agent.catalogue.offer import CatalogueError, Effect, Offer
 from penstock_agent.children.lines import Oversize
-from penstock_agent.config import ServerSettings
 from penstock_agent.gate.expose import Item as Kind
-from penstock_agent.problem import Problem, printable
 
 PROTOCOL_VERSION = "2025-11-25"
-#: Seconds for everything, from the start of the child: a first start may download the server.
-TIMEOUT_S = 120.0
 MAX_PAGES = 1000
 MAX_ITEMS = 10_000
-
-
-class CatalogueError(Problem):
-    """The server could not say what it offers."""
-
-
-class Effect(StrEnum):
-    """What a tool says that it does. A claim of the server, not a fact."""
-
-    READ = "read"
-    WRITE = "write"
-    DESTRUCTIVE = "destructive"
-    UNMARKED = "unmarked"
-
-
-class Offer(msgspec.Struct, frozen=True):
-    """One tool, prompt or resource; for a resource the name is its URI or URI template."""
-
-    kind: Kind
-    name: str
-    description: str = ""
-    #: Only tools have one.
-    effect: Effect | None = None
-
-
-class Catalogue(msgspec.Struct, frozen=True):
-    """Everything that one server offers, in its own order."""
-
-    server: str
-    items: list[Offer] = []
-
-    def of(self, kind: Kind) -> list[Offer]:
-        """The items of one kind."""
-        return [item for item in self.items if item.kind is kind]
 
 
 class Lines(Protocol):
@@ -70,39 +26,8 @@ class Lines(Protocol):
     async def receive(self) -> bytes | Oversize: ...
 
 
-async def read(name: str, server: ServerSettings, state_dir: Path) -> Catalogue:
-    """Start ``server`` once, ask for its lists, stop it. Raises :exc:`CatalogueError`."""
-    try:
-        spec = prepare(state_dir, name, server.command, server.env, os.environ)
-        keeper = await Keeper.start()
-        try:
-            child = await Child.start(spec, keeper)
-            try:
-                async with asyncio.timeout(TIMEOUT_S):
-                    return Catalogue(name, await Conversation(name, child).lists())
-            finally:
-                await child.stop()
-        finally:
-            await keeper.close()
-    except TimeoutError:
-        raise CatalogueError(
-            f"The server {name} did not say what it offers within {TIMEOUT_S:g} s."
-        ) from None
-    except (ChildStartError, KeeperError, BadEnvironment) as e:
-        raise CatalogueError(_sentence(str(e))) from None
-    except ChildGone as e:
-        how = "" if e.returncode is None else f" with status {e.returncode}"
-        raise CatalogueError(
-            f"The server {name} ended{how} before it said what it offers. "
-            "Run its command by hand to see what it reports."
-        ) from None
-    except OSError as e:
-        raise CatalogueError(
-            f"The folder of the server {name} cannot be made in {state_dir}: {e.strerror}."
-        ) from None
-
-
 class _Annotations(msgspec.Struct, frozen=True):
+    title: str | None = None
     read_only: bool | None = msgspec.field(default=None, name="readOnlyHint")
     destructive: bool | None = msgspec.field(default=None, name="destructiveHint")
 
@@ -111,6 +36,7 @@ class _Named(msgspec.Struct, frozen=True):
     name: str = ""
     uri: str = ""
     uri_template: str = msgspec.field(default="", name="uriTemplate")
+    title: str | None = None
     description: str | None = None
     annotations: _Annotations | None = None
 
@@ -219,7 +145,9 @@ def _to_server(request: Message) -> bytes:
 
 
 def _tool(tool: _Named) -> Offer:
-    return Offer(Kind.TOOL, tool.name, tool.description or "", _effect(tool.annotations))
+    hints = tool.annotations
+    title = tool.title or (hints.title if hints is not None else None) or ""
+    return Offer(Kind.TOOL, tool.name, tool.description or "", _effect(hints), title)
 
 
 def _effect(hints: _Annotations | None) -> Effect:
@@ -232,9 +160,7 @@ def _effect(hints: _Annotations | None) -> Effect:
 
 
 def _items(kind: Kind, found: Iterable[_Named]) -> list[Offer]:
-    return [Offer(kind, one.uri or one.uri_template or one.name, one.description or "") for one in found]
-
-
-def _sentence(text: str) -> str:
-    text = printable(text, 500)
-    return text if text.endswith(".") else f"{text}."
+    return [
+        Offer(kind, one.uri or one.uri_template or one.name, one.description or "", None, one.title or "")
+        for one in found
+    ]

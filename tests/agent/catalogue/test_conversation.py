@@ -1,15 +1,12 @@
 import json
-import sys
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
+from penstock_agent.catalogue.conversation import MAX_ITEMS, Conversation
+from penstock_agent.catalogue.offer import CatalogueError, Effect, Offer
 from penstock_agent.children.lines import Oversize
-from penstock_agent.config import ServerSettings
-from penstock_agent.exposing import catalogue
-from penstock_agent.exposing.catalogue import CatalogueError, Conversation, Effect, Offer
 from penstock_agent.gate.expose import Item as Kind
 
 Answer = dict[str, object]
@@ -115,7 +112,7 @@ async def test_endless_pages_are_refused() -> None:
 
 
 async def test_too_many_items_are_refused() -> None:
-    child = FakeChild(offers(tools=[{"name": f"t{n}"} for n in range(catalogue.MAX_ITEMS + 1)]))
+    child = FakeChild(offers(tools=[{"name": f"t{n}"} for n in range(MAX_ITEMS + 1)]))
     with pytest.raises(CatalogueError, match="more than 10000 items"):
         await lists(child)
 
@@ -157,48 +154,3 @@ async def test_a_list_that_is_none_is_said_in_words() -> None:
 
     with pytest.raises(CatalogueError, match="a list that is not one of MCP"):
         await lists(FakeChild(answer))
-
-
-# -- with a real child
-
-
-def server(code: str) -> ServerSettings:
-    return ServerSettings(command=(sys.executable, "-c", code))
-
-
-REAL = """
-import json, sys
-for line in sys.stdin:
-    m = json.loads(line)
-    if m.get("method") == "initialize":
-        r = {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": {"name": "s"}}
-    elif m.get("method") == "tools/list":
-        r = {"tools": [{"name": "one", "description": "First.", "annotations": {"readOnlyHint": True}}]}
-    else:
-        continue
-    print(json.dumps({"jsonrpc": "2.0", "id": m["id"], "result": r}), flush=True)
-"""
-
-
-async def test_a_real_child_is_asked_and_ended(tmp_path: Path) -> None:
-    found = await catalogue.read("files", server(REAL), tmp_path)
-    assert found.server == "files"
-    assert found.of(Kind.TOOL) == [Offer(Kind.TOOL, "one", "First.", Effect.READ)]
-
-
-async def test_a_child_that_ends_is_said_in_words(tmp_path: Path) -> None:
-    with pytest.raises(CatalogueError, match="The server files ended with status 3 before it said"):
-        await catalogue.read("files", server("raise SystemExit(3)"), tmp_path)
-
-
-async def test_a_program_that_is_not_there_is_said_in_words(tmp_path: Path) -> None:
-    with pytest.raises(CatalogueError, match="no-such-program"):
-        await catalogue.read("files", ServerSettings(command=("no-such-program",)), tmp_path)
-
-
-async def test_a_child_that_never_answers_is_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(catalogue, "TIMEOUT_S", 0.3)
-    with pytest.raises(CatalogueError, match=r"did not say what it offers within 0.3 s"):
-        await catalogue.read("files", server("import sys; sys.stdin.read()"), tmp_path)

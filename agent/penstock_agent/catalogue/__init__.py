@@ -1,0 +1,1 @@
+"""What the servers of this site offer: their lists, read from a child that is thrown away afterwards."""

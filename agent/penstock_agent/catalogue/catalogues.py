@@ -1,0 +1,133 @@
+"""What the servers of a running agent offer: asked when somebody needs to know, and kept for a while."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Final, Protocol
+
+from penstock.log import get
+from penstock_agent.catalogue.conversation import Conversation, Lines
+from penstock_agent.catalogue.offer import Catalogue, CatalogueError, Effect
+from penstock_agent.children.child import ChildGone, ChildSpec, ChildStartError
+from penstock_agent.children.pool import CrashLooping, TooManyChildren
+from penstock_agent.gate.expose import Item as Kind
+
+FRESH_S: Final = 30.0
+"""An older catalogue is asked for again. Reading one starts a child: not for every reload of a page."""
+PATIENCE_S: Final = 3.5
+"""After so long an older catalogue is good enough: whoever asks shows it to a person who waits."""
+READ_S: Final = 120.0
+"""For all of one reading: a first start may download the server."""
+
+_log = get(__name__)
+
+
+class OneChild(Lines, Protocol):
+    async def stop(self) -> None: ...
+
+
+class Starter(Protocol):
+    """See :class:`penstock_agent.children.pool.Children`, whose errors this raises."""
+
+    async def start(self, spec: ChildSpec, /) -> OneChild: ...
+
+
+class Catalogues:
+    """One per agent. Readings are tasks of ``spawn``: who asked first may go, others still wait for it."""
+
+    def __init__(
+        self,
+        specs: Mapping[str, ChildSpec],
+        children: Starter,
+        spawn: Callable[[Coroutine[object, object, None]], asyncio.Task[None]],
+    ) -> None:
+        self._specs = dict(specs)
+        self._children = children
+        self._spawn = spawn
+        self._kept: dict[str, tuple[float, Catalogue]] = {}
+        self._marked: dict[str, frozenset[str]] = {}
+        self._reading: dict[str, asyncio.Future[Catalogue]] = {}
+
+    def reload(self, specs: Mapping[str, ChildSpec]) -> None:
+        """Other servers from now on; what is known of those that changed is forgotten."""
+        for name in {name for name, spec in self._specs.items() if specs.get(name) != spec}:
+            self._kept.pop(name, None)
+            self._marked.pop(name, None)
+            self._reading.pop(name, None)  # it goes on, and keeps nothing
+        self._specs = dict(specs)
+
+    def marked(self, server: str) -> frozenset[str]:
+        """Names of the tools that the server marks as read-only; none as long as it was not asked."""
+        return self._marked.get(server, frozenset())
+
+    async def known(self, server: str) -> None:
+        """Returns once ``marked`` says something. Raises CatalogueError."""
+        if server not in self._marked:
+            await self._read(server)
+
+    async def get(self, server: str) -> Catalogue:
+        """What the server offers now, or lately where it is slow to say. Raises CatalogueError."""
+        kept = self._kept.get(server)
+        if kept is None:
+            return await self._read(server)
+        at, catalogue = kept
+        if asyncio.get_running_loop().time() - at < FRESH_S:
+            return catalogue
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await self._read(server)
+        except (TimeoutError, CatalogueError):
+            return catalogue
+
+    async def _read(self, server: str) -> Catalogue:
+        found = self._reading.get(server)
+        if found is None:
+            spec = self._specs.get(server)
+            if spec is None:
+                raise CatalogueError(f"There is no server {server}.")
+            found = asyncio.get_running_loop().create_future()
+            # Whether anybody still waits when it fails is left open.
+            found.add_done_callback(lambda done: None if done.cancelled() else done.exception())
+            self._reading[server] = found
+            try:
+                self._spawn(self._run(spec, found))
+            except BaseException:
+                del self._reading[server]
+                raise
+        return await asyncio.shield(found)
+
+    async def _run(self, spec: ChildSpec, found: asyncio.Future[Catalogue]) -> None:
+        try:
+            catalogue = await self._ask(spec)
+        except CatalogueError as error:
+            _log.warning("catalogue_not_read", server=spec.name, why=str(error))
+            found.set_exception(error)
+        except BaseException:
+            found.cancel()
+            raise
+        else:
+            found.set_result(catalogue)
+            if self._reading.get(spec.name) is found:
+                self._kept[spec.name] = (asyncio.get_running_loop().time(), catalogue)
+                self._marked[spec.name] = frozenset(
+                    offer.name for offer in catalogue.of(Kind.TOOL) if offer.effect is Effect.READ
+                )
+        finally:
+            if self._reading.get(spec.name) is found:
+                del self._reading[spec.name]
+
+    async def _ask(self, spec: ChildSpec) -> Catalogue:
+        try:
+            async with asyncio.timeout(READ_S):
+                child = await self._children.start(spec)
+                try:
+                    return Catalogue(spec.name, await Conversation(spec.name, child).lists())
+                finally:
+                    await child.stop()
+        except TimeoutError:
+            raise CatalogueError(f"It did not say what it offers within {READ_S:g} s.") from None
+        except ChildGone:
+            raise CatalogueError("It ended before it said what it offers.") from None
+        except (ChildStartError, TooManyChildren, CrashLooping) as error:
+            raise CatalogueError(str(error)) from None

@@ -1,0 +1,45 @@
+"""What a server offers, as values."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from penstock_agent.gate.expose import Item as Kind
+from penstock_agent.problem import Problem
+
+
+class CatalogueError(Problem):
+    """The server could not say what it offers."""
+
+
+class Effect(StrEnum):
+    """What a tool says that it does. A claim of the server, not a fact."""
+
+    READ = "read"
+    WRITE = "write"
+    DESTRUCTIVE = "destructive"
+    UNMARKED = "unmarked"
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """One tool, prompt or resource; for a resource the name is its URI or URI template."""
+
+    kind: Kind
+    name: str
+    description: str = ""
+    #: Only tools have one.
+    effect: Effect | None = None
+    title: str = ""
+
+
+class Catalogue(msgspec.Struct, frozen=True):
+    """Everything that one server offers, in its own order."""
+
+    server: str
+    items: list[Offer] = []
+
+    def of(self, kind: Kind) -> list[Offer]:
+        """The items of one kind."""
+        return [item for item in self.items if item.kind is kind]

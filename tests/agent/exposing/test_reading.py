@@ -1,0 +1,51 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from penstock_agent.catalogue.offer import CatalogueError, Effect, Offer
+from penstock_agent.config import ServerSettings
+from penstock_agent.exposing import reading
+from penstock_agent.gate.expose import Item as Kind
+
+
+def server(code: str) -> ServerSettings:
+    return ServerSettings(command=(sys.executable, "-c", code))
+
+
+REAL = """
+import json, sys
+for line in sys.stdin:
+    m = json.loads(line)
+    if m.get("method") == "initialize":
+        r = {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": {"name": "s"}}
+    elif m.get("method") == "tools/list":
+        r = {"tools": [{"name": "one", "description": "First.", "annotations": {"readOnlyHint": True}}]}
+    else:
+        continue
+    print(json.dumps({"jsonrpc": "2.0", "id": m["id"], "result": r}), flush=True)
+"""
+
+
+async def test_a_real_child_is_asked_and_ended(tmp_path: Path) -> None:
+    found = await reading.read("files", server(REAL), tmp_path)
+    assert found.server == "files"
+    assert found.of(Kind.TOOL) == [Offer(Kind.TOOL, "one", "First.", Effect.READ)]
+
+
+async def test_a_child_that_ends_is_said_in_words(tmp_path: Path) -> None:
+    with pytest.raises(CatalogueError, match="The server files ended with status 3 before it said"):
+        await reading.read("files", server("raise SystemExit(3)"), tmp_path)
+
+
+async def test_a_program_that_is_not_there_is_said_in_words(tmp_path: Path) -> None:
+    with pytest.raises(CatalogueError, match="no-such-program"):
+        await reading.read("files", ServerSettings(command=("no-such-program",)), tmp_path)
+
+
+async def test_a_child_that_never_answers_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "TIMEOUT_S", 0.3)
+    with pytest.raises(CatalogueError, match=r"did not say what it offers within 0.3 s"):
+        await reading.read("files", server("import sys; sys.stdin.read()"), tmp_path)
