@@ -11,6 +11,8 @@ from sqlalchemy.exc import OperationalError
 from penstock_relay.oauth.throttle import MAX_FAILURES
 from penstock_relay.oauth.tokens import GRACE_S
 from penstock_relay.store.audit import Audit
+from tests.relay.oauth.test_account import change
+from tests.relay.oauth.test_consent import with_git
 from tests.relay.oauth.visiting import CALLBACK, DOCUMENT, Browser, Place, place, query
 
 ALICE = {"kind": "user", "name": "alice"}
@@ -181,3 +183,27 @@ async def test_no_secret_of_all_this_is_in_a_record(tmp_path: Path) -> None:
         secrets += [found["access_token"][-43:], found["refresh_token"][-43:]]
         for secret in secrets:
             assert secret not in text
+
+
+async def test_a_user_who_allows_other_tools_and_a_further_server(tmp_path: Path) -> None:
+    async with place(tmp_path) as here:
+        await with_git(here)
+        browser = Browser(here)
+        await browser.open("/oauth/authorize", query())
+        await browser.log_in()
+        begun = len(await log(here))
+        await browser.submit(decision="allow", **{"t1.0": "on"})
+        first, second = await said(here, begun)
+        assert [(kind, actor, about["server"]) for kind, actor, about in (first, second)] == [
+            ("consent_allowed", ALICE, "git"),
+            ("consent_allowed", ALICE, "files"),
+        ]
+        await here.redeem(browser.answer["code"])
+        begun = len(await log(here))
+        await browser.open("/oauth/grants")
+        await change(browser)
+        await browser.submit(**{"t0.0": "", "t0.2": "on", "decision": "save"})
+        ((kind, actor, about),) = await said(here, begun)
+        assert (kind, actor) == ("grant_changed", ALICE)
+        assert '"drop"' not in about["allowed"]["from"]
+        assert '"tools":["drop"]' in about["allowed"]["to"]
