@@ -77,7 +77,7 @@ RELAY_FLOORS = (
             *(
                 f"{RELAY}.{name}"
                 for name in (
-                    "address", "oauth", "oauth.choice", "oauth.client", "oauth.issuer",
+                    "address", "oauth", "oauth.assertion", "oauth.choice", "oauth.client", "oauth.issuer",
                     "oauth.metadata", "oauth.offers", "oauth.presets", "oauth.redirects",
                     "oauth.throttle", "oauth.web", "passwords",
                 )
@@ -88,7 +88,7 @@ RELAY_FLOORS = (
         "documents of others",
         tuple(
             f"{RELAY}.oauth.{name}"
-            for name in ("discovery", "fetch", "introspection", "issuers", "trusted")
+            for name in ("discovery", "fetch", "introspection", "issuers", "signatures", "trusted")
         ),
     ),
     Floor(
@@ -142,8 +142,8 @@ PURE = (
         for name in (
             "address", "audit.*",
             "edge.deadlines", "edge.failure", "edge.limits", "edge.order", "edge.slow", "edge.sse",
-            "edge.stats", "oauth.authorize", "oauth.choice", "oauth.client", "oauth.issuer",
-            "oauth.metadata", "oauth.offers", "oauth.presets", "oauth.redirects",
+            "edge.stats", "oauth.assertion", "oauth.authorize", "oauth.choice", "oauth.client",
+            "oauth.issuer", "oauth.metadata", "oauth.offers", "oauth.presets", "oauth.redirects",
             "oauth.throttle", "oauth.web", "switchboard.calls", "switchboard.registry",
         )
     ),

@@ -32,8 +32,8 @@ async def recorded(store: Store, settings: Settings) -> AsyncIterator[None]:
         public_url=settings.public_url,
         config=digest_of(settings),
     )
-    await say_head(store)
     try:
+        await say_head(store)
         yield
     finally:
         try:

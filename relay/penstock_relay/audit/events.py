@@ -52,7 +52,9 @@ class Kind(Enum):
     LOGIN_THROTTLED = ("login_throttled",)
     LOGOUT = ("logout",)
 
-    CLIENT_REGISTERED = ("client_registered", "client", "client_name", "dropped")
+    CLIENT_ADDED = ("client_added", "client", "client_name", "auth")
+    CLIENT_REMOVED = ("client_removed", "client", "client_name", "grants")
+    CLIENT_REGISTERED = ("client_registered", "client", "client_name", "auth", "dropped")
     CLIENTS_PURGED = ("clients_purged",)
     CONSENT_ALLOWED = (
         "consent_allowed", "client", "client_name", "site", "server", "allowed", "expires_at",

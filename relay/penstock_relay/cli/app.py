@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 import typer
 
-from penstock_relay.cli import access, audit, config, grants, serve, sites, tokens, users
+from penstock_relay.cli import access, audit, clients, config, grants, serve, sites, tokens, users
 from penstock_relay.cli.common import ConfigOption, JsonOption
 
 # Plain help and errors: they start twice as fast as decorated ones, and read the same in a log.
@@ -83,6 +83,12 @@ _audit.command("verify")(audit.verify)
 _audit.command("export")(audit.export)
 _audit.command("prune")(audit.prune)
 app.add_typer(_audit, name="audit")
+
+_clients = _group("Applications that ask users for access.")
+_clients.command("add")(clients.add)
+_clients.command("list")(clients.list_clients)
+_clients.command("remove")(clients.remove)
+app.add_typer(_clients, name="client")
 
 _config = _group("The relay's configuration.")
 _config.command("check")(config.check)

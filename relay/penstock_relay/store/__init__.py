@@ -1,12 +1,13 @@
 """Durable records of the relay. SQLAlchemy and Alembic on SQLite."""
 
 from penstock_relay.store.agents import Agent
-from penstock_relay.store.clients import ClientRecord
+from penstock_relay.store.clients import ClientRecord, NoSuchClient
 from penstock_relay.store.consents import Consent
 from penstock_relay.store.database import StoreError
 from penstock_relay.store.grants import Code, Grant, GrantToken, Holder, NoSuchGrant
 from penstock_relay.store.invites import Invite, Unusable
 from penstock_relay.store.memberships import Membership
+from penstock_relay.store.signing import SigningClient
 from penstock_relay.store.sites import NoSuchSite, Site, SiteExists
 from penstock_relay.store.store import Store
 from penstock_relay.store.tokens import NoSuchToken, Token
@@ -22,10 +23,12 @@ __all__ = [
     "Holder",
     "Invite",
     "Membership",
+    "NoSuchClient",
     "NoSuchGrant",
     "NoSuchSite",
     "NoSuchToken",
     "NoSuchUser",
+    "SigningClient",
     "Site",
     "SiteExists",
     "Store",

@@ -14,6 +14,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Text,
+    false,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -125,7 +126,7 @@ class MembershipRow(Base):
 
 
 class ClientRow(Base):
-    """An OAuth client that registered itself."""
+    """An OAuth client that registered itself, or that the operator made."""
 
     __tablename__ = "clients"
 
@@ -136,6 +137,8 @@ class ClientRow(Base):
     secret_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))
     created_at: Mapped[float] = mapped_column(Double)
     used_at: Mapped[float | None] = mapped_column(Double, index=True)
+    preregistered: Mapped[bool] = mapped_column(Boolean, server_default=false())
+    jwks: Mapped[bytes | None] = mapped_column(LargeBinary)
 
 
 class GrantRow(Base):
@@ -207,6 +210,18 @@ class ConsentRow(Base):
     server: Mapped[str] = mapped_column(String(40), primary_key=True)
     allowed: Mapped[str] = mapped_column(Text)
     expires_at: Mapped[float] = mapped_column(Double)
+
+
+class SigningClientRow(Base):
+    """A client with a metadata document that said, when a user connected it, that it signs."""
+
+    __tablename__ = "signing_clients"
+
+    client_id: Mapped[str] = mapped_column(String(2048), primary_key=True)
+    jwks: Mapped[bytes | None] = mapped_column(LargeBinary)
+    jwks_uri: Mapped[str | None] = mapped_column(String(2048))
+    algorithm: Mapped[str | None] = mapped_column(String(16))
+    seen_at: Mapped[float] = mapped_column(Double)
 
 
 class AuditRow(Base):

@@ -14,6 +14,7 @@ from penstock_relay.store.grants import Grants
 from penstock_relay.store.invites import Invites
 from penstock_relay.store.memberships import Memberships
 from penstock_relay.store.outsiders import Outsiders
+from penstock_relay.store.signing import SigningClients
 from penstock_relay.store.sites import Sites
 from penstock_relay.store.tokens import Tokens
 from penstock_relay.store.users import Users
@@ -38,6 +39,7 @@ class Store:
         self.clients = Clients(database)
         self.grants = Grants(database)
         self.consents = Consents(database)
+        self.signing = SigningClients(database)
 
     def outsiders(self, by_email: Collection[str]) -> Outsiders:
         """Memberships of users of issuers outside; `by_email`: issuers whose verified addresses count."""

@@ -75,7 +75,11 @@ async def test_a_client_that_registers_refreshes_and_gives_its_grant_back(tmp_pa
         begun = len(await log(here))
         client = await here.register(token_endpoint_auth_method="none")
         assert await said(here, begun) == [
-            ("client_registered", STRANGER, {"client": client["client_id"], "client_name": "Claude"})
+            (
+                "client_registered",
+                STRANGER,
+                {"client": client["client_id"], "client_name": "Claude", "auth": "none"},
+            )
         ]
         code = await Browser(here).code(query(client_id=client["client_id"]))
         _, found = await here.redeem(code, client_id=client["client_id"])

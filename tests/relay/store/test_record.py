@@ -32,6 +32,7 @@ from penstock_relay.store import (
     Token,
     UserExists,
 )
+from penstock_relay.store.clients import NoSuchClient
 from penstock_relay.store.consents import Consent
 from penstock_relay.store.database import Database, Unrecorded
 from penstock_relay.store.models import SiteRow
@@ -55,7 +56,13 @@ STORE: Final = Path(__file__).parents[3] / "relay/penstock_relay/store"
 ALICE: Final = audit.user("alice")
 
 #: Methods that change the store and say nothing of it; the reason stands where they write.
-SILENT: Final = {"Clients.used", "Consents.take", "Grants.rotate"}
+SILENT: Final = {
+    "Clients.used",
+    "Consents.take",
+    "Grants.rotate",
+    "SigningClients.forget",
+    "SigningClients.remember",
+}
 
 
 @pytest.fixture
@@ -180,16 +187,34 @@ async def test_a_user_who_is_disabled_and_each_grant_that_this_ends(store: Store
 
 async def test_clients(store: Store) -> None:
     assert await said_by(store, lambda: store.clients.add(client(), 1)) == [
-        ("client_registered", {"client": "dcr-1", "client_name": "Client"})
+        ("client_registered", {"client": "dcr-1", "client_name": "Client", "auth": "none"})
     ]
     assert await said_by(store, lambda: store.clients.add(client("dcr-2", NOW + 1), 1)) == [
-        ("client_registered", {"client": "dcr-2", "client_name": "Client", "dropped": "dcr-1"})
+        (
+            "client_registered",
+            {"client": "dcr-2", "client_name": "Client", "auth": "none", "dropped": "dcr-1"},
+        )
     ]
     assert await said_by(store, lambda: store.clients.purge(9000.0)) == [("clients_purged", {"count": 1})]
     assert await said_by(store, lambda: store.clients.purge(9000.0)) == []
     await store.clients.add(client(), 1)
     assert await said_by(store, lambda: store.clients.used("dcr-1", NOW)) == []
     assert await said_by(store, lambda: store.clients.add(client("dcr-2"), 1)) == []
+
+
+async def test_clients_that_the_operator_makes_and_removes(store: Store) -> None:
+    made = replace(client("client"), preregistered=True)
+    about = {"client": "client", "client_name": "Client"}
+    assert await said_by(store, lambda: store.clients.add(made, 0)) == [
+        ("client_added", {**about, "auth": "none"})
+    ]
+    await redeemed(store)
+    assert await said_by(store, lambda: store.clients.remove("client", NOW)) == [
+        ("grant_revoked", {**GRANT, "reason": "client_removed"}),
+        ("client_removed", {**about, "grants": 1}),
+    ]
+    with pytest.raises(NoSuchClient):
+        await store.clients.remove("client", NOW)
 
 
 async def test_grants_from_consent_to_their_end(store: Store) -> None:
