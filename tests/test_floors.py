@@ -73,6 +73,7 @@ RELAY_FLOORS = (
         "values of the relay",
         (
             RELAY,
+            f"{RELAY}.audit.*",
             *(
                 f"{RELAY}.{name}"
                 for name in (
@@ -103,7 +104,8 @@ RELAY_FLOORS = (
     Floor(
         "records",
         (
-            f"{RELAY}.store.*", f"{RELAY}.ca", f"{RELAY}.access", f"{RELAY}.bearers", f"{RELAY}.enrolment",
+            f"{RELAY}.store.*", f"{RELAY}.ca", f"{RELAY}.access", f"{RELAY}.auditing", f"{RELAY}.bearers",
+            f"{RELAY}.enrolment",
             f"{RELAY}.oauth.tokens",
         ),
     ),
@@ -144,9 +146,10 @@ PURE = (
     *(
         f"{RELAY}.{name}"
         for name in (
-            "address", "edge.callers", "edge.clientcert", "edge.deadlines", "edge.failure", "edge.limits",
-            "edge.order", "edge.peer", "edge.slow", "edge.sse", "edge.stats", "oauth.assertion",
-            "oauth.authorize", "oauth.buckets", "oauth.choice", "oauth.client", "oauth.copies",
+            "address", "audit.*", "edge.callers", "edge.clientcert", "edge.deadlines", "edge.failure",
+            "edge.limits", "edge.order", "edge.peer", "edge.slow", "edge.sse", "edge.stats",
+            "oauth.assertion", "oauth.authorize", "oauth.buckets", "oauth.choice", "oauth.client",
+            "oauth.copies",
             "oauth.issuer", "oauth.limits", "oauth.metadata", "oauth.naming", "oauth.offers",
             "oauth.presets", "oauth.redirects", "oauth.throttle", "oauth.tries", "oauth.vendors",
             "oauth.web", "switchboard.calls", "switchboard.registry",

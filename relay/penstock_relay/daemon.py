@@ -13,7 +13,7 @@ from typing import Final, NoReturn
 from urllib.parse import urlsplit
 
 from penstock import log, tls
-from penstock_relay import listening
+from penstock_relay import auditing, listening
 from penstock_relay.access import Access
 from penstock_relay.address import Address
 from penstock_relay.asking import Asking
@@ -64,7 +64,8 @@ async def serve(settings: Settings) -> None:
     ca = CertificateAuthority.open(settings.state_dir, time.time())
     async with await Store.open(settings.database) as store:
         with _bind(settings.tunnel_listen) as listener:
-            await _Daemon(settings, ca, store, listener).run()
+            async with auditing.recorded(store, settings):
+                await _Daemon(settings, ca, store, listener).run()
 
 
 class _Daemon:
@@ -118,6 +119,7 @@ class _Daemon:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._access.run())
+                tasks.create_task(auditing.keep(self._store))
                 if self._outside is not None:
                     tasks.create_task(self._outside.run())
                 edge = tasks.create_task(self._edge())

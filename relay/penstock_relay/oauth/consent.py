@@ -15,7 +15,9 @@ from urllib.parse import urlsplit
 
 from penstock import log
 from penstock.allowance import Allowance
+from penstock_relay import audit
 from penstock_relay.access import user_principal
+from penstock_relay.audit import Kind
 from penstock_relay.oauth import authorize, choice, pages, tokens, web
 from penstock_relay.oauth.authorize import Request, Returned, Shown
 from penstock_relay.oauth.directory import Directory, TooMany, UnknownClient
@@ -111,6 +113,13 @@ class Consent:
         if "tick" in form:
             return await self._page(_Form(visitor, user, request, query), now, form)
         if form.get("decision") != "allow":
+            await self._store.by(audit.user(user.name)).audit.happened(
+                Kind.CONSENT_DENIED,
+                client=request.client.client_id,
+                client_name=request.client.name,
+                site=request.resource.site,
+                server=request.resource.server,
+            )
             return self._back(request, error="access_denied", error_description="The user did not allow it.")
         lines = choice.parse_shown(shown)
         allowed = choice.chosen(form, lines, later=self._later)
@@ -128,11 +137,11 @@ class Consent:
         client, site = request.client.client_id, request.resource.site
         text = allowance.dump().decode()
         ahead = Ahead(user.name, client, request.redirect_uri, site, server, text, now + AHEAD_S)
-        await self._store.consents.put(ahead, now)
+        await self._store.by(audit.user(user.name)).consents.put(ahead, now)
 
     async def _allowed(self, user: User, request: Request, allowed: str, now: float) -> Reply:
         code, resource = tokens.secret(), request.resource
-        await self._store.grants.add_code(
+        await self._store.by(audit.user(user.name)).grants.add_code(
             Code(
                 tokens.digest(code), user.name, request.client.client_id, request.client.name,
                 request.redirect_uri, request.challenge, request.resource_url, resource.site, resource.server,

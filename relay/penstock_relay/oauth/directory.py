@@ -10,6 +10,7 @@ from typing import Final
 from urllib.parse import unquote_plus
 
 from penstock.jwks import FetchError
+from penstock_relay.audit import STRANGER
 from penstock_relay.oauth import assertion, tokens
 from penstock_relay.oauth.client import (
     BadClient,
@@ -182,7 +183,7 @@ class Directory:
             None if secret is None else tokens.digest(secret),
             now,
         )
-        if not await self._store.clients.add(record, MAX_CLIENTS):
+        if not await self._store.by(STRANGER).clients.add(record, MAX_CLIENTS):
             raise TooMany
         proof = {} if secret is None else {"client_secret": secret, "client_secret_expires_at": 0}
         return {

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from penstock.http import first
+from penstock_relay import audit
 from penstock_relay.oauth import tokens, web
 from penstock_relay.oauth.client import BadClient, Client
 from penstock_relay.oauth.directory import Directory, TooMany
@@ -66,7 +67,8 @@ class Endpoints:
             and hmac.compare_digest(holder.token.secret_hash, found[2])
             and holder.grant.client_id == client.client_id
         ):
-            await self._store.grants.revoke(holder.grant.id, now)
+            store = self._store.by(audit.client(client.client_id, holder.grant.user))
+            await store.grants.revoke(holder.grant.id, now)
         return web.json(200, {})
 
     async def token(self, asked: Asked, now: float) -> Reply:
@@ -123,7 +125,8 @@ class Endpoints:
             allowed=code.allowed,
         )
         access, refresh, reply = _tokens(grant, now)
-        if not await self._store.grants.redeem(secret_hash, grant, access, refresh, now):
+        store = self._store.by(audit.client(client.client_id, code.user))
+        if not await store.grants.redeem(secret_hash, grant, access, refresh, now):
             raise Refused("invalid_grant", "The code is unknown, expired or used.")
         await self._directory.connected(client, now)
         return reply
@@ -143,7 +146,8 @@ class Endpoints:
             raise Refused("invalid_grant", "The user has no access to this MCP endpoint any more.")
         grant = replace(holder.grant, idle_at=min(now + tokens.IDLE_S, holder.grant.expires_at))
         access, refresh, reply = _tokens(grant, now)
-        if not await self._store.grants.rotate(found[1], access, refresh, now, tokens.GRACE_S, grant.idle_at):
+        store = self._store.by(audit.client(client.client_id, grant.user))
+        if not await store.grants.rotate(found[1], access, refresh, now, tokens.GRACE_S, grant.idle_at):
             raise Refused("invalid_grant", "The refresh token is unknown, expired or revoked.")
         return reply
 

@@ -11,14 +11,15 @@ from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
 from penstock import log
-from penstock_relay import passwords
+from penstock_relay import audit, passwords
+from penstock_relay.audit import Kind
 from penstock_relay.oauth import pages, tokens, web
 from penstock_relay.oauth.directory import TooMany, Turns
 from penstock_relay.oauth.limits import Limits
 from penstock_relay.oauth.tries import Tries
 from penstock_relay.oauth.visit import AGAIN, Visitor, Visits
 from penstock_relay.oauth.web import Asked, Reply
-from penstock_relay.store import Store
+from penstock_relay.store import Store, User
 
 _WRONG: Final = "The user name or the password is wrong."
 _BUSY: Final = "Too many people log in at this moment. Wait a minute and try again."
@@ -60,10 +61,12 @@ class Login:
             return pages.problem(400, "Start again", AGAIN)
         password = form.get("password", "")
         if _NAME.fullmatch(name) is None or len(password) > passwords.LONGEST:
+            self._store.audit.stranger(Kind.LOGIN_FAILED)
             return self.page(visitor, onward, now, wrong=_WRONG, status=401)  # nobody's
         device = self._visits.device(asked, name, now)
         if not self._tries.begin(name, device, asked.peer, now):
             _log.warning("login_refused", peer=asked.peer.address)
+            self._store.audit.stranger(Kind.LOGIN_THROTTLED)
             return self.page(visitor, onward, now, name=name, wrong=_OFTEN, status=429)
         user = await self._store.users.find(name)
         known = user is not None and user.password_hash is not None and user.disabled_at is None
@@ -76,9 +79,12 @@ class Login:
             return self.page(visitor, onward, now, name=name, wrong=_BUSY, status=503)
         if not (good and known):
             _log.warning("login_failed", peer=asked.peer.address)
+            # A name that nobody has may be anything, a password typed into the wrong field for one.
+            self._store.audit.stranger(Kind.LOGIN_FAILED, user=None if user is None else user.name)
             return self.page(visitor, onward, now, name=name, wrong=_WRONG, status=401)
         self._tries.succeeded(name, device, asked.peer)
         _log.info("login", user=name)
+        await self._store.by(audit.user(name)).audit.happened(Kind.LOGIN, method="password")
         return web.redirect(onward, self._visits.enter(name, kept, now))
 
     def page(
@@ -111,20 +117,21 @@ class Login:
             if not wrong and password != form.get("again"):
                 wrong = "The two passwords are not the same."
             if not wrong:
-                return await self._accept(word, password, now)
+                return await self._accept(user, word, password, now)
         reply = pages.page(
             "invite", 400 if wrong else 200, user=user.name, action=asked.path, wrong=wrong,
             seal=self._visits.sealed(now, "invite", visitor.browser, word),
         )  # fmt: skip
         return replace(reply, headers=(*reply.headers, self._visits.cookie("browser", visitor.browser)))
 
-    async def _accept(self, word: str, password: str, now: float) -> Reply:
+    async def _accept(self, invited: User, word: str, password: str, now: float) -> Reply:
         try:
             async with self._hashing:
                 hashed = await self._hash(passwords.hash_password, password)
         except TooMany:
             return pages.problem(503, "Try again", _BUSY)
-        user = await self._store.users.accept(tokens.digest(word), hashed, now)
+        store = self._store.by(audit.user(invited.name))
+        user = await store.users.accept(tokens.digest(word), hashed, now)
         if user is None:
             return pages.problem(404, "This link does not work", "It was used a moment ago.")
         _log.info("invite_accepted", user=user.name)

@@ -13,7 +13,7 @@ class Logouts:
 
     async def add(self, login_hash: bytes, expires_at: float) -> None:
         """Ends a login, which would have ended by itself at ``expires_at``. Twice is harmless."""
-        async with self._database.writing() as connection:
+        async with self._database.writing(unrecorded="the page records who left") as connection:
             if not await _has(connection, login_hash):
                 row = insert(LogoutRow).values(login_hash=login_hash, expires_at=expires_at)
                 await connection.execute(row)
@@ -24,7 +24,7 @@ class Logouts:
 
     async def purge(self, now: float) -> int:
         """Forgets those that have ended by themselves; how many."""
-        async with self._database.writing() as connection:
+        async with self._database.writing(unrecorded="they are over") as connection:
             gone = await connection.execute(delete(LogoutRow).where(LogoutRow.expires_at <= now))
             return gone.rowcount
 

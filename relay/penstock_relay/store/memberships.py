@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, delete, exists, insert, select
 
+from penstock_relay.audit import Kind
 from penstock_relay.store.database import Database
 from penstock_relay.store.models import MembershipRow, UserRow
+from penstock_relay.store.record import record
 from penstock_relay.store.sites import NoSuchSite, has_site
 from penstock_relay.store.users import NoSuchUser, has_user
 
@@ -42,13 +44,23 @@ class Memberships:
                     created_at=membership.created_at,
                 )
             )
+            await record(
+                connection,
+                Kind.ACCESS_ADDED,
+                user=membership.user,
+                site=membership.site,
+                server=membership.server,
+            )
             return True
 
     async def remove(self, user: str, site: str, server: str | None) -> bool:
         """False when there was none: a membership of the whole site is not one of its server."""
         async with self._database.writing() as connection:
             gone = await connection.execute(delete(MembershipRow).where(*_key(user, site, server)))
-            return gone.rowcount > 0
+            if not gone.rowcount:
+                return False
+            await record(connection, Kind.ACCESS_REMOVED, user=user, site=site, server=server)
+            return True
 
     async def list(self, user: str | None = None, site: str | None = None) -> list[Membership]:
         """By user, site and server."""

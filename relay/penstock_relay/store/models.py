@@ -231,3 +231,16 @@ class LogoutRow(Base):
 
     login_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
     expires_at: Mapped[float] = mapped_column(Double, index=True)
+
+
+class AuditRow(Base):
+    """A record of the audit log. Rows are added and never changed; only `audit prune` removes the oldest."""
+
+    __tablename__ = "audit"
+
+    sequence: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    at: Mapped[float] = mapped_column(Double, index=True)
+    """Repeats what the record says, to find it by."""
+    record: Mapped[bytes] = mapped_column(LargeBinary)
+    """The bytes that the hash is of: canonical JSON."""
+    hash: Mapped[bytes] = mapped_column(LargeBinary(32))

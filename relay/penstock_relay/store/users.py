@@ -5,8 +5,11 @@ from dataclasses import dataclass, replace
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from penstock_relay.audit import Change, Kind, invite_id
 from penstock_relay.store.database import Database, StoreError
 from penstock_relay.store.models import GrantRow, UserInviteRow, UserRow
+from penstock_relay.store.record import record
+from penstock_relay.store.revocation import end_grants
 
 
 class UserExists(StoreError):
@@ -58,7 +61,7 @@ class Users:
                     disabled_at=user.disabled_at,
                 )
             )
-            await _invite(connection, user.name, invite_hash, invite_expires_at)
+            await _invite(connection, Kind.USER_ADDED, user.name, invite_hash, invite_expires_at)
 
     async def invite(self, name: str, invite_hash: bytes, now: float, expires_at: float) -> None:
         """A new invitation in the place of those that were not used. Raises NoSuchUser, if disabled too."""
@@ -69,7 +72,7 @@ class Users:
             await connection.execute(
                 delete(UserInviteRow).where(UserInviteRow.user == name, UserInviteRow.used_at.is_(None))
             )
-            await _invite(connection, name, invite_hash, expires_at)
+            await _invite(connection, Kind.USER_INVITED, name, invite_hash, expires_at)
 
     async def invited(self, invite_hash: bytes, now: float) -> User | None:
         """Whose invitation it is, while it can be used."""
@@ -88,6 +91,13 @@ class Users:
             await connection.execute(
                 update(UserRow).where(UserRow.name == user.name).values(password_hash=password_hash)
             )
+            await record(
+                connection,
+                Kind.PASSWORD_SET,
+                user=user.name,
+                invite=invite_id(invite_hash),
+                state=Change(_state(user), "active"),
+            )
             return replace(user, password_hash=password_hash)
 
     async def find(self, name: str) -> User | None:
@@ -104,24 +114,16 @@ class Users:
     async def disable(self, name: str, now: float) -> int:
         """Ends the account and its grants; how many grants that ended. Raises NoSuchUser."""
         async with self._database.writing() as connection:
-            if not await has_user(connection, name):
+            row = (await connection.execute(_COLUMNS.where(UserRow.name == name))).first()
+            if row is None:
                 raise NoSuchUser(name)
-            await connection.execute(
-                update(UserRow)
-                .where(UserRow.name == name, UserRow.disabled_at.is_(None))
-                .values(disabled_at=now)
-            )
-            ended = await connection.execute(
-                update(GrantRow)
-                .where(
-                    GrantRow.user == name,
-                    GrantRow.revoked_at.is_(None),
-                    GrantRow.expires_at > now,
-                    GrantRow.idle_at > now,
-                )
-                .values(revoked_at=now)
-            )
-            return ended.rowcount
+            good = (GrantRow.user == name, GrantRow.expires_at > now, GrantRow.idle_at > now)
+            ended = await end_grants(connection, now, *good, reason="user_disabled")
+            if row.disabled_at is None:
+                await connection.execute(update(UserRow).where(UserRow.name == name).values(disabled_at=now))
+                change = Change(_state(User(*row)), "disabled")
+                await record(connection, Kind.USER_DISABLED, user=name, state=change, grants=ended)
+            return ended
 
 
 async def has_user(connection: AsyncConnection, name: str) -> bool:
@@ -129,10 +131,13 @@ async def has_user(connection: AsyncConnection, name: str) -> bool:
     return (await connection.execute(query)).first() is not None
 
 
-async def _invite(connection: AsyncConnection, name: str, invite_hash: bytes, expires_at: float) -> None:
+async def _invite(
+    connection: AsyncConnection, kind: Kind, name: str, invite_hash: bytes, expires_at: float
+) -> None:
     await connection.execute(
         insert(UserInviteRow).values(secret_hash=invite_hash, user=name, expires_at=expires_at)
     )
+    await record(connection, kind, user=name, invite=invite_id(invite_hash), expires_at=expires_at)
 
 
 async def _invited(connection: AsyncConnection, invite_hash: bytes, now: float) -> User | None:
@@ -144,6 +149,12 @@ async def _invited(connection: AsyncConnection, invite_hash: bytes, now: float) 
     )
     row = (await connection.execute(query)).first()
     return None if row is None else User(*row)
+
+
+def _state(user: User) -> str:
+    if user.disabled_at is not None:
+        return "disabled"
+    return "invited" if user.password_hash is None else "active"
 
 
 _COLUMNS = select(
