@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sqlite3
 import ssl
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from penstock import tls
+from penstock import fingerprint, tls
 from penstock.joinstring import JoinString
 from penstock.names import AgentId
 from penstock.tunnel.limits import SUBPROTOCOL
@@ -30,6 +31,7 @@ from penstock_relay.switchboard.switchboard import Switchboard
 from tests.harness.link_pair import AGENT, WAIT
 
 DAY = 86_400.0
+POOL = 4
 
 
 class TunnelListener:
@@ -44,6 +46,7 @@ class TunnelListener:
         self.door = Door(self.switchboard, store, ca)
         self.port = 0
         self.task: asyncio.Task[None] | None = None
+        self._certificates: dict[AgentId, tuple[Path, Path]] = {}
 
     @property
     def url(self) -> str:
@@ -55,6 +58,7 @@ class TunnelListener:
         self.port = listener.getsockname()[1]
         files = self.ca.tunnel_files("localhost", time.time())
         context = tls.server_context(files.chain, files.key, files.ca)
+        self.door.shows(files.chain)
         self.task = tasks.create_task(self.door.serve(listener, context))
         self.task.add_done_callback(lambda _: listener.close())  # also when it never began
 
@@ -66,7 +70,12 @@ class TunnelListener:
     def certificate(
         self, agent: AgentId = AGENT, names: Sequence[x509.GeneralName] | None = None
     ) -> tuple[Path, Path]:
-        """Files of a certificate of this authority for `agent`, or for any `names`, and of its key."""
+        """Files of a certificate of this authority for `agent`, or for any `names`, and of its key.
+
+        The agent's is the same each time, and the store knows it.
+        """
+        if names is None and agent in self._certificates:
+            return self._certificates[agent]
         key = ec.generate_private_key(ec.SECP256R1())
         csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
         if names is None:
@@ -88,7 +97,24 @@ class TunnelListener:
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
         )
+        if names is None:
+            self._certificates[agent] = chain, private
+            self._know(agent, certificate)
         return chain, private
+
+    def _know(self, agent: AgentId, certificate: x509.Certificate) -> None:
+        """As if the agent had enrolled. (Behind the store's back: this is not a coroutine.)"""
+        serial, end = f"{certificate.serial_number:x}", certificate.not_valid_after_utc.timestamp()
+        known = (agent.site, agent.agent, serial)
+        with closing(sqlite3.connect(self.folder / "relay.db")) as connection, connection:
+            connection.execute("INSERT OR IGNORE INTO sites VALUES (?, 0, FALSE)", (agent.site,))
+            connection.execute(
+                "INSERT INTO agents VALUES (?, ?, ?, ?, 0, 0, NULL, NULL, NULL)", (*known, end)
+            )
+            connection.execute(
+                "INSERT INTO agent_certificates VALUES (?, ?, ?, 1, ?, 0, ?, NULL, NULL, NULL)",
+                (serial, agent.site, agent.agent, fingerprint.of_key(certificate.public_key()), end),
+            )
 
     def context(self, files: tuple[Path, Path] | None) -> ssl.SSLContext:
         """What trusts this authority, and shows a certificate if there is one."""
@@ -138,6 +164,10 @@ async def tunnel_listener(folder: Path) -> AsyncIterator[TunnelListener]:
         asyncio.timeout(4 * WAIT),
         asyncio.TaskGroup() as tasks,
     ):
+        # All connections of the store's pool: tests that count descriptors must not see them come.
+        async with asyncio.TaskGroup() as warming:
+            for _ in range(POOL):
+                warming.create_task(store.sites.exists("plant"))
         place = TunnelListener(folder, store, ca)
         await place.open(tasks)
         try:

@@ -3,6 +3,7 @@
 from typing import Self
 
 from penstock_relay.store.agents import Agents
+from penstock_relay.store.certificates import Certificates
 from penstock_relay.store.clients import Clients
 from penstock_relay.store.database import Database
 from penstock_relay.store.grants import Grants
@@ -20,6 +21,7 @@ class Store:
         self._database = database
         self.sites = Sites(database)
         self.agents = Agents(database)
+        self.certificates = Certificates(database)
         self.invites = Invites(database)
         self.tokens = Tokens(database)
         self.users = Users(database)

@@ -78,6 +78,8 @@ class _Line:
     link: Link
     driver: Driver
     agent: AgentId
+    serial: str
+    """Serial number of the certificate that opened it, in hexadecimal."""
     greeted: bool = False
 
 
@@ -197,8 +199,27 @@ class Switchboard:
 
     # -- links ----------------------------------------------------------------------------------------
 
-    async def serve(self, websocket: ServerConnection, agent: AgentId) -> None:
-        """Carries one agent's link until it ends. `agent` is who the certificate says."""
+    @property
+    def opened(self) -> int:
+        """How many links there have been: moves with each new one."""
+        return self._next
+
+    def serials(self) -> list[str]:
+        """Serial numbers of the certificates that the links here were opened with."""
+        return list({line.serial for line in self._lines.values()})
+
+    def linked(self, agent: AgentId) -> bool:
+        """Whether the agent has a link here."""
+        return any(line.agent == agent and line.greeted for line in self._lines.values())
+
+    def cut(self, serial: str, code: CloseCode, text: str) -> None:
+        """Ends the links that were opened with this certificate."""
+        for line in self._lines.values():
+            if line.serial == serial:
+                line.driver.stop(code, text)
+
+    async def serve(self, websocket: ServerConnection, agent: AgentId, serial: str = "") -> None:
+        """Carries one agent's link until it ends. `agent` and `serial` are what the certificate says."""
         if self._of_agent[agent] >= LINKS_PER_AGENT or len(self._lines) >= LINKS:
             _log.warning("link_refused", site=agent.site, agent=agent.agent, why="too many links")
             await websocket.close(CloseCode.TOO_MANY, "too many links")
@@ -207,7 +228,7 @@ class Switchboard:
         self._next += 1
         link = Link(End.RELAY, number, now())
         driver = Driver(link, websocket, lambda data, at: self._deliver(line, data, at))
-        line = self._lines[number] = _Line(link, driver, agent)
+        line = self._lines[number] = _Line(link, driver, agent, serial)
         self._of_agent[agent] += 1
         unanswered = asyncio.get_running_loop().call_later(HANDSHAKE, self._unanswered, line)
         try:
