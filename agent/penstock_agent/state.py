@@ -186,7 +186,10 @@ def prepare(folder: Path) -> tuple[int, int] | None:
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Hold the folder against a second ``join`` or ``renew``. Raises :exc:`StateError` when somebody else holds it."""
+    """Hold the folder against a second ``join`` or ``renew``.
+
+    Raises :exc:`StateError` when somebody else holds it.
+    """
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:

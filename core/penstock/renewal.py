@@ -1,4 +1,4 @@
-"""The renewal conversation: a challenge, a proof by the old key, a new certificate. JSON text over a websocket.
+"""The renewal conversation: a challenge, a proof by the old key, a new certificate; JSON over a websocket.
 
 It runs on the tunnel listener at PATH under SUBPROTOCOL, and without a client certificate, so that one that
 has expired can be renewed too: who holds its key is shown by a signature over `to_sign`.

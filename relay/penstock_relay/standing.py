@@ -16,8 +16,8 @@ UNKNOWN: Final = Refusal(
 
 _LOCKED: Final = {
     Lock.CLONE: (
-        "Another machine uses a copy of this agent's state folder: it was linked, or renewed its certificate, "
-        "while this one asked with a certificate of its own. The agent is locked, on both."
+        "Another machine uses a copy of this agent's state folder: it was linked, or had its certificate "
+        "renewed, when this one asked with a certificate of its own. The agent is locked, on both."
     ),
     Lock.SNAPSHOT: (
         "This agent's certificate was renewed before, by a machine that was not linked when this one asked: "
@@ -84,6 +84,7 @@ def _waiting(lineage: Lineage, serial: str) -> Refusal:
     shown = fingerprint.dump(found.fingerprint) if found is not None and found.fingerprint else "unknown"
     return Refusal(
         refusal.WAITING,
-        f"This agent waits for approval. Its fingerprint is {shown}. The relay's operator compares it and runs: "
+        f"This agent waits for approval. Its fingerprint is {shown}. The relay's operator compares it and "
+        "runs: "
         f"penstock-relay agent approve {lineage.agent.site} {lineage.agent.agent} --fingerprint {shown}",
     )

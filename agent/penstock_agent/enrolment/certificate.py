@@ -1,8 +1,9 @@
-"""The key that this agent makes, the request for a certificate, and what a certificate that comes back must be."""
+"""The key that this agent makes, its request for a certificate, and what must come back."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -42,7 +43,7 @@ def accepted(
     """
     try:
         chain = x509.load_pem_x509_certificates(chain_pem.encode())
-        for certificate, issuer in zip(chain, chain[1:], strict=False):
+        for certificate, issuer in pairwise(chain):
             certificate.verify_directly_issued_by(issuer)
         last = chain[-1]
         if not any(last.public_key() == anchor.public_key() or _issued(last, anchor) for anchor in anchors):

@@ -119,7 +119,7 @@ def revoke(
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """End an agent for good: a running relay drops its link at once, and the agent stops. Twice is harmless."""
+    """End an agent for good: a running relay drops its link, and the agent stops. Twice is harmless."""
     from penstock.names import AgentId
 
     identity = AgentId(site, agent)

@@ -38,8 +38,8 @@ async def test_a_certificate_that_the_relay_does_not_take_is_shown_again_seldom(
     waits: list[bool] = []
     wait = Redial.wait
 
-    def spy(self: Redial, chance: float, *, unfinished: bool, refused: bool = False) -> float:
-        waits.append(refused)
+    def spy(self: Redial, chance: float, *, unfinished: bool, refused: bool, waiting: bool) -> float:
+        waits.append(refused and not waiting)
         return wait(self, chance, unfinished=unfinished, refused=refused)
 
     monkeypatch.setattr(Redial, "wait", spy)
