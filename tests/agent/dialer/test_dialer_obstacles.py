@@ -110,9 +110,9 @@ async def test_nothing_about_this_machine_goes_out(tmp_path: Path, monkeypatch: 
     requests: list[Request] = []
     judge = Door._judge
 
-    def watch(self: Door, connection: ServerConnection, request: Request) -> Response | None:
+    async def watch(self: Door, connection: ServerConnection, request: Request) -> Response | None:
         requests.append(request)
-        return judge(self, connection, request)
+        return await judge(self, connection, request)
 
     monkeypatch.setattr(Door, "_judge", watch)
     heads: asyncio.Queue[bytes] = asyncio.Queue()
