@@ -146,12 +146,13 @@ class TunnelListener:
         finally:
             writer.transport.abort()
 
-    async def invitation(self, site: str = "plant") -> JoinString:
+    async def invitation(self, site: str = "plant", replaces: str | None = None) -> JoinString:
         """A join string that is good once."""
         if not await self.store.sites.exists(site):
             await self.store.sites.add(site, time.time())
         secret = new_secret()
-        await self.store.invites.create(site, secret_hash(secret), time.time(), time.time() + DAY)
+        now = time.time()
+        await self.store.invites.create(site, secret_hash(secret), now, now + DAY, replaces)
         return JoinString(self.url, self.ca.pin, secret, site)
 
 

@@ -33,6 +33,8 @@ from penstock_agent.renewal.verdict import judge
 
 #: Seconds for the whole conversation.
 TIMEOUT_S = 30.0
+#: Seconds for the relay to note that the new certificate is stored.
+NOTED_S = 5.0
 
 
 class RenewalFailed(Problem):
@@ -124,8 +126,10 @@ async def _converse(ws: ClientConnection, joined: state.Joined, *, trusts_ca_fil
     if not trusts_ca_file and not _reaches(bundle, leaf, joined.anchors):
         raise _bad("the CAs beside it do not vouch for the relay itself, which could not be reached any more")
     after = state.renew(joined, certificate.private_pem(key), answer.certificate.encode(), answer.ca.encode())
-    with suppress(ConnectionClosed):  # the next link says the same
-        await ws.send(renewal.encode(renewal.Stored()))
+    with suppress(ConnectionClosed, TimeoutError):  # the next link says the same
+        async with asyncio.timeout(NOTED_S):
+            await ws.send(renewal.encode(renewal.Stored()))
+            await ws.wait_closed()  # the relay has noted it
     return Renewed(after, answer.generation, answer.time - time())
 
 

@@ -26,8 +26,6 @@ from tests.harness.link_pair import AGENT, until
 from tests.harness.tunnel_listener import TunnelListener, tunnel_listener
 from tests.relay.test_renewal import csr_of, new_key, pem
 
-BOTH_LOOPS = True
-
 
 async def talk(place: TunnelListener) -> tuple[ClientConnection, bytes, bytes]:
     """A conversation that has begun: its nonce, and the digest of what the relay showed."""
