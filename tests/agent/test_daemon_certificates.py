@@ -19,6 +19,7 @@ from penstock_agent.config import Settings
 from penstock_agent.control import ControlError
 from penstock_agent.dialer import redial as redial_module
 from penstock_agent.problem import Exit, Problem
+from penstock_agent.renewal import renewer as renewer_module
 from penstock_agent.renewal.renew import renew
 from penstock_agent.renewal.renewer import Clock
 from penstock_agent.renewal.verdict import Revoked
@@ -147,12 +148,8 @@ async def test_a_certificate_that_only_the_relay_holds_for_over_is_renewed_all_t
             in_the_past(place, past, 30)
             old = (await renew(settings.state_dir, None)).joined
         real = time.time
-        slow = daemon.Renewer
-        monkeypatch.setattr(
-            daemon,
-            "Renewer",
-            lambda *parts: slow(*parts, Clock(wall=lambda: real() - 29.5 * DAY)),
-        )
+        slow = Clock(wall=lambda: real() - 29.5 * DAY)
+        monkeypatch.setattr(renewer_module, "Clock", lambda: slow)
         async with running(place, settings):
             await until(lambda: state.load(settings.state_dir).certificate != old.certificate, "the renewal")
             await until(lambda: place.switchboard.links == 1, "the link")
@@ -219,25 +216,24 @@ async def test_a_close_code_alone_ends_nothing(tmp_path: Path) -> None:
         assert not agent.task.done()
 
 
-async def test_an_unknown_agent_goes_on_asking(tmp_path: Path) -> None:
+async def test_an_unknown_agent_goes_on_asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing(_: str) -> None:
+        return None
+
     async with tunnel_listener(tmp_path) as place:
         settings = await joined(place, tmp_path / "agent")
-        known = place.store.certificates.lineage
-
-        async def nothing(_: str) -> None:
-            return None
-
-        place.store.certificates.lineage = nothing  # type: ignore[method-assign]  # as after a restored backup
-        async with running(place, settings) as task:
-            path = control.socket_path(settings)
-            await until(path.exists, "the control socket")
-            while "no record of this agent's certificate" not in (await control.status(path)).problem:
-                await asyncio.sleep(0)
-            assert not task.done()
-            with pytest.raises(ControlError, match="no record"):
-                await control.renew(path, 10)
-            place.store.certificates.lineage = known  # type: ignore[method-assign]  # and of a newer one
-            assert (await control.link(path, 5)).linked
+        path = control.socket_path(settings)
+        with monkeypatch.context() as restored:
+            restored.setattr(place.store.certificates, "lineage", nothing)  # from an older backup
+            async with running(place, settings) as task:
+                await until(path.exists, "the control socket")
+                while "no record of this agent's certificate" not in (await control.status(path)).problem:
+                    await asyncio.sleep(0)
+                assert not task.done()
+                with pytest.raises(ControlError, match="no record"):
+                    await control.renew(path, 10)
+                restored.undo()  # and from a newer one
+                assert (await control.link(path, 5)).linked
 
 
 async def test_an_agent_that_waits_for_approval_says_so_and_links_once_it_has_it(tmp_path: Path) -> None:

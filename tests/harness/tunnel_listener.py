@@ -157,12 +157,12 @@ class TunnelListener:
 
 
 @asynccontextmanager
-async def tunnel_listener(folder: Path) -> AsyncIterator[TunnelListener]:
-    """Open, on a free port of the loopback."""
+async def tunnel_listener(folder: Path, patience: float = 4 * WAIT) -> AsyncIterator[TunnelListener]:
+    """Open, on a free port of the loopback; for `patience` seconds at most."""
     ca = CertificateAuthority.open(folder, time.time())
     async with (
         await Store.open(f"sqlite+aiosqlite:///{folder / 'relay.db'}") as store,
-        asyncio.timeout(4 * WAIT),
+        asyncio.timeout(patience),
         asyncio.TaskGroup() as tasks,
     ):
         # All connections of the store's pool: tests that count descriptors must not see them come.

@@ -152,7 +152,9 @@ async def test_a_certificate_that_ends_the_handshake_is_told_without_words(
 ) -> None:
     async with tunnel_listener(tmp_path) as place:
         sign = place.ca.sign_agent
-        monkeypatch.setattr(place.ca, "sign_agent", lambda *a: sign(*a[:2], a[2] - 30 * 86_400.0))
+        monkeypatch.setattr(
+            place.ca, "sign_agent", lambda csr, agent, now: sign(csr, agent, now - 30 * 86_400.0)
+        )
         async with dialling(target_of(place)) as agent:
             await until(lambda: len(agent.refused) > 1, "attempts")
             assert set(agent.refused) == {None}

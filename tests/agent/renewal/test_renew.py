@@ -457,7 +457,12 @@ async def test_a_stranger_at_the_relays_address_gets_no_proof(tmp_path: Path) ->
     async with hostile(tmp_path) as relay:
         (relay.folder / "ca.pem").write_bytes(stranger.ca.read_bytes())
         seen: list[Renew] = []
-        relay.answer = lambda r: seen.append(r) or relay.good(r)  # type: ignore[func-returns-value]  # None
+
+        def answer(request: Renew) -> Renewed:
+            seen.append(request)
+            return relay.good(request)
+
+        relay.answer = answer
         assert "does not hold a certificate of the relay's own CA" in str(await relay.renew())
         assert seen == []
 

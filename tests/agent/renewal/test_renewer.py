@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
+from cryptography import x509
 
 from penstock import refusal
 from penstock.names import AgentId
@@ -41,16 +43,9 @@ class Bench:
         made = _Dated(
             datetime.fromtimestamp(begins, UTC), datetime.fromtimestamp(begins, UTC) + timedelta(seconds=life)
         )
-        return Joined(
-            Path("/nowhere"),
-            "wss://relay:443",
-            AgentId("plant", "a1"),
-            "00",
-            made,
-            (),
-            Path("k"),
-            Path("c"),  # type: ignore[arg-type]  # its dates are all that counts
-        )
+        certificate = cast("x509.Certificate", made)  # its dates are all that counts
+        where = Path("/nowhere")
+        return Joined(where, "wss://relay:443", AgentId("plant", "a1"), "00", certificate, (), where, where)
 
     def renewed(self, begins: float, skew: float = 0.0, life: float = LIFE) -> Renewed:
         return Renewed(self.joined(begins, life), 2, skew)

@@ -27,7 +27,8 @@ ONE = AgentId("mill", "one")
 
 def certificate(generation: int, *, seen: bool = False, **more: float) -> Certificate:
     seen_at = NOW if seen else None
-    return replace(Certificate(f"{generation:x}", generation, None, NOW, END, seen_at), **more)
+    made = Certificate(f"{generation:x}", generation, None, NOW, END, seen_at)
+    return replace(made, **more)  # type: ignore[arg-type]  # only times
 
 
 def lineage(*certificates: Certificate, approved: bool = True, **more: object) -> Lineage:
@@ -130,13 +131,15 @@ class Relay:
     def __init__(self) -> None:
         self.known = lineage(certificate(1))
 
-    def _change(self, serial: str, **more: float) -> None:
-        self.known = replace(
-            self.known,
-            certificates=tuple(
-                replace(c, **more) if c.serial == serial else c for c in self.known.certificates
-            ),
-        )
+    def _change(self, serial: str, *, seen: bool = False, lost: bool = False) -> None:
+        def changed(one: Certificate) -> Certificate:
+            if one.serial != serial:
+                return one
+            return replace(
+                one, seen_at=NOW if seen else one.seen_at, abandoned_at=NOW if lost else one.abandoned_at
+            )
+
+        self.known = replace(self.known, certificates=tuple(map(changed, self.known.certificates)))
 
     def _judged(self, standing: Standing) -> bool:
         if standing is Standing.FORKED:
@@ -146,15 +149,15 @@ class Relay:
     def link(self, serial: str) -> bool:
         good = self._judged(at_link(self.known, serial))
         if good:
-            self._change(serial, seen_at=NOW)
+            self._change(serial, seen=True)
         return good
 
     def renew(self, serial: str) -> str | None:
         if not self._judged(at_renewal(self.known, serial, NOW)):
             return None
-        self._change(serial, seen_at=NOW)
+        self._change(serial, seen=True)
         for lost in abandoned(self.known, serial):
-            self._change(lost, abandoned_at=NOW)
+            self._change(lost, lost=True)
         fresh = certificate(self.known.newest.generation + 1)
         self.known = replace(self.known, certificates=(*self.known.certificates, fresh))
         return fresh.serial
