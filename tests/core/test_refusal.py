@@ -1,5 +1,7 @@
 import contextlib
 import json
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -70,3 +72,11 @@ def test_what_is_none_is_refused_in_words(text: str | bytes) -> None:
 def test_what_the_agent_would_refuse_is_not_sent() -> None:
     with pytest.raises(BadRefusal):
         encode(Refusal("locked", "two\nlines"))
+
+
+def test_the_protocol_names_every_reason_and_no_other() -> None:
+    text = (Path(__file__).parents[2] / "PROTOCOL.md").read_text(encoding="utf-8")
+    section = text.split("## 20 Refusal and revocation\n")[1]
+    rows = re.findall(r"^\| ([a-z]+) \|", section, re.MULTILINE)
+    assert rows[0] == "reason"
+    assert sorted(rows[1:]) == sorted(refusal.REASONS)

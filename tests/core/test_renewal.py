@@ -214,3 +214,19 @@ def test_a_certificate_with_another_kind_of_key_proves_nothing() -> None:
     )
     data = to_sign(LEAF, NONCE, CSR_OF_NEW, odd)
     assert not proves(odd, text_of(key.sign(data)), data)
+
+
+# -- vectors --------------------------------------------------------------------------------------
+
+VECTORS = json.loads(
+    (Path(__file__).parents[1] / "vectors" / "certificates.json").read_text(encoding="utf-8")
+)
+
+
+@pytest.mark.parametrize("vector", [v for v in VECTORS if "signed" in v], ids=lambda v: v["name"])
+def test_the_vectors_prove_what_they_say(vector: dict[str, str]) -> None:
+    certificate = x509.load_pem_x509_certificate(vector["certificate"].encode())
+    csr = x509.load_pem_x509_csr(vector["csr"].encode())
+    data = to_sign(bytes.fromhex(vector["leaf"]), bytes.fromhex(vector["nonce"]), csr, certificate)
+    assert data.hex() == vector["signed"]
+    assert proves(certificate, vector["signature"], data) is vector["good"]

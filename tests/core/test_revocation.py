@@ -1,6 +1,8 @@
 import base64
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -135,3 +137,20 @@ def test_one_changed_byte_is_not_believed(ca: Authority, place: int, change: int
     text = f"-----BEGIN X509 CRL-----\n{body}-----END X509 CRL-----\n"
     with pytest.raises(BadStatement):
         revocation.read(text, SERIAL, [ca.certificate])
+
+
+VECTORS = json.loads(
+    (Path(__file__).parents[1] / "vectors" / "certificates.json").read_text(encoding="utf-8")
+)
+
+
+@pytest.mark.parametrize("vector", [v for v in VECTORS if "statement" in v], ids=lambda v: v["name"])
+def test_the_vectors_state_what_they_say(vector: dict[str, Any]) -> None:
+    cas = [x509.load_pem_x509_certificate(pem.encode()) for pem in vector["cas"]]
+    serial = int(vector["serial"], 16)
+    if vector["expect"] is None:
+        with pytest.raises(BadStatement):
+            revocation.read(vector["statement"], serial, cas)
+        return
+    found = revocation.read(vector["statement"], serial, cas)
+    assert (found.at.timestamp(), found.replaced) == (vector["expect"]["at"], vector["expect"]["replaced"])

@@ -30,8 +30,8 @@ def judge(refused: Refusal, joined: Joined) -> TurnedAway | Revoked:
         found = revocation.read(refused.statement, joined.certificate.serial_number, joined.anchors)
     except revocation.BadStatement as error:
         return TurnedAway(
-            f"The relay says that this agent is revoked, but the CA's statement does not count: {error}."
-            " It is not believed, and asked again. Likely cause: the relay's CA was changed; ask its operator.",
+            f"The relay says that this agent is revoked, but the CA's statement does not count: {error}. "
+            "It is not believed, and asked again. Likely cause: the relay's CA was changed. Ask its operator.",
             refused.reason,
         )
     why = (

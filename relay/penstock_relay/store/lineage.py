@@ -106,7 +106,7 @@ def at_renewal(lineage: Lineage, serial: str, now: float) -> Standing:
     """What `serial` is worth to renew, by one who has proved to hold its key."""
     standing = at_link(lineage, serial)
     found = lineage.find(serial)
-    if found is not None and standing in (Standing.GOOD, Standing.SUPERSEDED, Standing.WAITING):
+    if found is not None and standing in (Standing.GOOD, Standing.SUPERSEDED):
         if found.not_after + EXPIRED_FOR <= now:
             return Standing.EXPIRED
         if standing is Standing.SUPERSEDED:
