@@ -24,8 +24,9 @@ CORE_FLOORS = (
             *(
                 f"penstock.{name}"
                 for name in (
-                    "diagnosis", "enrolment", "envelope", "heap", "http", "joinstring", "log", "lookalike",
-                    "names", "outcome", "principal", "strictjson", "tls",
+                    "diagnosis", "enrolment", "envelope", "fingerprint", "heap", "http", "joinstring", "log",
+                    "lookalike", "names", "outcome", "principal", "refusal", "renewal", "revocation",
+                    "strictjson", "tls",
                 )
             ),
         ),
@@ -39,6 +40,7 @@ AGENT_FLOORS = (
         (
             AGENT,
             *(f"{AGENT}.{n}" for n in ("exchange", "files", "problem", "dialer.proxy", "dialer.redial")),
+            f"{AGENT}.renewal.schedule",
         ),
     ),
     Floor("the gate", (f"{AGENT}.gate.*",)),
@@ -53,6 +55,8 @@ AGENT_FLOORS = (
                 for name in ("dialer", "dialer.connect", "dialer.dialer", "dialer.reach", "dialer.served")
             ),
             f"{AGENT}.enrolment.*",
+            *(f"{AGENT}.renewal.{name}" for name in ("renew", "renewer", "verdict")),
+            f"{AGENT}.renewal",
         ),
     ),
     Floor(
@@ -84,7 +88,7 @@ RELAY_FLOORS = (
         "records",
         (
             f"{RELAY}.store.*", f"{RELAY}.ca", f"{RELAY}.access", f"{RELAY}.enrolment",
-            f"{RELAY}.oauth.tokens",
+            f"{RELAY}.renewal", f"{RELAY}.standing", f"{RELAY}.oauth.tokens",
         ),
     ),
     Floor(
@@ -106,8 +110,8 @@ PURE = (
     *(
         f"penstock.{name}"
         for name in (
-            "diagnosis", "enrolment", "envelope", "http", "joinstring", "lookalike", "names", "outcome",
-            "principal", "strictjson",
+            "diagnosis", "enrolment", "envelope", "fingerprint", "http", "joinstring", "lookalike", "names",
+            "outcome", "principal", "refusal", "renewal", "revocation", "strictjson",
         )
     ),
     *(
@@ -115,7 +119,7 @@ PURE = (
         for name in (
             "children.backoff", "children.lines", "children.stderr",
             "endpoint.correlate", "endpoint.failures", "endpoint.limits", "endpoint.versions",
-            "exchange", "gate.*", "problem", "dialer.proxy", "dialer.redial",
+            "exchange", "gate.*", "problem", "dialer.proxy", "dialer.redial", "renewal.schedule",
         )
     ),
     *(
@@ -123,7 +127,7 @@ PURE = (
         for name in (
             "address", "edge.deadlines", "edge.failure", "edge.limits", "edge.order", "edge.slow", "edge.sse",
             "edge.stats", "oauth.authorize", "oauth.client", "oauth.metadata", "oauth.redirects",
-            "oauth.throttle", "oauth.web", "switchboard.calls", "switchboard.registry",
+            "oauth.throttle", "oauth.web", "store.lineage", "switchboard.calls", "switchboard.registry",
         )
     ),
 )  # fmt: skip

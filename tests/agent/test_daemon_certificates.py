@@ -26,6 +26,7 @@ from penstock_agent.renewal.verdict import Revoked
 from penstock_relay import standing as standing_module
 from penstock_relay.door import admission as admission_module
 from penstock_relay.store import Lineage, Standing, Successor
+from penstock_relay.switchboard import switchboard as switchboard_module
 from tests.agent.test_daemon import Agent, agent_of, fake_endpoint, joined
 from tests.harness.link_pair import until
 from tests.harness.tunnel_listener import DAY, TunnelListener, tunnel_listener
@@ -80,36 +81,33 @@ def another_link(agent: Agent) -> bool:
     return board.opened > 2 and len(board._lines) == board.links == 1
 
 
-async def test_a_renewal_touches_neither_the_link_nor_a_call_under_way(tmp_path: Path) -> None:
+async def test_a_renewal_touches_no_call_under_way_and_the_link_is_replaced_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(switchboard_module, "RETIRE", 0.05)
+    monkeypatch.setattr(switchboard_module, "RETIRE_SPREAD_MS", 0)
     async with agent_of(tmp_path) as agent, asyncio.TaskGroup() as tasks:
+        [line] = agent.place.switchboard._lines.values()
         asking = agent.ask(tasks)
         await agent.endpoint.serving.get()
         before = await control.status(agent.control)
         answer = await control.renew(agent.control, 10)
         after = await control.status(agent.control)
+        assert after.linked
         assert (answer.generation, await generation(agent)) == (2, 2)
         assert answer.certificate_expires == after.certificate_expires > before.certificate_expires - 1
-        assert after.linked
-        assert after.since == before.since
         assert time.time() + 2 * DAY < after.renews_at < time.time() + 4 * DAY
         assert after.renewal_problem == ""
+        await until(lambda: another_link(agent), "one link, and another than before")
+        [again] = agent.place.switchboard._lines.values()
+        assert again.serial == f"{state.load(agent.settings.state_dir).certificate.serial_number:x}"
+        assert again.serial != line.serial
+        # Its request went over the first link; its answer comes over the second.
         agent.endpoint.answer.set()
         done = await asking
         assert not isinstance(done, Exception)
         assert len(await body(done)) == 400_000
         done.close(DoneReason.OK)
-        assert agent.place.switchboard._next == 2, "one link, all the time"
-
-
-async def test_the_next_link_is_opened_with_the_new_certificate(tmp_path: Path) -> None:
-    async with agent_of(tmp_path) as agent:
-        [line] = agent.place.switchboard._lines.values()
-        await control.renew(agent.control, 10)
-        line.driver.stop(CloseCode.GOING_AWAY)
-        await until(lambda: another_link(agent), "another link")
-        [again] = agent.place.switchboard._lines.values()
-        assert again.serial != line.serial
-        assert again.serial == f"{state.load(agent.settings.state_dir).certificate.serial_number:x}"
 
 
 async def test_one_that_comes_of_age_is_renewed_without_being_asked(

@@ -13,14 +13,18 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from penstock import tls
-from penstock.tunnel.frames import DoneReason, GoAwayReason
+from penstock.tunnel.frames import DoneReason
 from penstock_agent import state
 from penstock_agent.dialer.dialer import Target
 from penstock_agent.dialer.served import Served
 from penstock_agent.enrolment.enrol import enrol
 from penstock_agent.renewal.renew import renew
+from penstock_relay.switchboard import switchboard as switchboard_module
 from tests.agent.dialer.dialling import Dialling
+from tests.harness.link_pair import until
 from tests.harness.tunnel_listener import TunnelListener, tunnel_listener
 from tests.relay.switchboard.board import body, call
 
@@ -78,7 +82,9 @@ async def member(place: TunnelListener, folder: Path, server: str) -> Member:
     return Member(folder, server, at_work)
 
 
-async def test_renewals_under_load_fail_no_call(tmp_path: Path) -> None:
+async def test_renewals_under_load_fail_no_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(switchboard_module, "RETIRE", 0.2)
+    monkeypatch.setattr(switchboard_module, "RETIRE_SPREAD_MS", 100)
     over, turn = asyncio.Event(), asyncio.Semaphore(AT_ONCE)
     async with tunnel_listener(tmp_path, patience=100.0) as place, AsyncExitStack() as stack:
         members = [await member(place, tmp_path / f"agent-{n}", f"s{n}") for n in range(AGENTS)]
@@ -92,15 +98,14 @@ async def test_renewals_under_load_fail_no_call(tmp_path: Path) -> None:
             async with asyncio.TaskGroup() as renewals:
                 for one in members:
                     renewals.create_task(one.renew(turn))
-            # The next link is opened with the new certificate, calls under way or not.
-            for line in list(place.switchboard._lines.values()):
-                line.link.go_away(GoAwayReason.REBALANCE, 100)
+            # The relay has the agents dial anew, and ends the old links, calls under way or not.
             for one in members:
                 await one.at_work.linked(generation)
+            await until(lambda: place.switchboard.links == AGENTS, "the end of the old links")
         over.set()
         await asyncio.wait(calls)
         agents = await place.store.agents.list()
-        assert len(first & set(place.switchboard.serials())) == len(first), "the first links live on, drained"
+        assert not first & set(place.switchboard.serials())
         for task in running:
             task.cancel()
     assert sum(one.failed for one in members) == 0

@@ -31,7 +31,7 @@ def judge(refused: Refusal, joined: Joined) -> TurnedAway | Revoked:
     except revocation.BadStatement as error:
         return TurnedAway(
             f"The relay says that this agent is revoked, but the CA's statement does not count: {error}. "
-            "It is not believed, and asked again. Likely cause: the relay's CA was changed. Ask its operator.",
+            "It is not believed, and asked again. Likely cause: the relay has another CA now.",
             refused.reason,
         )
     why = (

@@ -59,7 +59,10 @@ class Admission:
         return refused(standing, found, serial, self._ca, time.time())
 
     async def watch(self) -> NoReturn:
-        """Ends the links of agents that were revoked or locked, for ever. A TaskGroup owns it."""
+        """Ends links of agents that were revoked or locked, and retires those of old certificates, for ever.
+
+        A TaskGroup owns it.
+        """
         while True:
             await self.look()
             await asyncio.sleep(POLL_S)
@@ -80,7 +83,10 @@ class Admission:
             return
         self._failing = False
         for serial, standing in ended.items():
-            self._switchboard.cut(serial, *_ENDS[standing])
+            if standing is Standing.SUPERSEDED:
+                self._switchboard.retire(serial)
+            else:
+                self._switchboard.cut(serial, *_ENDS[standing])
         self._checked = state
 
 

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Update, delete, insert, or_, select, update
+from sqlalchemy import Update, delete, exists, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import aliased
 
 from penstock.names import AgentId
 from penstock_relay.store import lineage
@@ -95,7 +96,7 @@ class Certificates:
                 await _see(connection, serial, now)
 
     async def ended(self, serials: list[str]) -> dict[str, Standing]:
-        """Those of ``serials`` whose links must not stand any more: REVOKED or LOCKED."""
+        """Those of ``serials`` whose links must not stand as they are: REVOKED, LOCKED or SUPERSEDED."""
         found: dict[str, Standing] = {}
         async with self._database.reading() as connection:
             for start in range(0, len(serials), _SERIALS_AT_ONCE):
@@ -104,7 +105,17 @@ class Certificates:
         return found
 
 
+_SAME_AGENT = (CertificateRow.site == AgentRow.site) & (CertificateRow.agent == AgentRow.agent)
+
+
 async def _ended(connection: AsyncConnection, serials: list[str]) -> dict[str, Standing]:
+    newer = aliased(CertificateRow)
+    seen = exists().where(
+        newer.site == CertificateRow.site,
+        newer.agent == CertificateRow.agent,
+        newer.generation > CertificateRow.generation,
+        newer.seen_at.is_not(None),
+    )
     query = (
         select(CertificateRow.serial, CertificateRow.revoked_at, AgentRow.revoked_at, AgentRow.lock)
         .join(AgentRow, _SAME_AGENT)
@@ -114,16 +125,17 @@ async def _ended(connection: AsyncConnection, serials: list[str]) -> dict[str, S
                 CertificateRow.revoked_at.is_not(None),
                 AgentRow.revoked_at.is_not(None),
                 AgentRow.lock.is_not(None),
+                seen,
             ),
         )
     )
-    return {
-        serial: Standing.LOCKED if revoked_at is None and agent_revoked_at is None else Standing.REVOKED
-        for serial, revoked_at, agent_revoked_at, _ in await connection.execute(query)
-    }
-
-
-_SAME_AGENT = (CertificateRow.site == AgentRow.site) & (CertificateRow.agent == AgentRow.agent)
+    found: dict[str, Standing] = {}
+    for serial, revoked_at, agent_revoked_at, lock in await connection.execute(query):
+        if revoked_at is not None or agent_revoked_at is not None:
+            found[serial] = Standing.REVOKED
+        else:
+            found[serial] = Standing.SUPERSEDED if lock is None else Standing.LOCKED
+    return found
 
 
 async def _lineage(connection: AsyncConnection, serial: str) -> Lineage | None:

@@ -56,6 +56,10 @@ LINKS_PER_AGENT: Final = 8
 LINKS: Final = 10_000
 """Links of one replica."""
 SERVERS_PER_AGENT: Final = 256
+RETIRE: Final = 30.0
+"""Seconds that a link of an old certificate may finish what is under way, before it moves to the new link."""
+RETIRE_SPREAD_MS: Final = 5000
+"""Over how long agents spread their next dialling when theirs was renewed."""
 
 _REFUSED: Final = {
     EndReason.BUSY: "The site's agent has as many requests under way as it can hold.",
@@ -81,6 +85,7 @@ class _Line:
     serial: str
     """Serial number of the certificate that opened it, in hexadecimal."""
     greeted: bool = False
+    retiring: asyncio.TimerHandle | None = None
 
 
 class Switchboard:
@@ -218,6 +223,27 @@ class Switchboard:
             if line.serial == serial:
                 line.driver.stop(code, text)
 
+    def retire(self, serial: str) -> None:
+        """Has the links that were opened with this certificate replaced, without losing a call.
+
+        Their agent is asked to dial anew. Once it has, with another certificate, they end, and what is under
+        way on them goes on over the new link. A link that a thief opened with the same certificate ends too.
+        """
+        for line in self._lines.values():
+            if line.serial == serial and line.greeted and line.retiring is None:
+                line.link.go_away(GoAwayReason.REBALANCE, RETIRE_SPREAD_MS)
+                self._retire_later(line)
+
+    def _retire_later(self, line: _Line) -> None:
+        line.retiring = asyncio.get_running_loop().call_later(RETIRE, self._retire, line)
+
+    def _retire(self, line: _Line) -> None:
+        others = (other for other in self._lines.values() if other.agent == line.agent and other.greeted)
+        if any(other.serial != line.serial for other in others):
+            line.driver.stop(CloseCode.GOING_AWAY, "another link took its place")
+        else:
+            self._retire_later(line)
+
     async def serve(self, websocket: ServerConnection, agent: AgentId, serial: str = "") -> None:
         """Carries one agent's link until it ends. `agent` and `serial` are what the certificate says."""
         if self._of_agent[agent] >= LINKS_PER_AGENT or len(self._lines) >= LINKS:
@@ -235,6 +261,8 @@ class Switchboard:
             await driver.run(lambda ended: self._gone(line, ended))
         finally:
             unanswered.cancel()
+            if line.retiring is not None:
+                line.retiring.cancel()
 
     def _gone(self, line: _Line, ended: Ended) -> None:
         number, agent = line.link.number, line.agent

@@ -15,9 +15,12 @@ from websockets.exceptions import InvalidStatus
 from penstock import refusal, revocation
 from penstock.names import AgentId
 from penstock.refusal import Refusal
+from penstock.tunnel.codec import Decoder
 from penstock.tunnel.errors import CloseCode
+from penstock.tunnel.frames import GoAway, GoAwayReason
 from penstock_relay.door import admission as admission_module
 from penstock_relay.store import Lock, Standing, Store, Successor
+from penstock_relay.switchboard import switchboard as switchboard_module
 from tests.harness.link_pair import AGENT, hello, until
 from tests.harness.tunnel_listener import TunnelListener, tunnel_listener
 
@@ -140,10 +143,39 @@ async def test_a_link_with_a_superseded_certificate_is_refused_and_locks_nobody(
         assert (await refused(place)).reason == refusal.SUPERSEDED
         [agent] = await place.store.agents.list()
         assert agent.lock is None
-        # The link that stands was opened before, and goes on.
+        # The link that stands was opened before. It goes on until there is another.
         await place.door._admission.look()
-        assert stands.close_code is None
+        [(_, frame)] = Decoder().feed(bytes(await stands.recv(decode=False)))
+        assert frame == GoAway(GoAwayReason.REBALANCE, switchboard_module.RETIRE_SPREAD_MS)
         assert place.switchboard.linked(AGENT)
+        assert stands.close_code is None
+
+
+async def test_old_links_end_once_there_is_one_with_the_new_certificate_and_so_does_a_thiefs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(switchboard_module, "RETIRE", 0.02)
+    async with tunnel_listener(tmp_path) as place:
+        mine, thiefs, other = await link(place), await link(place), await link(place, OTHER)
+        await successor(place)
+        await place.door._admission.look()
+        lines = list(place.switchboard._lines.values())
+        await until(lambda: all(line.retiring for line in lines[:2]), "the retirement")
+        first = lines[0].retiring
+        await until(lambda: lines[0].retiring is not first, "a second look, which finds no other link")
+        assert (mine.close_code, thiefs.close_code) == (None, None)
+        # The agent's next link, with what it renewed.
+        fresh = place.certificate(AgentId("plant", "fresh"))
+        again = await place.connect(context=place.context(fresh))
+        await again.send(hello(AgentId("plant", "fresh")).encode())
+        await again.recv()
+        [line] = [line for line in place.switchboard._lines.values() if line.agent.agent == "fresh"]
+        line.agent = AGENT
+        for websocket in (mine, thiefs):
+            await websocket.wait_closed()
+            assert websocket.close_code == CloseCode.GOING_AWAY
+        assert (again.close_code, other.close_code) == (None, None)
+        line.agent = AgentId("plant", "fresh")
 
 
 async def test_a_link_with_an_abandoned_certificate_locks(tmp_path: Path) -> None:

@@ -177,6 +177,13 @@ async def test_a_revoked_agent_keeps_the_moment_of_its_first_revocation(store: S
         assert await renew(store, serial, "3") is Standing.REVOKED
 
 
+async def test_links_of_a_certificate_are_superseded_once_a_newer_one_was_seen(store: Store) -> None:
+    await renew(store, "1", "2")
+    assert await store.certificates.ended(["1", "2"]) == {}
+    await store.certificates.confirm("2", 300.0)
+    assert await store.certificates.ended(["1", "2"]) == {"1": Standing.SUPERSEDED}
+
+
 async def test_links_that_must_end_are_found_among_many(store: Store) -> None:
     for n in range(1200):
         if n % 400 == 0:
