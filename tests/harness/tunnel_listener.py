@@ -99,22 +99,8 @@ class TunnelListener:
         )
         if names is None:
             self._certificates[agent] = chain, private
-            self._know(agent, certificate)
+            record(self.folder, agent, certificate)
         return chain, private
-
-    def _know(self, agent: AgentId, certificate: x509.Certificate) -> None:
-        """As if the agent had enrolled. (Behind the store's back: this is not a coroutine.)"""
-        serial, end = f"{certificate.serial_number:x}", certificate.not_valid_after_utc.timestamp()
-        known = (agent.site, agent.agent, serial)
-        with closing(sqlite3.connect(self.folder / "relay.db")) as connection, connection:
-            connection.execute("INSERT OR IGNORE INTO sites VALUES (?, 0, FALSE)", (agent.site,))
-            connection.execute(
-                "INSERT INTO agents VALUES (?, ?, ?, ?, 0, 0, NULL, NULL, NULL)", (*known, end)
-            )
-            connection.execute(
-                "INSERT INTO agent_certificates VALUES (?, ?, ?, 1, ?, 0, ?, NULL, NULL, NULL)",
-                (serial, agent.site, agent.agent, fingerprint.of_key(certificate.public_key()), end),
-            )
 
     def context(self, files: tuple[Path, Path] | None) -> ssl.SSLContext:
         """What trusts this authority, and shows a certificate if there is one."""
@@ -154,6 +140,28 @@ class TunnelListener:
         now = time.time()
         await self.store.invites.create(site, secret_hash(secret), now, now + DAY, replaces)
         return JoinString(self.url, self.ca.pin, secret, site)
+
+
+def record(state_dir: Path, agent: AgentId, certificate: x509.Certificate) -> None:
+    """As if `agent` had enrolled and got `certificate`; written past the store, from plain functions."""
+    serial, end = f"{certificate.serial_number:x}", certificate.not_valid_after_utc.timestamp()
+    rows = {
+        "sites": {"name": agent.site, "created_at": 0},
+        "agents": {
+            "site": agent.site, "agent": agent.agent, "serial": serial, "not_after": end, "enrolled_at": 0,
+            "approved_at": 0,
+        },
+        "agent_certificates": {
+            "serial": serial, "site": agent.site, "agent": agent.agent, "generation": 1, "issued_at": 0,
+            "fingerprint": fingerprint.of_key(certificate.public_key()), "not_after": end,
+        },
+    }  # fmt: skip
+    with closing(sqlite3.connect(state_dir / "relay.db")) as connection, connection:
+        for table, row in rows.items():
+            ignoring = "OR IGNORE " if table == "sites" else ""
+            marks = ", ".join("?" * len(row))
+            statement = f"INSERT {ignoring}INTO {table} ({', '.join(row)}) VALUES ({marks})"
+            connection.execute(statement, tuple(row.values()))
 
 
 @asynccontextmanager
