@@ -147,24 +147,25 @@ async def test_a_refusal_that_is_none_is_a_403_like_any_other(
             assert agent.refused == []
 
 
-async def test_a_certificate_that_ends_the_handshake_is_told_without_words(
+async def test_a_certificate_that_ends_the_handshake_is_told_without_words_and_another_is_tried_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in ("FIRST", "CAP"):
+        monkeypatch.setattr(redial_module, name, 3600.0)
+    monkeypatch.setattr(random, "random", lambda: 1.0)
     async with tunnel_listener(tmp_path) as place:
         sign = place.ca.sign_agent
-        monkeypatch.setattr(
-            place.ca, "sign_agent", lambda csr, agent, now: sign(csr, agent, now - 30 * 86_400.0)
-        )
-        async with dialling(target_of(place)) as agent:
-            await until(lambda: len(agent.refused) > 1, "attempts")
-            assert set(agent.refused) == {None}
-            # With another one it dials at once, however long it would have waited.
-            for name in ("FIRST", "CAP"):
-                monkeypatch.setattr(redial_module, name, 3600.0)
-            monkeypatch.setattr(place.ca, "sign_agent", sign)
-            good = place.context(place.certificate(AgentId("plant", AGENT.agent + "2")))
+        with monkeypatch.context() as past:
+            past.setattr(
+                place.ca, "sign_agent", lambda csr, agent, now: sign(csr, agent, now - 30 * 86_400.0)
+            )
+            expired = target_of(place)
+        good = place.context(place.certificate(AgentId("plant", AGENT.agent + "2")))
+        async with dialling(expired) as agent:
+            await until(lambda: bool(agent.refused), "the first attempt")
+            assert agent.refused == [None]
             agent.dialer.use(good)
-            await until(lambda: place.switchboard._next > 1, "a link that TLS lets through")
+            await until(lambda: place.switchboard.opened > 1, "a link that TLS lets through")
 
 
 async def test_a_relay_that_closes_as_revoked_is_asked_what_it_meant_at_once(
