@@ -24,9 +24,9 @@ CORE_FLOORS = (
             *(
                 f"penstock.{name}"
                 for name in (
-                    "allowance", "diagnosis", "enrolment", "envelope", "heap", "http", "joinstring", "jwk",
-                    "jwks", "jwt", "log", "lookalike", "names", "outcome", "principal", "strictjson", "tls",
-                    "voucher",
+                    "allowance", "diagnosis", "enrolment", "envelope", "fingerprint", "heap", "http",
+                    "joinstring", "jwk", "jwks", "jwt", "log", "lookalike", "names", "outcome", "principal",
+                    "refusal", "renewal", "revocation", "strictjson", "tls", "voucher",
                 )
             ),
         ),
@@ -40,6 +40,7 @@ AGENT_FLOORS = (
         (
             AGENT,
             *(f"{AGENT}.{n}" for n in ("exchange", "files", "problem", "dialer.proxy", "dialer.redial")),
+            f"{AGENT}.renewal.schedule",
         ),
     ),
     Floor("the gate", (f"{AGENT}.gate.*",)),
@@ -56,6 +57,8 @@ AGENT_FLOORS = (
                 for name in ("dialer", "dialer.connect", "dialer.dialer", "dialer.reach", "dialer.served")
             ),
             f"{AGENT}.enrolment.*",
+            *(f"{AGENT}.renewal.{name}" for name in ("renew", "renewer", "verdict")),
+            f"{AGENT}.renewal",
         ),
     ),
     Floor(
@@ -105,8 +108,7 @@ RELAY_FLOORS = (
         "records",
         (
             f"{RELAY}.store.*", f"{RELAY}.ca", f"{RELAY}.access", f"{RELAY}.auditing", f"{RELAY}.bearers",
-            f"{RELAY}.enrolment",
-            f"{RELAY}.oauth.tokens",
+            f"{RELAY}.enrolment", f"{RELAY}.renewal", f"{RELAY}.standing", f"{RELAY}.oauth.tokens",
         ),
     ),
     Floor(
@@ -131,8 +133,9 @@ PURE = (
     *(
         f"penstock.{name}"
         for name in (
-            "allowance", "diagnosis", "enrolment", "envelope", "http", "joinstring", "jwk", "jwt",
-            "lookalike", "names", "outcome", "principal", "strictjson", "voucher",
+            "allowance", "diagnosis", "enrolment", "envelope", "fingerprint", "http", "joinstring", "jwk",
+            "jwt", "lookalike", "names", "outcome", "principal", "refusal", "renewal", "revocation",
+            "strictjson", "voucher",
         )
     ),
     *(
@@ -140,7 +143,7 @@ PURE = (
         for name in (
             "children.backoff", "children.lines", "children.stderr",
             "endpoint.correlate", "endpoint.failures", "endpoint.limits", "endpoint.versions",
-            "exchange", "gate.*", "problem", "dialer.proxy", "dialer.redial",
+            "exchange", "gate.*", "problem", "dialer.proxy", "dialer.redial", "renewal.schedule",
         )
     ),
     *(
@@ -149,10 +152,9 @@ PURE = (
             "address", "audit.*", "edge.callers", "edge.clientcert", "edge.deadlines", "edge.failure",
             "edge.limits", "edge.order", "edge.peer", "edge.slow", "edge.sse", "edge.stats",
             "oauth.assertion", "oauth.authorize", "oauth.buckets", "oauth.choice", "oauth.client",
-            "oauth.copies",
-            "oauth.issuer", "oauth.limits", "oauth.metadata", "oauth.naming", "oauth.offers",
-            "oauth.presets", "oauth.redirects", "oauth.throttle", "oauth.tries", "oauth.vendors",
-            "oauth.web", "switchboard.calls", "switchboard.registry",
+            "oauth.copies", "oauth.issuer", "oauth.limits", "oauth.metadata", "oauth.naming",
+            "oauth.offers", "oauth.presets", "oauth.redirects", "oauth.throttle", "oauth.tries",
+            "oauth.vendors", "oauth.web", "store.lineage", "switchboard.calls", "switchboard.registry",
         )
     ),
 )  # fmt: skip

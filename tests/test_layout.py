@@ -90,6 +90,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
 OF_SEVERAL: dict[str, str] = {
     f"{TA}/children/test_agent_end.py": "what is left after the end of an agent that had children",
     f"{TA}/cli/test_main.py": "the program as a whole",
+    f"{TA}/test_daemon_certificates.py": "daemon.py's other half: its certificate, renewed and refused",
     f"{TA}/endpoint/test_real_children.py": "endpoint and children together",
     f"{TA}/endpoint/test_consent.py": "grants: what the relay asks, and what calls are held to",
     "tests/core/tunnel/test_mutations.py": "the simulation notices every rule that is taken away",

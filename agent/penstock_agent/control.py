@@ -98,6 +98,11 @@ class Status(msgspec.Struct, frozen=True):
     children: int = 0
     max_children: int = 0
     exchanges: int = 0
+    #: When the certificate ends, and when it will be renewed, by the running agent's clock.
+    certificate_expires: float = 0.0
+    renews_at: float = 0.0
+    #: Why the last renewal failed, in words; empty when it did not.
+    renewal_problem: str = ""
     servers: list[ServerStatus] = []
 
 
@@ -107,6 +112,13 @@ class Link(msgspec.Struct, frozen=True):
     linked: bool
     public_url: str = ""
     problem: str = ""
+
+
+class Renewal(msgspec.Struct, frozen=True):
+    """The answer to ``renew``: until when the new certificate is good, in seconds since 1970."""
+
+    certificate_expires: float
+    generation: int
 
 
 async def serve_control(
@@ -323,6 +335,11 @@ async def status(path: Path) -> Status:
 async def link(path: Path, wait_s: float) -> Link:
     """Wait up to ``wait_s`` seconds for the agent's link. Raises :exc:`ControlError`."""
     return _typed(await ask(path, "link", timeout=wait_s + 5, wait_s=wait_s), Link, path)
+
+
+async def renew(path: Path, timeout: float) -> Renewal:
+    """Have the agent renew its certificate now. Raises :exc:`ControlError`."""
+    return _typed(await ask(path, "renew", timeout=timeout), Renewal, path)
 
 
 _T = TypeVar("_T")

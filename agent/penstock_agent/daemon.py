@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import msgspec
 
 from penstock import __version__, log, tls
+from penstock.refusal import REVOKED, SUPERSEDED, Refusal
 from penstock_agent import control, state
 from penstock_agent.callers.trust import Anyone
 from penstock_agent.children.child import ChildSpec
@@ -24,6 +26,9 @@ from penstock_agent.dialer.served import Served, Tunnel
 from penstock_agent.endpoint import Endpoint
 from penstock_agent.gate.gate import Gate
 from penstock_agent.problem import Exit, Problem
+from penstock_agent.renewal.renew import Renewed, renew
+from penstock_agent.renewal.renewer import Renewer
+from penstock_agent.renewal.verdict import Revoked, judge
 from penstock_agent.systemd import Notifier
 
 if TYPE_CHECKING:
@@ -33,6 +38,8 @@ DRAIN: Final = 5.0
 """Seconds that calls get to finish after a signal to stop; streams that only listen get none."""
 LAST_WORDS: Final = 1.0
 """Seconds for what is said to callers of those that did not finish."""
+HUNG_UP: Final = 3
+"""Handshakes in a row that the relay ended without a word, before the certificate is doubted."""
 MAX_LINK_WAIT: Final = 300.0
 """Seconds that the control verb ``link`` waits at most."""
 
@@ -50,12 +57,7 @@ async def run(settings: Settings) -> int:
     notifier = Notifier.from_environ()
     joined = state.load(settings.state_dir)
     tls.small_read_buffers()
-    try:
-        context = tls.client_context(
-            settings.ca_file or joined.ca_file, joined.certificate_file, joined.key_file
-        )
-    except tls.BadTlsFile as error:
-        raise Problem(str(error), Exit.USAGE) from None
+    context = _context(settings, joined)
     target = Target(
         joined.relay_url,
         joined.id,
@@ -65,7 +67,7 @@ async def run(settings: Settings) -> int:
     )
     specs, callers = _specs(settings), _callers(settings, joined.id.site)
     async with Children(settings.max_children) as children:
-        return await _Daemon(settings, target, specs, callers, children, notifier).run()
+        return await _Daemon(settings, joined, target, specs, callers, children, notifier).run()
 
 
 class _Daemon:
@@ -74,6 +76,7 @@ class _Daemon:
     def __init__(
         self,
         settings: Settings,
+        joined: state.Joined,
         target: Target,
         specs: Mapping[str, ChildSpec],
         callers: Callers | Anyone,
@@ -99,7 +102,10 @@ class _Daemon:
         )
         self._tunnel = Tunnel(self._start)
         self._tunnel.offer(self._offered())
-        self._dialer = Dialer(target, self._tunnel, self._offered, self._link_changed)
+        self._dialer = Dialer(target, self._tunnel, self._offered, self._link_changed, self._turned_away)
+        self._joined = joined
+        self._renewer = Renewer(joined, self._renew_once, self._renewed)
+        self._hung_up = 0
 
     def _offered(self) -> frozenset[str]:
         """Servers with nothing exposed are not even named to the relay."""
@@ -118,6 +124,7 @@ class _Daemon:
                 self._judging = tasks.create_task(self._callers.run())
                 tasks.create_task(self._control(tasks))
                 tasks.create_task(self._watchdog())
+                tasks.create_task(self._renewer.run())
                 await told.wait()
                 await self._drain()
                 raise _Stop
@@ -154,9 +161,34 @@ class _Daemon:
     def _link_changed(self, status: LinkStatus) -> None:
         if status.linked:
             self._linked.set()
+            self._hung_up = 0
         else:
             self._linked.clear()
         self._notifier.status(f"linked to {self._target.url}" if status.linked else status.problem)
+
+    def _turned_away(self, refused: Refusal | None) -> None:
+        """The relay did not take the certificate."""
+        if refused is None:
+            # In TLS nobody says why. Something else may close connections too, so it takes several.
+            self._hung_up += 1
+            if self._hung_up >= HUNG_UP:
+                self._renewer.doubt()
+            return
+        verdict = judge(refused, self._joined)
+        if isinstance(verdict, Revoked):
+            self._renewer.end(verdict)
+        elif refused.reason == SUPERSEDED:
+            self._renewer.doubt()
+        elif refused.reason == REVOKED:
+            _log.warning("revocation_not_believed", why=str(verdict))
+
+    async def _renew_once(self) -> Renewed:
+        settings = self._settings
+        return await renew(settings.state_dir, settings.proxy_for(self._joined.relay_url), settings.ca_file)
+
+    def _renewed(self, joined: state.Joined) -> None:
+        self._joined = joined
+        self._dialer.use(_context(self._settings, joined))
 
     async def _drain(self) -> None:
         """Lets calls finish, up to the relay having their answers. A second signal cuts it short."""
@@ -181,7 +213,12 @@ class _Daemon:
     # -- control ----------------------------------------------------------------------------------------
 
     async def _control(self, tasks: asyncio.TaskGroup) -> NoReturn:
-        handlers = {"status": self._status, "reload": self._reload, "link": self._link}
+        handlers = {
+            "status": self._status,
+            "reload": self._reload,
+            "link": self._link,
+            "renew": self._renew,
+        }
 
         def ready() -> None:
             # Not before: a second agent on this folder must not take the calls of the first.
@@ -214,6 +251,9 @@ class _Daemon:
             children=len(self._children),
             max_children=self._children.max_children,
             exchanges=self._tunnel.exchanges,
+            certificate_expires=self._joined.expires.timestamp(),
+            renews_at=self._renewer.next_at,
+            renewal_problem=self._renewer.problem,
             servers=[
                 control.ServerStatus(name, counts[name].running if name in counts else 0, list(server.expose))
                 for name, server in self._settings.servers.items()
@@ -231,6 +271,13 @@ class _Daemon:
             pass
         link = self._dialer.status
         return {"linked": link.linked, "public_url": link.public_url, "problem": link.problem}
+
+    async def _renew(self, peer: Peer, args: Args) -> Args:
+        _log.info("renewal_asked_for", by_uid=peer.uid)
+        done = await self._renewer.now()
+        return msgspec.to_builtins(  # type: ignore[no-any-return]  # a Struct becomes a dict
+            control.Renewal(done.joined.expires.timestamp(), done.generation)
+        )
 
     async def _reload(self, peer: Peer, args: Args) -> Args:
         self._reread()
@@ -262,6 +309,16 @@ class _Daemon:
         while limit:
             self._notifier.watchdog()
             await asyncio.sleep(limit / 2)
+
+
+def _context(settings: Settings, joined: state.Joined) -> ssl.SSLContext:
+    """How to dial with this certificate. Raises Problem."""
+    try:
+        return tls.client_context(
+            settings.ca_file or joined.ca_file, joined.certificate_file, joined.key_file
+        )
+    except tls.BadTlsFile as error:
+        raise Problem(str(error), Exit.USAGE) from None
 
 
 def _specs(settings: Settings) -> dict[str, ChildSpec]:

@@ -1,6 +1,8 @@
 """The state folder: this agent's key, its certificate, the relay's CA, and which relay and site they are for.
 
 ``agent.json`` is written last: a folder without it is a folder that has not joined, whatever else lies there.
+Key and certificate are one file, ``identity.pem``, because they can only change together. (A folder of an
+earlier version has ``key.pem`` and ``cert.pem``; the first renewal replaces them.)
 """
 
 from __future__ import annotations
@@ -18,12 +20,18 @@ from pathlib import Path
 
 import msgspec
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
+from penstock import fingerprint
 from penstock.names import AgentId, BadName
 from penstock_agent.files import write_atomic
 from penstock_agent.problem import Exit, Problem
 
 SERVICE_USER = "penstock-agent"
+IDENTITY_NAME = "identity.pem"
+CA_NAME = "ca.pem"
+_OLD_KEY, _OLD_CERTIFICATE = "key.pem", "cert.pem"
 _MAX_FILE = 256 * 1024
 
 
@@ -46,13 +54,17 @@ class _AgentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What enrolment yields: PEM of the key (unencrypted PKCS #8), of the certificate chain and of the CA."""
+    """What enrolment yields: PEM of the key (unencrypted PKCS #8), of the certificate chain and of the CAs.
+
+    ``approval``: whether somebody at the relay must approve this agent first; not stored.
+    """
 
     relay_url: str
     id: AgentId
     key: bytes
     certificate: bytes
     ca: bytes
+    approval: bool = False
 
     def __repr__(self) -> str:
         return f"Credentials({self.id.uri})"
@@ -69,24 +81,40 @@ class Joined:
     #: 16 random bytes as hex, made once per enrolment: tells a restored copy from the original.
     instance: str
     certificate: x509.Certificate
-    ca: x509.Certificate
-
-    @property
-    def key_file(self) -> Path:
-        return self.folder / "key.pem"
-
-    @property
-    def certificate_file(self) -> Path:
-        return self.folder / "cert.pem"
+    #: Every CA that may vouch for the relay: more than one while the relay changes its CA.
+    anchors: tuple[x509.Certificate, ...]
+    key_file: Path
+    certificate_file: Path
 
     @property
     def ca_file(self) -> Path:
-        return self.folder / "ca.pem"
+        return self.folder / CA_NAME
 
     @property
     def expires(self) -> datetime:
         """When the certificate ends (UTC)."""
         return self.certificate.not_valid_after_utc
+
+    @property
+    def fingerprint(self) -> str:
+        """Of this agent's public key, as people compare it."""
+        return fingerprint.dump(fingerprint.of_key(self.certificate.public_key()))
+
+    def key(self) -> ec.EllipticCurvePrivateKey:
+        """The private key. Raises :exc:`StateError`."""
+        try:
+            key = serialization.load_pem_private_key(_required(self.key_file), None)
+        except (ValueError, TypeError):
+            key = None
+        if (
+            not isinstance(key, ec.EllipticCurvePrivateKey)
+            or key.public_key() != self.certificate.public_key()
+        ):
+            raise StateError(
+                f"{self.key_file} does not hold the key of the certificate. "
+                "Restore it from a backup, or join again."
+            )
+        return key
 
 
 def service_user() -> tuple[int, int] | None:
@@ -107,18 +135,30 @@ def load(folder: Path) -> Joined:
             "from the relay (penstock-relay site add NAME) and run: penstock-agent join JOIN_STRING"
         )
     _check_folder(folder)
-    _check_key(folder / "key.pem")
+    key_file, certificate_file = _identity_files(folder)
+    _check_key(key_file)
     try:
         file = msgspec.json.decode(data, type=_AgentFile)
         identity = AgentId(file.site, file.agent)
-        certificate = x509.load_pem_x509_certificates(_required(folder / "cert.pem"))[0]
-        ca = x509.load_pem_x509_certificate(_required(folder / "ca.pem"))
+        certificate = x509.load_pem_x509_certificates(_required(certificate_file))[0]
+        anchors = tuple(x509.load_pem_x509_certificates(_required(folder / CA_NAME)))
     except (msgspec.DecodeError, BadName, ValueError) as e:
         raise StateError(
             f"{folder} is damaged ({type(e).__name__}). "
             "Restore it from a backup, or remove it and join again."
         ) from None
-    return Joined(folder, file.relay_url, identity, file.instance, certificate, ca)
+    return Joined(
+        folder, file.relay_url, identity, file.instance, certificate, anchors, key_file, certificate_file
+    )
+
+
+def _identity_files(folder: Path) -> tuple[Path, Path]:
+    """Where the key and the certificate are."""
+    identity = folder / IDENTITY_NAME
+    old = folder / _OLD_KEY
+    if old.exists() and not identity.exists():
+        return old, folder / _OLD_CERTIFICATE
+    return identity, identity
 
 
 def prepare(folder: Path) -> tuple[int, int] | None:
@@ -146,14 +186,17 @@ def prepare(folder: Path) -> tuple[int, int] | None:
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Hold the folder against a second ``join``. Raises :exc:`StateError` when somebody else holds it."""
+    """Hold the folder against a second ``join`` or ``renew``.
+
+    Raises :exc:`StateError` when somebody else holds it.
+    """
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise StateError(
-                f"Another penstock-agent join is at work in {folder}. Wait for it to end."
+                f"Another penstock-agent join or renew is at work in {folder}. Wait for it to end."
             ) from None
         yield
     finally:
@@ -166,12 +209,14 @@ def store(folder: Path, credentials: Credentials, owner: tuple[int, int] | None)
         credentials.relay_url, credentials.id.site, credentials.id.agent, secrets.token_bytes(16).hex()
     )
     content = {
-        "key.pem": credentials.key,
-        "cert.pem": credentials.certificate,
-        "ca.pem": credentials.ca,
+        IDENTITY_NAME: credentials.key + credentials.certificate,
+        CA_NAME: credentials.ca,
         "agent.json": msgspec.json.format(msgspec.json.encode(file)) + b"\n",
     }
     try:
+        # Joining anew: what there was is given up first, so that no mixture of the two is ever loaded.
+        for name in ("agent.json", _OLD_KEY, _OLD_CERTIFICATE):
+            (folder / name).unlink(missing_ok=True)
         try:
             for name, data in content.items():
                 write_atomic(folder / name, data, 0o600, owner)
@@ -183,6 +228,28 @@ def store(folder: Path, credentials: Credentials, owner: tuple[int, int] | None)
         raise StateError(
             f"{folder} cannot be written: {e.strerror}. "
             "The join string is used up: make another one at the relay."
+        ) from None
+    return load(folder)
+
+
+def renew(joined: Joined, key: bytes, certificate: bytes, ca: bytes) -> Joined:
+    """Put a renewed key and certificate (PEM) in the place of the old ones. Raises :exc:`StateError`.
+
+    After a crash at any point the folder holds one whole pair, the old or the new: ``ca`` is written before,
+    and what it holds is good for either. The files keep their owner, whoever runs this.
+    """
+    folder = joined.folder
+    try:
+        info = joined.key_file.stat()
+        owner = (info.st_uid, info.st_gid)
+        write_atomic(joined.ca_file, ca, 0o600, owner)
+        write_atomic(folder / IDENTITY_NAME, key + certificate, 0o600, owner)
+        for name in (_OLD_KEY, _OLD_CERTIFICATE):
+            (folder / name).unlink(missing_ok=True)
+    except OSError as e:
+        raise StateError(
+            f"{folder} cannot be written: {e.strerror}. The old certificate is still in use; "
+            "the renewal is tried again."
         ) from None
     return load(folder)
 

@@ -53,7 +53,7 @@ class Enrol(msgspec.Struct, frozen=True, tag="enrol", tag_field="type"):
         return _secret_bytes(self.secret)
 
 
-class Enrolled(msgspec.Struct, frozen=True, tag="enrolled", tag_field="type"):
+class Enrolled(msgspec.Struct, frozen=True, omit_defaults=True, tag="enrolled", tag_field="type"):
     """The agent is in."""
 
     site: str
@@ -61,7 +61,9 @@ class Enrolled(msgspec.Struct, frozen=True, tag="enrolled", tag_field="type"):
     certificate: Annotated[str, msgspec.Meta(max_length=MAX_PEM)]
     """PEM chain, the agent's own certificate first."""
     ca: Annotated[str, msgspec.Meta(max_length=MAX_PEM)]
-    """PEM of the relay's CA."""
+    """PEM of every CA that the agent must trust, the pinned one among them."""
+    approval: bool = False
+    """Whether the site wants the agent approved by its fingerprint before its links are accepted."""
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused", tag_field="type"):

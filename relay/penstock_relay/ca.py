@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from penstock import revocation
 from penstock.enrolment import MAX_CSR
 from penstock.names import AgentId
 from penstock.tls import spki_pin
@@ -33,8 +34,8 @@ CERTIFICATE_NAME: Final = "ca.crt"
 TUNNEL_NAME: Final = "tunnel.pem"
 
 CA_VALIDITY: Final = timedelta(days=3650)
-AGENT_VALIDITY: Final = timedelta(days=365)
-"""Long, because certificates of agents cannot renew themselves yet: when it ends, the agent joins again."""
+AGENT_VALIDITY: Final = timedelta(days=7)
+"""Agents renew theirs once a third of it is over."""
 TUNNEL_VALIDITY: Final = timedelta(days=365)
 """Renewed once less than a third is left, also while the relay runs: the daemon calls ``tunnel_files``."""
 BACKDATED: Final = timedelta(minutes=5)
@@ -117,6 +118,18 @@ class CertificateAuthority:
             now,
             AGENT_VALIDITY,
         )
+
+    def vouches(self, certificate: x509.Certificate) -> bool:
+        """Whether this authority issued ``certificate``, whatever its dates."""
+        try:
+            certificate.verify_directly_issued_by(self.certificate)
+        except (ValueError, TypeError, InvalidSignature):
+            return False
+        return True
+
+    def revocation(self, serial: int, at: float, now: float, *, replaced: bool) -> str:
+        """The statement (PEM) that the certificate ``serial`` was revoked ``at`` that time."""
+        return revocation.make(serial, at, replaced=replaced, issuer=self.certificate, key=self._key, now=now)
 
     def tunnel_files(self, host: str, now: float) -> TunnelFiles:
         """The tunnel listener's files: a certificate for ``host`` with at least a third of its life left.

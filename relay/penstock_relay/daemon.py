@@ -222,6 +222,7 @@ class _Daemon:
 
     def _context(self) -> ssl.SSLContext:
         files = self._ca.tunnel_files(self._host, time.time())
+        self._door.shows(files.chain)
         return tls.server_context(files.chain, files.key, files.ca)
 
     @property
@@ -234,6 +235,7 @@ class _Daemon:
             try:
                 files = self._ca.tunnel_files(self._host, time.time())
                 context.load_cert_chain(files.chain, files.key)  # handshakes from now on show the new one
+                self._door.shows(files.chain)
             except (CaError, OSError) as error:
                 # The one in use is good for months yet; stopping would cost every site its link now.
                 _log.error("tunnel_certificate_not_renewed", cause=type(error).__name__)

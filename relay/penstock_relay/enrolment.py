@@ -7,6 +7,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from penstock import fingerprint
 from penstock.enrolment import MALFORMED, BadEnrolment, Enrol, Enrolled, Refused
 from penstock.joinstring import SECRET_BYTES
 from penstock.names import AgentId
@@ -61,9 +62,17 @@ async def enrol(request: Enrol, store: Store, ca: CertificateAuthority, now: flo
     if isinstance(invite, Unusable):
         return _refused(invite)
     # 36 ** 8 names: that one is in use already is not expected, and then the store refuses the whole step.
-    identity = AgentId(invite.site, "".join(secrets.choice(_NAME_CHARACTERS) for _ in range(_NAME_LENGTH)))
+    name = invite.replaces or "".join(secrets.choice(_NAME_CHARACTERS) for _ in range(_NAME_LENGTH))
+    identity = AgentId(invite.site, name)
     certificate = ca.sign_agent(csr, identity, now)
-    agent = Agent(identity, serial_text(certificate), certificate.not_valid_after_utc.timestamp(), now)
+    agent = Agent(
+        identity,
+        serial_text(certificate),
+        certificate.not_valid_after_utc.timestamp(),
+        now,
+        approved_at=None if invite.approval else now,
+        fingerprint=fingerprint.of_key(certificate.public_key()),
+    )
     unusable = await store.by(audit.invite(digest, invite.site)).invites.take(digest, agent, now)
     if unusable is not None:
         return _refused(unusable)
@@ -72,6 +81,7 @@ async def enrol(request: Enrol, store: Store, ca: CertificateAuthority, now: flo
         agent=identity.agent,
         certificate=certificate.public_bytes(Encoding.PEM).decode(),
         ca=ca.pem.decode(),
+        approval=invite.approval,
     )
 
 

@@ -1,6 +1,7 @@
 import os
 import pwd
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,8 +34,9 @@ def folder(tmp_path: Path, credentials: Credentials) -> Path:
 def test_what_is_stored_is_loaded(folder: Path, credentials: Credentials) -> None:
     joined = state.load(folder)
     assert (joined.relay_url, joined.id) == ("wss://relay:443", ID)
-    assert joined.key_file.read_bytes() == credentials.key
-    assert joined.certificate_file.read_bytes() == credentials.certificate
+    assert joined.key_file == joined.certificate_file
+    assert joined.key_file.read_bytes() == credentials.key + credentials.certificate
+    assert joined.key().public_key() == joined.certificate.public_key()
     assert joined.ca_file.read_bytes() == credentials.ca
     assert joined.expires == joined.certificate.not_valid_after_utc
     assert len(bytes.fromhex(joined.instance)) == 16
@@ -87,14 +89,16 @@ def test_a_folder_that_does_not_exist_has_not_joined(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
 def test_a_key_that_others_can_read_is_refused(folder: Path, mode: int) -> None:
-    (folder / "key.pem").chmod(mode)
-    with pytest.raises(StateError, match=rf"key.pem can be read by others \(mode {mode:04o}\).*chmod 600"):
+    (folder / "identity.pem").chmod(mode)
+    with pytest.raises(
+        StateError, match=rf"identity.pem can be read by others \(mode {mode:04o}\).*chmod 600"
+    ):
         state.load(folder)
 
 
 def test_a_key_that_is_a_link_is_refused(folder: Path, tmp_path: Path) -> None:
-    (folder / "key.pem").rename(tmp_path / "elsewhere.pem")
-    (folder / "key.pem").symlink_to(tmp_path / "elsewhere.pem")
+    (folder / "identity.pem").rename(tmp_path / "elsewhere.pem")
+    (folder / "identity.pem").symlink_to(tmp_path / "elsewhere.pem")
     with pytest.raises(StateError, match="not a regular file"):
         state.load(folder)
 
@@ -108,7 +112,7 @@ def test_a_folder_that_others_can_write_is_refused(folder: Path, mode: int) -> N
         state.prepare(folder)
 
 
-@pytest.mark.parametrize("name", ["key.pem", "cert.pem", "ca.pem"])
+@pytest.mark.parametrize("name", ["identity.pem", "ca.pem"])
 def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(StateError, match=f"{name} is missing"):
@@ -121,7 +125,7 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
         ("agent.json", "{"),
         ("agent.json", '{"relay_url":"x","site":"BAD","agent":"a","instance":"x"}'),
         ("agent.json", '{"relay_url":"x","site":"a"}'),
-        ("cert.pem", "nothing"),
+        ("identity.pem", "nothing"),
         ("ca.pem", "nothing"),
     ],
 )
@@ -129,6 +133,127 @@ def test_damage_is_said_in_words(folder: Path, name: str, content: str) -> None:
     (folder / name).write_text(content)
     with pytest.raises(StateError, match="is damaged"):
         state.load(folder)
+
+
+# -- renewal
+
+
+def made_by_the_first_version(folder: Path, credentials: Credentials) -> None:
+    """Key and certificate in files of their own."""
+    (folder / "identity.pem").unlink()
+    for name, data in (("key.pem", credentials.key), ("cert.pem", credentials.certificate)):
+        (folder / name).touch(mode=0o600)
+        (folder / name).write_bytes(data)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> tuple[bytes, bytes, bytes]:
+    """Another key, its certificate, and the CA, as PEM."""
+    ca = Authority(tmp_path / "later")
+    made = ca.agent()
+    return made.key.read_bytes(), made.chain.read_bytes(), ca.ca.read_bytes()
+
+
+def test_a_folder_of_the_first_version_is_read(folder: Path, credentials: Credentials) -> None:
+    before = state.load(folder)
+    made_by_the_first_version(folder, credentials)
+    joined = state.load(folder)
+    assert joined.certificate == before.certificate
+    assert (joined.key_file.name, joined.certificate_file.name) == ("key.pem", "cert.pem")
+    assert joined.key().public_key() == joined.certificate.public_key()
+
+
+@pytest.mark.parametrize("first_version", [False, True])
+def test_a_renewed_pair_takes_the_place_of_the_old_one(
+    folder: Path, credentials: Credentials, fresh: tuple[bytes, bytes, bytes], first_version: bool
+) -> None:
+    if first_version:
+        made_by_the_first_version(folder, credentials)
+    before = state.load(folder)
+    after = state.renew(before, *fresh)
+    assert after.certificate != before.certificate
+    assert after == state.load(folder)
+    assert after.key().public_key() == after.certificate.public_key()
+    assert (after.id, after.instance, after.relay_url) == (before.id, before.instance, before.relay_url)
+    assert sorted(p.name for p in folder.iterdir()) == ["agent.json", "ca.pem", "identity.pem"]
+    assert {stat.S_IMODE(p.stat().st_mode) for p in folder.iterdir()} == {0o600}
+
+
+@pytest.mark.parametrize("first_version", [False, True])
+@pytest.mark.parametrize("crash_at", [0, 1, 2, 3])
+def test_a_crash_at_any_point_leaves_a_whole_pair(
+    folder: Path,
+    credentials: Credentials,
+    fresh: tuple[bytes, bytes, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    first_version: bool,
+    crash_at: int,
+) -> None:
+    if first_version:
+        made_by_the_first_version(folder, credentials)
+    before = state.load(folder)
+    steps = 0
+
+    class Crash(BaseException):
+        pass
+
+    def counted(do: Callable[..., None]) -> Callable[..., None]:
+        def step(*args: object, **more: object) -> None:
+            nonlocal steps
+            if steps == crash_at:
+                raise Crash
+            steps += 1
+            do(*args, **more)
+
+        return step
+
+    monkeypatch.setattr(state, "write_atomic", counted(files.write_atomic))
+    monkeypatch.setattr(Path, "unlink", counted(Path.unlink))
+    with pytest.raises(Crash):
+        state.renew(before, *fresh)
+    monkeypatch.undo()
+    joined = state.load(folder)
+    assert joined.key().public_key() == joined.certificate.public_key()
+    assert (joined.certificate == before.certificate) == (crash_at < 2), "new once identity.pem is there"
+
+
+def test_a_renewal_that_cannot_be_written_keeps_the_old_pair(
+    folder: Path, fresh: tuple[bytes, bytes, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = state.load(folder)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(state, "write_atomic", full)
+    with pytest.raises(StateError, match=r"No space left.*old certificate is still in use"):
+        state.renew(before, *fresh)
+    assert state.load(folder) == before
+
+
+def test_renewed_files_keep_their_owner(
+    folder: Path, fresh: tuple[bytes, bytes, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owners: list[object] = []
+    write = files.write_atomic
+
+    def record(path: Path, data: bytes, mode: int, owner: tuple[int, int] | None) -> None:
+        owners.append(owner)
+        write(path, data, mode, owner)
+
+    monkeypatch.setattr(state, "write_atomic", record)
+    info = (folder / "identity.pem").stat()
+    state.renew(state.load(folder), *fresh)
+    assert owners == [(info.st_uid, info.st_gid)] * 2
+
+
+def test_a_key_of_another_certificate_is_said_in_words(
+    folder: Path, fresh: tuple[bytes, bytes, bytes]
+) -> None:
+    path = folder / "identity.pem"
+    path.write_bytes(fresh[0] + path.read_bytes().split(b"-----END PRIVATE KEY-----\n")[1])
+    with pytest.raises(StateError, match="does not hold the key of the certificate"):
+        state.load(folder).key()
 
 
 def test_the_key_is_not_in_the_repr(credentials: Credentials) -> None:
@@ -155,7 +280,7 @@ def test_root_hands_folder_and_files_to_the_service_user(
     assert owner == (991, 992)
     assert owners == {"state": (991, 992)}
     state.store(tmp_path / "state", credentials, owner)
-    assert changed == [(991, 992)] * 4
+    assert changed == [(991, 992)] * 3
 
 
 def test_others_keep_their_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sqlite3
 import ssl
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from penstock import tls
+from penstock import fingerprint, tls
 from penstock.joinstring import JoinString
 from penstock.names import AgentId
 from penstock.tunnel.limits import SUBPROTOCOL
@@ -30,6 +31,7 @@ from penstock_relay.switchboard.switchboard import Switchboard
 from tests.harness.link_pair import AGENT, WAIT
 
 DAY = 86_400.0
+POOL = 4
 
 
 class TunnelListener:
@@ -44,6 +46,7 @@ class TunnelListener:
         self.door = Door(self.switchboard, store, ca)
         self.port = 0
         self.task: asyncio.Task[None] | None = None
+        self._certificates: dict[AgentId, tuple[Path, Path]] = {}
 
     @property
     def url(self) -> str:
@@ -55,6 +58,7 @@ class TunnelListener:
         self.port = listener.getsockname()[1]
         files = self.ca.tunnel_files("localhost", time.time())
         context = tls.server_context(files.chain, files.key, files.ca)
+        self.door.shows(files.chain)
         self.task = tasks.create_task(self.door.serve(listener, context))
         self.task.add_done_callback(lambda _: listener.close())  # also when it never began
 
@@ -66,7 +70,12 @@ class TunnelListener:
     def certificate(
         self, agent: AgentId = AGENT, names: Sequence[x509.GeneralName] | None = None
     ) -> tuple[Path, Path]:
-        """Files of a certificate of this authority for `agent`, or for any `names`, and of its key."""
+        """Files of a certificate of this authority for `agent`, or for any `names`, and of its key.
+
+        The agent's is the same each time, and the store knows it.
+        """
+        if names is None and agent in self._certificates:
+            return self._certificates[agent]
         key = ec.generate_private_key(ec.SECP256R1())
         csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
         if names is None:
@@ -88,6 +97,9 @@ class TunnelListener:
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
         )
+        if names is None:
+            self._certificates[agent] = chain, private
+            record(self.folder, agent, certificate)
         return chain, private
 
     def context(self, files: tuple[Path, Path] | None) -> ssl.SSLContext:
@@ -120,24 +132,51 @@ class TunnelListener:
         finally:
             writer.transport.abort()
 
-    async def invitation(self, site: str = "plant") -> JoinString:
+    async def invitation(self, site: str = "plant", replaces: str | None = None) -> JoinString:
         """A join string that is good once."""
         if not await self.store.sites.exists(site):
             await self.store.sites.add(site, time.time())
         secret = new_secret()
-        await self.store.invites.create(site, secret_hash(secret), time.time(), time.time() + DAY)
+        now = time.time()
+        await self.store.invites.create(site, secret_hash(secret), now, now + DAY, replaces)
         return JoinString(self.url, self.ca.pin, secret, site)
 
 
+def record(state_dir: Path, agent: AgentId, certificate: x509.Certificate) -> None:
+    """As if `agent` had enrolled and got `certificate`; written past the store, from plain functions."""
+    serial, end = f"{certificate.serial_number:x}", certificate.not_valid_after_utc.timestamp()
+    rows = {
+        "sites": {"name": agent.site, "created_at": 0},
+        "agents": {
+            "site": agent.site, "agent": agent.agent, "serial": serial, "not_after": end, "enrolled_at": 0,
+            "approved_at": 0,
+        },
+        "agent_certificates": {
+            "serial": serial, "site": agent.site, "agent": agent.agent, "generation": 1, "issued_at": 0,
+            "fingerprint": fingerprint.of_key(certificate.public_key()), "not_after": end,
+        },
+    }  # fmt: skip
+    with closing(sqlite3.connect(state_dir / "relay.db")) as connection, connection:
+        for table, row in rows.items():
+            ignoring = "OR IGNORE " if table == "sites" else ""
+            marks = ", ".join("?" * len(row))
+            statement = f"INSERT {ignoring}INTO {table} ({', '.join(row)}) VALUES ({marks})"
+            connection.execute(statement, tuple(row.values()))
+
+
 @asynccontextmanager
-async def tunnel_listener(folder: Path) -> AsyncIterator[TunnelListener]:
-    """Open, on a free port of the loopback."""
+async def tunnel_listener(folder: Path, patience: float = 4 * WAIT) -> AsyncIterator[TunnelListener]:
+    """Open, on a free port of the loopback; for `patience` seconds at most."""
     ca = CertificateAuthority.open(folder, time.time())
     async with (
         await Store.open(f"sqlite+aiosqlite:///{folder / 'relay.db'}") as store,
-        asyncio.timeout(4 * WAIT),
+        asyncio.timeout(patience),
         asyncio.TaskGroup() as tasks,
     ):
+        # All connections of the store's pool: tests that count descriptors must not see them come.
+        async with asyncio.TaskGroup() as warming:
+            for _ in range(POOL):
+                warming.create_task(store.sites.exists("plant"))
         place = TunnelListener(folder, store, ca)
         await place.open(tasks)
         try:

@@ -29,6 +29,7 @@ from penstock_relay.listening import Listening
 from penstock_relay.store import Store
 from tests.harness.certs import Authority
 from tests.harness.link_pair import AGENT, WAIT, until
+from tests.harness.tunnel_listener import record
 
 BOTH_LOOPS = True
 LIST = b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}'
@@ -99,6 +100,7 @@ class Relay:
         key = ec.generate_private_key(ec.SECP256R1())
         csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
         certificate = ca.sign_agent(csr, AGENT, time.time())
+        record(self.folder, AGENT, certificate)
         pem = self.folder / "agent.pem"
         pem.write_bytes(
             key.private_bytes(

@@ -10,11 +10,12 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from penstock import fingerprint
 from penstock.enrolment import Enrol, Enrolled, Refused, encode, secret_text
 from penstock.names import AgentId
 from penstock_relay.ca import CertificateAuthority
 from penstock_relay.enrolment import enrol, new_secret, secret_hash
-from penstock_relay.store import Invite, Store
+from penstock_relay.store import Invite, Standing, Store
 
 NOW = 1_800_000_000.0
 
@@ -169,3 +170,44 @@ async def test_no_secret_reaches_the_disk(
         content = path.read_bytes()
         assert secret not in content
         assert secret_text(secret).encode() not in content
+
+
+async def test_another_machine_takes_the_place_and_the_name_of_an_agent(
+    store: Store, ca: CertificateAuthority, secret: bytes
+) -> None:
+    first = await enrol(asking(secret), store, ca, NOW)
+    assert isinstance(first, Enrolled)
+    again = new_secret()
+    await store.invites.create("mill", secret_hash(again), NOW, NOW + 3600, first.agent)
+    second = await enrol(asking(again), store, ca, NOW + 60)
+    assert isinstance(second, Enrolled)
+    assert second.agent == first.agent
+    [agent] = await store.agents.list("mill")
+    serial = x509.load_pem_x509_certificate(first.certificate.encode()).serial_number
+    assert int(agent.serial, 16) != serial
+    assert await store.certificates.ended([f"{serial:x}", agent.serial]) == {f"{serial:x}": Standing.REVOKED}
+    assert refusal(await enrol(asking(again), store, ca, NOW + 61)).reason == "used"
+
+
+async def test_where_the_site_wants_it_the_new_agent_waits_for_approval(
+    store: Store, ca: CertificateAuthority
+) -> None:
+    await store.sites.add("dam", NOW, require_approval=True)
+    secret, key = new_secret(), ec.generate_private_key(ec.SECP256R1())
+    await store.invites.create("dam", secret_hash(secret), NOW, NOW + 3600)
+    reply = await enrol(asking(secret, csr(key)), store, ca, NOW)
+    assert isinstance(reply, Enrolled)
+    assert reply.approval
+    [agent] = await store.agents.list("dam")
+    assert (agent.approved_at, agent.fingerprint) == (None, fingerprint.of_key(key.public_key()))
+    assert await store.certificates.use(agent.serial, NOW) is Standing.WAITING
+
+
+async def test_elsewhere_it_is_approved_by_its_join_string(
+    store: Store, ca: CertificateAuthority, secret: bytes
+) -> None:
+    reply = await enrol(asking(secret), store, ca, NOW)
+    assert isinstance(reply, Enrolled)
+    assert not reply.approval
+    [agent] = await store.agents.list("mill")
+    assert agent.approved_at == NOW

@@ -1,4 +1,4 @@
-"""Makes frames.json and conversations.json anew: `python tests/vectors/make.py`, from the repository.
+"""Makes frames.json, conversations.json and certificates.json anew: `python tests/vectors/make.py`, from the repository.
 
 The committed files are the authority. A change of them is a change of the protocol: look at the diff.
 """
@@ -17,6 +17,7 @@ from penstock.tunnel.frames import (  # noqa: E402
     HEADER, Attach, Credit, Data, Done, DoneReason, End, EndReason, Frame, FrameType, GoAway, GoAwayReason, Head,
     Hello, Lane, Lost, Method, Offer, Open, Ping, Principal, Purpose, Role, Welcome,
 )
+from tests.vectors.certificates import certificates  # noqa: E402
 from tests.vectors.conversations import conversations  # noqa: E402
 from tests.vectors.values import Json, described, packed  # noqa: E402
 
@@ -225,7 +226,11 @@ def dumped(vectors: Json) -> str:
 
 def made() -> dict[str, str]:
     """The files and what belongs into them."""
-    return {"frames.json": dumped(frames()), "conversations.json": dumped(conversations())}
+    return {
+        "frames.json": dumped(frames()),
+        "conversations.json": dumped(conversations()),
+        "certificates.json": dumped(certificates()),
+    }
 
 
 if __name__ == "__main__":

@@ -28,6 +28,12 @@ def join(
     join_string: Annotated[
         str, typer.Argument(metavar="JOIN_STRING", help="What penstock-relay printed; - reads it from stdin.")
     ],
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace", help="Join although this folder has joined before: its old identity is given up."
+        ),
+    ] = False,
     config: ConfigOption = None,
     state_dir: StateDirOption = None,
     json: JsonOption = False,
@@ -44,7 +50,7 @@ def join(
         settings = load(Options(config, state_dir))
         # Standard input, because arguments can be seen by every user of the machine.
         text = sys.stdin.read(_MAX_STDIN) if join_string == "-" else join_string
-        outcome = enrol.join(text, settings)
+        outcome = enrol.join(text, settings, replace=replace)
         joined = outcome.joined
         if not json:
             if outcome.new:
@@ -52,10 +58,19 @@ def join(
                     f"Joined the site {joined.id.site} as {joined.id.agent}. "
                     f"Key and certificate: {joined.folder}"
                 )
+                if replace:
+                    say("An agent that runs here uses the new identity once it is started again.")
             else:
                 say(
                     f"Already joined the site {joined.id.site} as {joined.id.agent}; "
                     "the join string was not used."
+                )
+            say(f"Fingerprint: {joined.fingerprint}")
+            if outcome.approval:
+                say(
+                    "The site requires approval: the relay's operator compares this fingerprint and runs "
+                    f"penstock-relay agent approve {joined.id.site} {joined.id.agent} --fingerprint "
+                    f"{joined.fingerprint}. Until then the agent waits."
                 )
         service = start_service(settings)
         linked = _wait_for_link(settings) if service else ""
@@ -67,6 +82,8 @@ def join(
                     "agent": joined.id.agent,
                     "relay_url": joined.relay_url,
                     "new": outcome.new,
+                    "fingerprint": joined.fingerprint,
+                    "approval_required": outcome.approval,
                     "state_dir": str(joined.folder),
                     "certificate_expires": joined.expires.isoformat(),
                     "service_started": service,

@@ -59,8 +59,10 @@ def _show(settings: Settings, joined: state.Joined, running: control.Status | No
             f"link         down for {_duration(time.time() - running.since)}: "
             f"{running.problem or 'connecting'}"
         )
-    left = joined.expires - datetime.now(UTC)
-    say(f"certificate  {_until(left.total_seconds())} ({joined.expires:%Y-%m-%d %H:%M} UTC)")
+    ends = joined.expires.timestamp()
+    say(f"certificate  {_until(ends - time.time(), ends)} ({utc(ends)})")
+    say(f"renewal      {_renewal(running)}")
+    say(f"fingerprint  {joined.fingerprint}")
     say()
     if not settings.servers:
         say(f"No servers. Add a [servers.NAME] table with a command to {settings.config_file}.")
@@ -105,6 +107,11 @@ def _as_json(
         "linked": running is not None and running.linked,
         "problem": problem if running is None else running.problem,
         "certificate_expires": joined.expires.isoformat(),
+        "certificate_renews": (
+            None if running is None else datetime.fromtimestamp(running.renews_at, UTC).isoformat()
+        ),
+        "renewal_problem": "" if running is None else running.renewal_problem,
+        "fingerprint": joined.fingerprint,
         "isolation": "process",
         "network": "host",
         "servers": {
@@ -126,5 +133,25 @@ def _duration(seconds: float) -> str:
     return f"{whole} s"
 
 
-def _until(seconds: float) -> str:
-    return f"valid for {_duration(seconds)}" if seconds > 0 else "EXPIRED: join again"
+def _until(seconds: float, ends: float) -> str:
+    from penstock.renewal import EXPIRED_FOR
+
+    if seconds > 0:
+        return f"valid for {_duration(seconds)}"
+    if seconds > -EXPIRED_FOR:
+        return f"EXPIRED: it can be renewed until {utc(ends + EXPIRED_FOR)}, which a running agent does"
+    return "EXPIRED, and too long ago to be renewed: join again"
+
+
+def _renewal(running: control.Status | None) -> str:
+    if running is None:
+        return "by the agent, once it runs; or now: penstock-agent renew"
+    if running.renewal_problem:
+        return f"failed, and is tried again: {running.renewal_problem}"
+    left = running.renews_at - time.time()
+    return f"in {_duration(left)} ({utc(running.renews_at)})" if left > 0 else "now"
+
+
+def utc(moment: float) -> str:
+    """A moment (seconds since 1970) for people."""
+    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M} UTC"

@@ -8,16 +8,18 @@ import random
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Final, NoReturn
 
 from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import InvalidStatus, NegotiationError, WebSocketException
+from websockets.exceptions import InvalidMessage, InvalidStatus, NegotiationError, WebSocketException
 from websockets.typing import Subprotocol
 
 from penstock import log
 from penstock.link import CLOSE_TIMEOUT, Driver, Ended, now
 from penstock.names import AgentId
+from penstock.refusal import MAX_TEXT, WAITING, BadRefusal, Refusal, decode
 from penstock.tunnel.agent import digest_of
 from penstock.tunnel.errors import CloseCode
 from penstock.tunnel.frames import GoAway, GoAwayReason, Hello, Lane, Role, Welcome
@@ -28,6 +30,7 @@ from penstock_agent.dialer.connect import Connect
 from penstock_agent.dialer.reach import explain
 from penstock_agent.dialer.redial import Redial
 from penstock_agent.dialer.served import Tunnel
+from penstock_agent.problem import printable
 
 LINK_PATH: Final = "/link"
 OPEN_TIMEOUT: Final = 15.0
@@ -39,6 +42,8 @@ QUEUE: Final = 4
 """Messages that websockets may read ahead for a link."""
 LINKS: Final = 4
 """Links at the same time: the newest, and older ones that the relay drains. One more ends the oldest."""
+ASK_WHY: Final = 1.0
+"""Seconds at most until the relay is asked what it meant, when it closed a link as revoked."""
 SPREAD: Final = 60.0
 """Seconds: the longest spread of a GOAWAY that is believed."""
 
@@ -46,6 +51,7 @@ _CLOSED: Final = {
     CloseCode.VERSION: "Agent and relay have no protocol version in common. Update the older of the two.",
     CloseCode.IDENTITY: "The relay knows this certificate under another name. Join again.",
     CloseCode.TOO_MANY: "The relay has as many links of this agent as it allows. Is it running twice?",
+    CloseCode.REVOKED: "The relay closed the link because it holds this agent's certificate for revoked.",
     CloseCode.DUPLICATE: "Another program runs with a copy of this agent's state folder. Stop one of them.",
 }
 
@@ -84,12 +90,20 @@ class Dialer:
         tunnel: Tunnel,
         servers: Callable[[], frozenset[str]],
         changed: Callable[[LinkStatus], None],
+        refused: Callable[[Refusal | None], None] = lambda _: None,
     ) -> None:
-        """`changed` is called whenever the link comes or goes, and when its problem is another one."""
+        """`changed` is called whenever the link comes or goes, and when its problem is another one.
+
+        `refused` is called with what the relay says when it lets this agent's certificate in no more; with
+        None when it ends the handshake in TLS instead, as it does for a certificate that has expired.
+        """
         self._target = target
         self._tunnel = tunnel
         self._servers = servers
         self._changed = changed
+        self._refused = refused
+        self._again = asyncio.Event()
+        self._ask_why = False
         self._numbers = 0
         self._up: set[int] = set()
         self._drivers: dict[int, Driver] = {}
@@ -100,14 +114,19 @@ class Dialer:
         redial = Redial()
         async with asyncio.TaskGroup() as links:
             while True:
-                refused = False
+                self._again.clear()
+                refused: Refusal | None = None
+                forbidden = False
                 stood: float | None = None
                 spread = 0.0
                 try:
                     websocket = await self._dial()
                 except (OSError, WebSocketException, EOFError, ValueError) as error:
-                    refused = _status(error) == NOT_KNOWN
-                    self._problem(explain(error, self._target.url, self._target.proxy))
+                    forbidden, refused = _status(error) == NOT_KNOWN, _refusal(error)
+                    text = explain(error, self._target.url, self._target.proxy)
+                    self._problem(text if refused is None else printable(refused.text, MAX_TEXT))
+                    if refused is not None or isinstance(error, InvalidMessage):
+                        self._refused(refused)
                 else:
                     began = now()
                     leave = asyncio.get_running_loop().create_future()
@@ -119,13 +138,23 @@ class Dialer:
                 wait = redial.wait(
                     random.random(),  # noqa: S311  jitter, not a secret
                     unfinished=self._tunnel.exchanges > 0,
-                    refused=refused,
+                    refused=forbidden,
+                    waiting=refused is not None and refused.reason == WAITING,
                 )
                 wait = max(wait, random.random() * spread)  # noqa: S311  jitter, not a secret
+                if self._ask_why:
+                    wait, self._ask_why = min(wait, ASK_WHY), False
                 _log.info("dialling_again", in_s=round(wait, 1))
-                await asyncio.sleep(wait)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await self._again.wait()
                 if len(self._drivers) >= LINKS:
                     next(iter(self._drivers.values())).stop(CloseCode.GOING_AWAY, "too many links")
+
+    def use(self, context: ssl.SSLContext) -> None:
+        """Dials with this from now on, at once if there is no link. Links that stand are not touched."""
+        self._target = replace(self._target, context=context)
+        self._again.set()
 
     def go_away(self) -> None:
         """Tells the relay that this agent stops: it opens nothing more here."""
@@ -197,6 +226,8 @@ class Dialer:
             self._tunnel.link_gone(link)
             if not leave.done():
                 leave.set_result(0.0)
+            # A close code proves nothing. What the relay says to the next dialling may.
+            self._ask_why = self._ask_why or (ended.code == CloseCode.REVOKED and not ended.ours)
             _log.info("link_ended", link=number, code=ended.code, why=ended.text, ours=ended.ours)
             self._problem(_why(ended))
 
@@ -230,6 +261,16 @@ class Dialer:
 
 def _status(error: BaseException) -> int:
     return error.response.status_code if isinstance(error, InvalidStatus) else 0
+
+
+def _refusal(error: BaseException) -> Refusal | None:
+    """What the relay said, if it said it in a form that is known."""
+    if _status(error) != NOT_KNOWN or not isinstance(error, InvalidStatus):
+        return None
+    try:
+        return decode(bytes(error.response.body or b""))
+    except BadRefusal:
+        return None
 
 
 def _why(ended: Ended) -> str:

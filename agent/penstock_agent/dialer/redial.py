@@ -14,6 +14,8 @@ STABLE: Final = 30.0
 """Seconds for which a link must have stood before the next loss counts as a first one."""
 REFUSED: Final = (300.0, 900.0)
 """Seconds between attempts while the relay says that it does not know this agent: it may be restored."""
+WAITING: Final = (15.0, 60.0)
+"""The same while somebody is expected to approve this agent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +28,13 @@ class Redial:
         """A link ended that stood for so many seconds, or None came up."""
         return Redial(1 if stood is not None and stood >= STABLE else self.failures + 1)
 
-    def wait(self, chance: float, *, unfinished: bool, refused: bool = False) -> float:
+    def wait(self, chance: float, *, unfinished: bool, refused: bool = False, waiting: bool = False) -> float:
         """Seconds until the next attempt: full jitter, so that a relay's agents do not come back at once.
 
-        `chance` is random, from 0 to 1.
+        `chance` is random, from 0 to 1; `waiting`: it was refused because nobody has approved it yet.
         """
         if refused:
-            least, most = REFUSED
+            least, most = WAITING if waiting else REFUSED
             return least + chance * (most - least)
         cap = CAP_UNFINISHED if unfinished else CAP
         # Doubling stops early: 0.5 s * 2**7 is over a minute already.

@@ -15,20 +15,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.typing import Subprotocol
 
 from penstock import enrolment, tls
 from penstock.joinstring import BadJoinString, JoinString
-from penstock.names import AgentId, BadName
+from penstock.names import AgentId
 from penstock_agent import state
 from penstock_agent.config import Settings
 from penstock_agent.dialer import reach
 from penstock_agent.dialer.connect import Connect
-from penstock_agent.enrolment import firstcontact
+from penstock_agent.enrolment import certificate, firstcontact
 from penstock_agent.problem import Exit, Problem, printable
 
 #: Seconds for each of the two connections, from the first byte to the last.
@@ -58,10 +57,12 @@ class Outcome:
     joined: state.Joined
     #: False when this agent had joined the same site before, and the join string was not used.
     new: bool
+    #: Whether the site's operator must approve this agent by its fingerprint before it can link.
+    approval: bool = False
 
 
-def join(text: str, settings: Settings) -> Outcome:
-    """Enrol with the join string ``text``, unless that was done before.
+def join(text: str, settings: Settings, *, replace: bool = False) -> Outcome:
+    """Enrol with the join string ``text``, unless that was done before; ``replace``: even then.
 
     Raises :exc:`~penstock_agent.problem.Problem`. Nothing is stored unless everything was checked;
     interrupting it leaves no half state.
@@ -71,15 +72,15 @@ def join(text: str, settings: Settings) -> Outcome:
     except BadJoinString as e:
         raise EnrolError(str(e), Exit.USAGE) from None
     folder = settings.state_dir
-    if (before := _already(folder, invitation)) is not None:
+    if not replace and (before := _already(folder, invitation)) is not None:
         return Outcome(before, new=False)
     owner = state.prepare(folder)
     with state.exclusive(folder):
-        if (before := _already(folder, invitation)) is not None:
+        if not replace and (before := _already(folder, invitation)) is not None:
             return Outcome(before, new=False)
         proxy = settings.proxy_for(invitation.url)
         credentials = asyncio.run(enrol(invitation, proxy, settings.ca_file))
-        return Outcome(state.store(folder, credentials, owner), new=True)
+        return Outcome(state.store(folder, credentials, owner), new=True, approval=credentials.approval)
 
 
 def _already(folder: Path, invitation: JoinString) -> state.Joined | None:
@@ -87,7 +88,7 @@ def _already(folder: Path, invitation: JoinString) -> state.Joined | None:
         joined = state.load(folder)
     except state.NotJoined:
         return None
-    same_relay = joined.relay_url == invitation.url and tls.spki_pin(joined.ca) == invitation.pin
+    same_relay = joined.relay_url == invitation.url and invitation.pin in map(tls.spki_pin, joined.anchors)
     if same_relay and joined.id.site == invitation.site:
         return joined
     raise EnrolError(
@@ -108,10 +109,9 @@ async def enrol(
     all the same. ``timeout`` (seconds) is for each connection. Raises :exc:`EnrolError`.
     """
     ca = await _pinned_ca(invitation, proxy, timeout)
-    key = ec.generate_private_key(ec.SECP256R1())
-    request = enrolment.Enrol(
-        secret=enrolment.secret_text(invitation.secret), csr=_signing_request(key).decode()
-    )
+    key = certificate.new_key()
+    csr = certificate.signing_request(key).public_bytes(serialization.Encoding.PEM).decode()
+    request = enrolment.Enrol(secret=enrolment.secret_text(invitation.secret), csr=csr)
     with tempfile.TemporaryDirectory(prefix="penstock-join-") as scratch:
         anchor = ca_file
         if anchor is None:
@@ -124,15 +124,15 @@ async def enrol(
         answer = await _ask(invitation, request, context, proxy, timeout)
     if isinstance(answer, enrolment.Refused):
         raise JoinRefused(answer.text)
-    identity = _check_answer(answer, invitation, key.public_key(), ca, datetime.now(UTC))
+    identity = _check_answer(answer, invitation, key.public_key(), datetime.now(UTC))
     return state.Credentials(
         relay_url=invitation.url,
         id=identity,
-        key=key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ),
+        key=certificate.private_pem(key),
         certificate=answer.certificate.encode(),
-        ca=ca.public_bytes(serialization.Encoding.PEM),
+        # All of them: the connection that they came over was vouched for by the pinned one.
+        ca=answer.ca.encode(),
+        approval=answer.approval,
     )
 
 
@@ -199,17 +199,10 @@ async def _ask(
         raise EnrolError(str(e)) from None
 
 
-def _signing_request(key: ec.EllipticCurvePrivateKey) -> bytes:
-    # The relay decides what the certificate says; the request proves possession of the key and nothing else.
-    request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
-    return request.public_bytes(serialization.Encoding.PEM)
-
-
 def _check_answer(
     answer: enrolment.Enrolled,
     invitation: JoinString,
     key: ec.EllipticCurvePublicKey,
-    ca: x509.Certificate,
     now: datetime,
 ) -> AgentId:
     """The identity in the certificate that came back.
@@ -217,24 +210,15 @@ def _check_answer(
     Raises :exc:`EnrolError` unless it is ours, whole and valid.
     """
     try:
-        chain = x509.load_pem_x509_certificates(answer.certificate.encode())
-        if tls.spki_pin(x509.load_pem_x509_certificate(answer.ca.encode())) != invitation.pin:
-            raise _bad("its CA is not the pinned one")
-        for certificate, issuer in zip(chain, [*chain[1:], ca], strict=True):
-            if certificate.public_key() != ca.public_key():  # the CA itself may end the chain
-                certificate.verify_directly_issued_by(issuer)
-        leaf = chain[0]
-        names = list(leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
-        uris = [name.value for name in names if isinstance(name, x509.UniformResourceIdentifier)]
-        if len(names) != 1 or len(uris) != 1:
-            raise _bad("it does not carry exactly one identity")
-        identity = AgentId.from_uri(uris[0])
-    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound) as e:
-        raise _bad(
-            "its identity is not one of Penstock's" if isinstance(e, BadName) else "it cannot be verified"
-        ) from None
-    if leaf.public_key() != key:
-        raise _bad("it is for another key")
+        bundle = x509.load_pem_x509_certificates(answer.ca.encode())
+    except ValueError:
+        raise _bad("it cannot be verified") from None
+    if all(tls.spki_pin(each) != invitation.pin for each in bundle):
+        raise _bad("its CA is not the pinned one")
+    try:
+        leaf, identity = certificate.accepted(answer.certificate, key, bundle)
+    except certificate.BadCertificate as e:
+        raise _bad(str(e)) from None
     if (identity.site, identity.agent) != (answer.site, answer.agent) or identity.site != invitation.site:
         raise _bad("it is for another site or agent")
     if not leaf.not_valid_before_utc <= now < leaf.not_valid_after_utc:

@@ -20,6 +20,8 @@ class ActorKind(StrEnum):
     """Who is logged in, in the browser that sent the form."""
     CLIENT = "client"
     """An OAuth client that calls an endpoint, and for whom."""
+    AGENT = "agent"
+    """An enrolled agent, by its certificate."""
     INVITE = "invite"
     """Who has a join string."""
     STRANGER = "stranger"
@@ -57,6 +59,10 @@ def user(name: str) -> Actor:
 def client(client_id: str, user: str) -> Actor:
     """``user`` is whose grant or code the client came with."""
     return Actor(ActorKind.CLIENT, (("client", bounded(client_id)), ("user", bounded(user))))
+
+
+def agent(site: str, name: str) -> Actor:
+    return Actor(ActorKind.AGENT, (("site", bounded(site)), ("agent", bounded(name))))
 
 
 def invite(secret_hash: bytes, site: str) -> Actor:

@@ -32,9 +32,14 @@ class Kind(Enum):
     RELAY_STOPPED = ("relay_stopped",)
     AUDIT_PRUNED = ("audit_pruned", "before", "through", "hash")
 
-    SITE_ADDED = ("site_added", "site")
-    AGENT_INVITED = ("agent_invited", "site", "invite", "expires_at")
-    AGENT_ENROLLED = ("agent_enrolled", "site", "agent", "serial", "not_after")
+    SITE_ADDED = ("site_added", "site", "approval")
+    AGENT_INVITED = ("agent_invited", "site", "invite", "replaces", "expires_at")
+    AGENT_ENROLLED = ("agent_enrolled", "site", "agent", "serial", "not_after", "state")
+    AGENT_REPLACED = ("agent_replaced", "site", "agent", "serial", "not_after", "state")
+    AGENT_APPROVED = ("agent_approved", "site", "agent", "fingerprint")
+    AGENT_REVOKED = ("agent_revoked", "site", "agent", "serial")
+    AGENT_LOCKED = ("agent_locked", "site", "agent", "reason")
+    CERTIFICATE_RENEWED = ("certificate_renewed", "site", "agent", "generation", "serial", "not_after")
     ENROLMENT_REFUSED = ("enrolment_refused", "reason")
 
     TOKEN_ISSUED = ("token_issued", "token", "name", "site", "server", "expires_at")

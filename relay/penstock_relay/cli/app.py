@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 import typer
 
-from penstock_relay.cli import access, audit, clients, config, grants, serve, sites, tokens, users
+from penstock_relay.cli import access, agents, audit, clients, config, grants, serve, sites, tokens, users
 from penstock_relay.cli.common import ConfigOption, JsonOption
 
 # Plain help and errors: they start twice as fast as decorated ones, and read the same in a log.
@@ -51,6 +51,9 @@ app.add_typer(_sites, name="site")
 
 _agents = _group("Agents of sites.")
 _agents.command("invite")(sites.invite)
+_agents.command("list")(agents.list_agents)
+_agents.command("approve")(agents.approve)
+_agents.command("revoke")(agents.revoke)
 app.add_typer(_agents, name="agent")
 
 _tokens = _group("Personal access tokens.")

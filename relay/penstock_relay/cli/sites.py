@@ -1,6 +1,7 @@
 """``penstock-relay site`` and ``penstock-relay agent``."""
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -27,11 +28,19 @@ if TYPE_CHECKING:
     from penstock_relay.store import Site, Store
 
 MOST_TTL: Final = "7d"
+TTL: Final = "1h"
+APPROVAL_TTL: Final = "24h"
+"""Longer, because the join string alone lets nobody in."""
 
 SiteArgument = Annotated[str, typer.Argument(metavar="SITE", help="Name of the site: a-z, 0-9 and '-'.")]
 TtlOption = Annotated[
-    str,
-    typer.Option("--ttl", metavar="TIME", help=f"How long the join string can be used, at most {MOST_TTL}."),
+    str | None,
+    typer.Option(
+        "--ttl",
+        metavar="TIME",
+        help=f"How long the join string can be used, at most {MOST_TTL} (default: {TTL}, or {APPROVAL_TTL} "
+        "where agents must be approved).",
+    ),
 ]
 
 
@@ -39,7 +48,14 @@ TtlOption = Annotated[
 def add(
     ctx: typer.Context,
     site: SiteArgument,
-    ttl: TtlOption = "1h",
+    ttl: TtlOption = None,
+    require_approval: Annotated[
+        bool,
+        typer.Option(
+            "--require-approval",
+            help="Each agent waits until it is approved by its fingerprint (agent approve).",
+        ),
+    ] = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -47,22 +63,32 @@ def add(
 
     The join string stands alone on stdout, words about it go to stderr.
     """
-    _invite(settings_of(ctx, config), site, ttl, new=True, json=wants_json(ctx, json))
+    made = _Invitation(site, ttl, new=True, require_approval=require_approval)
+    _invite(settings_of(ctx, config), made, json=wants_json(ctx, json))
 
 
 @guarded
 def invite(
     ctx: typer.Context,
     site: SiteArgument,
-    ttl: TtlOption = "1h",
+    ttl: TtlOption = None,
+    replace: Annotated[
+        str | None,
+        typer.Option(
+            "--replace",
+            metavar="AGENT",
+            help="The machine that joins takes the place of this agent, whose certificates are revoked then.",
+        ),
+    ] = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Print a join string for one more agent of a site.
+    """Print a join string for one more agent of a site, or for another machine in an agent's place.
 
     The join string stands alone on stdout, words about it go to stderr.
     """
-    _invite(settings_of(ctx, config), site, ttl, new=False, json=wants_json(ctx, json))
+    made = _Invitation(site, ttl, replace=replace)
+    _invite(settings_of(ctx, config), made, json=wants_json(ctx, json))
 
 
 @guarded
@@ -74,7 +100,17 @@ def list_sites(ctx: typer.Context, config: ConfigOption = None, json: JsonOption
 
     sites = with_store(settings_of(ctx, config), work)
     if wants_json(ctx, json):
-        say_json([{"name": s.name, "created_at": moment(s.created_at), "agents": s.agents} for s in sites])
+        say_json(
+            [
+                {
+                    "name": s.name,
+                    "created_at": moment(s.created_at),
+                    "agents": s.agents,
+                    "require_approval": s.require_approval,
+                }
+                for s in sites
+            ]
+        )
         return
     if not sites:
         explain("There are no sites yet. Make one with: penstock-relay site add NAME")
@@ -82,32 +118,63 @@ def list_sites(ctx: typer.Context, config: ConfigOption = None, json: JsonOption
     say_table(("SITE", "CREATED", "AGENTS"), [(s.name, moment(s.created_at), str(s.agents)) for s in sites])
 
 
-def _invite(settings: "Settings", site: str, ttl: str, *, new: bool, json: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class _Invitation:
+    """What a command asks for."""
+
+    site: str
+    ttl: str | None
+    new: bool = False
+    require_approval: bool = False
+    replace: str | None = None
+
+
+def _invite(settings: "Settings", wanted: _Invitation, *, json: bool) -> None:
     from penstock.names import parse_name
     from penstock_relay.store import SiteExists
 
-    site = parse_name(site, "site")
+    site = parse_name(wanted.site, "site")
+    replaces = None if wanted.replace is None else parse_name(wanted.replace, "agent")
     now = time.time()
-    expires_at = now + seconds(ttl, what="--ttl", most=MOST_TTL)
+    if wanted.ttl is not None:
+        seconds(wanted.ttl, what="--ttl", most=MOST_TTL)
     # Everything that may be missing is looked for before the site is made.
     join, digest = _join_string(settings, site, now)
 
-    async def work(store: "Store") -> None:
-        if new:
-            await store.sites.add(site, now)
-        await store.invites.create(site, digest, now, expires_at)
+    async def work(store: "Store") -> tuple[float, bool]:
+        if wanted.new:
+            await store.sites.add(site, now, require_approval=wanted.require_approval)
+        approval = await store.sites.requires_approval(site)
+        ttl = wanted.ttl or (APPROVAL_TTL if approval else TTL)
+        expires_at = now + seconds(ttl, what="--ttl", most=MOST_TTL)
+        await store.invites.create(site, digest, now, expires_at, replaces)
+        return expires_at, approval
 
     try:
-        with_store(settings, work)
+        expires_at, approval = with_store(settings, work)
     except SiteExists as error:
         raise Failed(f"{error} For a further agent of it run: penstock-relay agent invite {site}") from None
     if json:
         say_json(
-            {"site": site, "join_string": join.dump(), "expires_at": moment(expires_at), "url": join.url}
+            {
+                "site": site,
+                "join_string": join.dump(),
+                "expires_at": moment(expires_at),
+                "url": join.url,
+                "replaces": replaces,
+                "require_approval": approval,
+            }
         )
         return
     explain(f"Join string for one agent of site {site}, good once, until {moment(expires_at)}.")
-    explain(f"Agents will dial {join.url}. On site, run: penstock-agent join JOIN_STRING")
+    if replaces is not None:
+        explain(f"Whoever uses it takes the place of agent {replaces}, whose certificates are revoked then.")
+    option = "--replace " if replaces is not None else ""
+    explain(f"Agents will dial {join.url}. On site, run: penstock-agent join {option}JOIN_STRING")
+    if approval:
+        explain(
+            "Then approve it, by the fingerprint that join prints: penstock-relay agent list, agent approve"
+        )
     say(join.dump())
 
 

@@ -1,47 +1,53 @@
-"""The tunnel listener. Three paths: the CA for anyone, enrolment without a certificate, links with one."""
+"""The tunnel listener. The CA for anyone, enrolment and renewal without a certificate, links with one."""
 
 from __future__ import annotations
 
-import asyncio
 import http
 import logging
 import socket
 import ssl
-import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy.exc import SQLAlchemyError
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, NegotiationError
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from penstock import enrolment as conversation
-from penstock import log
+from penstock import enrolment, log, refusal, renewal
 from penstock.link import CLOSE_TIMEOUT
 from penstock.names import AgentId, BadName
+from penstock.renewal import leaf_digest
 from penstock.tls import peer_agent
 from penstock.tunnel.limits import MAX_MESSAGE, SUBPROTOCOL
-from penstock_relay import enrolment
-from penstock_relay.audit import Kind
-from penstock_relay.ca import CertificateAuthority
+from penstock_relay.ca import CertificateAuthority, serial_text
+from penstock_relay.door.admission import Admission
+from penstock_relay.door.conversations import Conversations
 from penstock_relay.store import Store
 from penstock_relay.switchboard.switchboard import Switchboard
 
 LINK_PATH: Final = "/link"
 OPEN_TIMEOUT: Final = 10.0
 """Seconds for TLS and the websocket handshake."""
-ENROL_TIMEOUT: Final = 10.0
-"""Seconds for the whole enrolment conversation, waiting for its turn included."""
-ENROLMENTS: Final = 4
-"""Certificates that are made at the same time; further ones wait."""
-ENROLLING: Final = 256
-"""Enrolment conversations at the same time; further ones are refused (503)."""
+CONVERSATIONS: Final = 256
+"""Enrolments and renewals at the same time; further ones are refused (503)."""
+LEAVES: Final = 2
+"""The tunnel certificates that a renewal may be bound to: the one in use, and the one before it, because a
+handshake may have come before the change and its renewal after it."""
 QUEUE: Final = 4
 """Messages that websockets may read ahead for a link."""
 WRITE_LIMIT: Final = 16 * 1024
 """Bytes that websockets may hold back per link; the rest waits in the tunnel, where it can be overtaken."""
+
+_SUBPROTOCOLS: Final[Mapping[str, str]] = {
+    enrolment.PATH: enrolment.SUBPROTOCOL,
+    renewal.PATH: renewal.SUBPROTOCOL,
+}
 
 _log = log.get(__name__)
 
@@ -51,10 +57,18 @@ class Door:
 
     def __init__(self, switchboard: Switchboard, store: Store, ca: CertificateAuthority) -> None:
         self._switchboard = switchboard
-        self._store = store
         self._ca = ca
-        self._enrolments = asyncio.Semaphore(ENROLMENTS)
-        self._enrolling = 0
+        self._admission = Admission(store, ca, switchboard)
+        self._conversations = Conversations(store, ca, switchboard)
+        self._talking = 0
+        self._leaves: deque[bytes] = deque(maxlen=LEAVES)
+
+    def shows(self, chain: Path) -> None:
+        """The TLS context shows the certificate of `chain` (PEM) from now on. Raises OSError, ValueError."""
+        leaf = x509.load_pem_x509_certificates(chain.read_bytes())[0]
+        digest = leaf_digest(leaf.public_bytes(Encoding.DER))
+        if digest not in self._leaves:
+            self._leaves.append(digest)
 
     async def serve(self, listener: socket.socket, context: ssl.SSLContext) -> None:
         """Serves `listener` until it is cancelled; then closes every link (1001)."""
@@ -75,83 +89,82 @@ class Door:
             logger=logging.getLogger("websockets.door"),
         ):
             try:
-                await asyncio.get_running_loop().create_future()
+                await self._admission.watch()
             finally:
                 # Each link drops a peer that does not read; websockets would wait for it.
                 self._switchboard.stop()
 
-    def _judge(self, connection: ServerConnection, request: Request) -> Response | None:
+    async def _judge(self, connection: ServerConnection, request: Request) -> Response | None:
         """Who may go on to a websocket. None lets the handshake go on."""
-        if request.path == conversation.CA_PATH:
+        if request.path == enrolment.CA_PATH:
             return connection.respond(http.HTTPStatus.OK, self._ca.pem.decode())
-        if request.path == conversation.PATH:
-            if self._enrolling < ENROLLING:
+        if request.path in (enrolment.PATH, renewal.PATH):
+            if self._talking < CONVERSATIONS:
                 return None
             return connection.respond(
-                http.HTTPStatus.SERVICE_UNAVAILABLE, "Too many agents enrol at the moment. Try again later.\n"
+                http.HTTPStatus.SERVICE_UNAVAILABLE,
+                "Too many agents enrol or renew at the moment. Try again later.\n",
             )
         if request.path != LINK_PATH:
             return connection.respond(
                 http.HTTPStatus.NOT_FOUND, "This is the tunnel listener of a Penstock relay, for agents.\n"
             )
         try:
-            agent = _agent(connection)
+            peer = _peer(connection)
         except BadName:
-            agent = None
-        if agent is None:
+            peer = None
+        if peer is None:
             return connection.respond(
                 http.HTTPStatus.FORBIDDEN, "A link needs the certificate of an enrolled agent: join first.\n"
             )
-        return None
+        try:
+            refused = await self._admission.judge(*peer)
+        except (SQLAlchemyError, TimeoutError) as error:
+            _log.error("link_not_judged", cause=type(error).__name__)
+            return connection.respond(
+                http.HTTPStatus.SERVICE_UNAVAILABLE, "The relay's store cannot be used now. Try again.\n"
+            )
+        if refused is None:
+            return None
+        return connection.respond(http.HTTPStatus.FORBIDDEN, refusal.encode(refused))
 
     async def _handle(self, connection: ServerConnection) -> None:
-        request = connection.request
+        path = connection.request.path if connection.request is not None else ""
         try:
-            if request is not None and request.path == conversation.PATH:
-                self._enrolling += 1
+            if path != LINK_PATH:
+                self._talking += 1
                 try:
-                    async with asyncio.timeout(ENROL_TIMEOUT):
-                        await self._enrol(connection)
+                    if path == enrolment.PATH:
+                        await self._conversations.enrol(connection)
+                    else:
+                        await self._conversations.renew(connection, tuple(self._leaves))
                 finally:
-                    self._enrolling -= 1
+                    self._talking -= 1
                 return
-            agent = _agent(connection)
-            if agent is not None:
-                await self._switchboard.serve(connection, agent)
+            peer = _peer(connection)
+            if peer is not None:
+                await self._switchboard.serve(connection, *peer)
         except (ConnectionClosed, TimeoutError):
             pass  # the agent went, or never said anything: there is nobody to tell
 
-    async def _enrol(self, connection: ServerConnection) -> None:
-        text = await connection.recv()
-        try:
-            request = conversation.decode_enrol(text)
-            # Only now: who says nothing takes nobody's turn.
-            async with self._enrolments:
-                reply = await enrolment.enrol(request, self._store, self._ca, time.time())
-        except conversation.BadEnrolment as error:
-            reply = conversation.Refused(reason=conversation.MALFORMED, text=str(error))
-        except SQLAlchemyError as error:
-            _log.error("enrolment_failed", cause=type(error).__name__)
-            await connection.close(1011, "the relay's store cannot be used now")
-            return
-        if isinstance(reply, conversation.Enrolled):
-            _log.info("agent_enrolled", site=reply.site, agent=reply.agent)
-        else:
-            _log.warning("enrolment_refused", reason=reply.reason)
-            self._store.audit.stranger(Kind.ENROLMENT_REFUSED, reason=reply.reason)
-        await connection.send(conversation.encode(reply))
 
+def _peer(connection: ServerConnection) -> tuple[AgentId, str] | None:
+    """Who the certificate of the peer says, and its serial number in hexadecimal.
 
-def _agent(connection: ServerConnection) -> AgentId | None:
-    """Who the certificate of the peer says; raises BadName for a certificate that is no agent's."""
+    Raises BadName for a certificate that is no agent's.
+    """
     tls = connection.transport.get_extra_info("ssl_object")
-    return peer_agent(tls) if isinstance(tls, ssl.SSLObject | ssl.SSLSocket) else None
+    if not isinstance(tls, ssl.SSLObject | ssl.SSLSocket):
+        return None
+    agent, der = peer_agent(tls), tls.getpeercert(binary_form=True)
+    if agent is None or der is None:
+        return None
+    return agent, serial_text(x509.load_der_x509_certificate(der))
 
 
 def _subprotocol(connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    request = connection.request
-    enrolling = request is not None and request.path == conversation.PATH
-    wanted = Subprotocol(conversation.SUBPROTOCOL if enrolling else SUBPROTOCOL)
+    path = connection.request.path if connection.request is not None else ""
+    wanted = Subprotocol(_SUBPROTOCOLS.get(path, SUBPROTOCOL))
     if wanted not in offered:
         raise NegotiationError(f"this relay speaks {wanted}")
     return wanted

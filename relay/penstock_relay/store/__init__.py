@@ -1,11 +1,13 @@
 """Durable records of the relay. SQLAlchemy and Alembic on SQLite."""
 
-from penstock_relay.store.agents import Agent
+from penstock_relay.store.agents import Agent, NoSuchAgent, OtherFingerprint
+from penstock_relay.store.certificates import Successor
 from penstock_relay.store.clients import ClientRecord, NoSuchClient
 from penstock_relay.store.consents import Consent
 from penstock_relay.store.database import StoreError
 from penstock_relay.store.grants import Code, Grant, GrantToken, Holder, NoSuchGrant
 from penstock_relay.store.invites import Invite, Unusable
+from penstock_relay.store.lineage import Certificate, Lineage, Lock, Standing
 from penstock_relay.store.memberships import Membership
 from penstock_relay.store.signing import SigningClient
 from penstock_relay.store.sites import NoSuchSite, Site, SiteExists
@@ -15,6 +17,7 @@ from penstock_relay.store.users import NoSuchUser, User, UserExists
 
 __all__ = [
     "Agent",
+    "Certificate",
     "ClientRecord",
     "Code",
     "Consent",
@@ -22,17 +25,23 @@ __all__ = [
     "GrantToken",
     "Holder",
     "Invite",
+    "Lineage",
+    "Lock",
     "Membership",
+    "NoSuchAgent",
     "NoSuchClient",
     "NoSuchGrant",
     "NoSuchSite",
     "NoSuchToken",
     "NoSuchUser",
+    "OtherFingerprint",
     "SigningClient",
     "Site",
     "SiteExists",
+    "Standing",
     "Store",
     "StoreError",
+    "Successor",
     "Token",
     "Unusable",
     "User",

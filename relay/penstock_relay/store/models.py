@@ -14,6 +14,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Text,
+    UniqueConstraint,
     false,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -46,6 +47,8 @@ class SiteRow(Base):
 
     name: Mapped[str] = mapped_column(String(40), primary_key=True)
     created_at: Mapped[float] = mapped_column(Double)
+    require_approval: Mapped[bool] = mapped_column(Boolean, server_default=false())
+    """Whether new agents wait until somebody has compared their fingerprint."""
 
 
 class AgentRow(Base):
@@ -56,9 +59,14 @@ class AgentRow(Base):
     site: Mapped[str] = mapped_column(String(40), ForeignKey("sites.name"), primary_key=True)
     agent: Mapped[str] = mapped_column(String(40), primary_key=True)
     serial: Mapped[str] = mapped_column(String(40), unique=True)
-    """Serial number of its certificate, lower-case hexadecimal."""
+    """Serial number of its newest certificate, lower-case hexadecimal."""
     not_after: Mapped[float] = mapped_column(Double)
     enrolled_at: Mapped[float] = mapped_column(Double)
+    approved_at: Mapped[float | None] = mapped_column(Double)
+    revoked_at: Mapped[float | None] = mapped_column(Double)
+    locked_at: Mapped[float | None] = mapped_column(Double)
+    lock: Mapped[str | None] = mapped_column(String(20))
+    """What it was locked for: a value of `lineage.Lock`."""
 
 
 class InviteRow(Base):
@@ -73,6 +81,8 @@ class InviteRow(Base):
     expires_at: Mapped[float] = mapped_column(Double)
     used_at: Mapped[float | None] = mapped_column(Double)
     used_by: Mapped[str | None] = mapped_column(String(40))
+    replaces: Mapped[str | None] = mapped_column(String(40))
+    """The agent whose place the new one takes."""
 
 
 class TokenRow(Base):
@@ -244,3 +254,25 @@ class AuditRow(Base):
     record: Mapped[bytes] = mapped_column(LargeBinary)
     """The bytes that the hash is of: canonical JSON."""
     hash: Mapped[bytes] = mapped_column(LargeBinary(32))
+
+
+class CertificateRow(Base):
+    """A certificate that an agent was given. `lineage` says what the columns mean together."""
+
+    __tablename__ = "agent_certificates"
+    __table_args__ = (
+        ForeignKeyConstraint(["site", "agent"], ["agents.site", "agents.agent"]),
+        UniqueConstraint("site", "agent", "generation"),
+    )
+
+    serial: Mapped[str] = mapped_column(String(40), primary_key=True)
+    site: Mapped[str] = mapped_column(String(40))
+    agent: Mapped[str] = mapped_column(String(40))
+    generation: Mapped[int] = mapped_column(Integer)
+    fingerprint: Mapped[bytes | None] = mapped_column(LargeBinary(32))
+    """SHA-256 of its public key; None for those that were made before it was kept."""
+    issued_at: Mapped[float] = mapped_column(Double)
+    not_after: Mapped[float] = mapped_column(Double)
+    seen_at: Mapped[float | None] = mapped_column(Double)
+    abandoned_at: Mapped[float | None] = mapped_column(Double)
+    revoked_at: Mapped[float | None] = mapped_column(Double)

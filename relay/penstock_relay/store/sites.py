@@ -29,28 +29,44 @@ class Site:
     name: str
     created_at: float
     agents: int
+    require_approval: bool = False
+    """Whether new agents wait until somebody has compared their fingerprint."""
 
 
 class Sites:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, name: str, now: float) -> None:
+    async def add(self, name: str, now: float, *, require_approval: bool = False) -> None:
         """Raises SiteExists."""
         async with self._database.writing() as connection:
             if await has_site(connection, name):
                 raise SiteExists(f"There is a site {name!r} already.")
-            await connection.execute(insert(SiteRow).values(name=name, created_at=now))
-            await record(connection, Kind.SITE_ADDED, site=name)
+            await connection.execute(
+                insert(SiteRow).values(name=name, created_at=now, require_approval=require_approval)
+            )
+            approval = "required" if require_approval else None
+            await record(connection, Kind.SITE_ADDED, site=name, approval=approval)
 
     async def exists(self, name: str) -> bool:
         async with self._database.reading() as connection:
             return await has_site(connection, name)
 
+    async def requires_approval(self, name: str) -> bool:
+        """Raises NoSuchSite."""
+        query = select(SiteRow.require_approval).where(SiteRow.name == name)
+        async with self._database.reading() as connection:
+            found = (await connection.execute(query)).scalar_one_or_none()
+        if found is None:
+            raise NoSuchSite(name)
+        return found
+
     async def list(self) -> list[Site]:
         """All sites, by name."""
         agents = select(func.count()).where(AgentRow.site == SiteRow.name).scalar_subquery()
-        query = select(SiteRow.name, SiteRow.created_at, agents).order_by(SiteRow.name)
+        query = select(SiteRow.name, SiteRow.created_at, agents, SiteRow.require_approval).order_by(
+            SiteRow.name
+        )
         async with self._database.reading() as connection:
             return [Site(*row) for row in await connection.execute(query)]
 

@@ -7,6 +7,7 @@ from typing import Self
 from penstock_relay.audit import Actor, Tally
 from penstock_relay.store.agents import Agents
 from penstock_relay.store.audit import Audit
+from penstock_relay.store.certificates import Certificates
 from penstock_relay.store.clients import Clients
 from penstock_relay.store.consents import Consents
 from penstock_relay.store.database import Database
@@ -33,6 +34,7 @@ class Store:
         self.audit = Audit(database, self._tally)
         self.sites = Sites(database)
         self.agents = Agents(database)
+        self.certificates = Certificates(database)
         self.invites = Invites(database)
         self.tokens = Tokens(database)
         self.users = Users(database)

@@ -56,6 +56,10 @@ LINKS_PER_AGENT: Final = 8
 LINKS: Final = 10_000
 """Links of one replica."""
 SERVERS_PER_AGENT: Final = 256
+RETIRE: Final = 30.0
+"""Seconds that a link of an old certificate may finish what is under way, before it moves to the new link."""
+RETIRE_SPREAD_MS: Final = 5000
+"""Over how long agents spread their next dialling when theirs was renewed."""
 
 _REFUSED: Final = {
     EndReason.BUSY: "The site's agent has as many requests under way as it can hold.",
@@ -78,7 +82,10 @@ class _Line:
     link: Link
     driver: Driver
     agent: AgentId
+    serial: str
+    """Serial number of the certificate that opened it, in hexadecimal."""
     greeted: bool = False
+    retiring: asyncio.TimerHandle | None = None
 
 
 class Switchboard:
@@ -201,8 +208,48 @@ class Switchboard:
 
     # -- links ----------------------------------------------------------------------------------------
 
-    async def serve(self, websocket: ServerConnection, agent: AgentId) -> None:
-        """Carries one agent's link until it ends. `agent` is who the certificate says."""
+    @property
+    def opened(self) -> int:
+        """How many links there have been: moves with each new one."""
+        return self._next
+
+    def serials(self) -> list[str]:
+        """Serial numbers of the certificates that the links here were opened with."""
+        return list({line.serial for line in self._lines.values()})
+
+    def linked(self, agent: AgentId) -> bool:
+        """Whether the agent has a link here."""
+        return any(line.agent == agent and line.greeted for line in self._lines.values())
+
+    def cut(self, serial: str, code: CloseCode, text: str) -> None:
+        """Ends the links that were opened with this certificate."""
+        for line in self._lines.values():
+            if line.serial == serial:
+                line.driver.stop(code, text)
+
+    def retire(self, serial: str) -> None:
+        """Has the links that were opened with this certificate replaced, without losing a call.
+
+        Their agent is asked to dial anew. Once it has, with another certificate, they end, and what is under
+        way on them goes on over the new link. A link that a thief opened with the same certificate ends too.
+        """
+        for line in self._lines.values():
+            if line.serial == serial and line.greeted and line.retiring is None:
+                line.link.go_away(GoAwayReason.REBALANCE, RETIRE_SPREAD_MS)
+                self._retire_later(line)
+
+    def _retire_later(self, line: _Line) -> None:
+        line.retiring = asyncio.get_running_loop().call_later(RETIRE, self._retire, line)
+
+    def _retire(self, line: _Line) -> None:
+        others = (other for other in self._lines.values() if other.agent == line.agent and other.greeted)
+        if any(other.serial != line.serial for other in others):
+            line.driver.stop(CloseCode.GOING_AWAY, "another link took its place")
+        else:
+            self._retire_later(line)
+
+    async def serve(self, websocket: ServerConnection, agent: AgentId, serial: str = "") -> None:
+        """Carries one agent's link until it ends. `agent` and `serial` are what the certificate says."""
         if self._of_agent[agent] >= LINKS_PER_AGENT or len(self._lines) >= LINKS:
             _log.warning("link_refused", site=agent.site, agent=agent.agent, why="too many links")
             await websocket.close(CloseCode.TOO_MANY, "too many links")
@@ -211,13 +258,15 @@ class Switchboard:
         self._next += 1
         link = Link(End.RELAY, number, now())
         driver = Driver(link, websocket, lambda data, at: self._deliver(line, data, at))
-        line = self._lines[number] = _Line(link, driver, agent)
+        line = self._lines[number] = _Line(link, driver, agent, serial)
         self._of_agent[agent] += 1
         unanswered = asyncio.get_running_loop().call_later(HANDSHAKE, self._unanswered, line)
         try:
             await driver.run(lambda ended: self._gone(line, ended))
         finally:
             unanswered.cancel()
+            if line.retiring is not None:
+                line.retiring.cancel()
 
     def _gone(self, line: _Line, ended: Ended) -> None:
         number, agent = line.link.number, line.agent

@@ -55,7 +55,7 @@ def test_every_mistake_is_listed_with_status_2(site: Site) -> None:
 
 def test_a_key_that_others_can_read_is_wrong(site: Site) -> None:
     site.join()
-    (site.state / "key.pem").chmod(0o644)
+    (site.state / "identity.pem").chmod(0o644)
     status, text = check(site)
     assert status == 2
     assert "WRONG:" in text

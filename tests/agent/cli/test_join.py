@@ -5,9 +5,11 @@ import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from penstock import enrolment
+from penstock_agent import state
 from penstock_agent.cli import join as command
 from penstock_agent.config import DEFAULT_CONFIG, DEFAULT_STATE_DIR, Options, Settings, parse
 from penstock_agent.control import Args, Peer
@@ -53,6 +55,29 @@ async def test_json(site: Site, relay: FakeRelay) -> None:
     found = (await join(site, relay.join_string().dump(), "--json")).json
     assert (found["site"], found["agent"], found["new"]) == ("plant", "a1", True)
     assert found["service_started"] is False
+
+
+async def test_the_fingerprint_is_printed_and_who_must_compare_it(site: Site, relay: FakeRelay) -> None:
+    usual = relay.answer
+
+    def answer(request: enrolment.Enrol) -> enrolment.Reply:
+        reply = usual(request)
+        assert isinstance(reply, enrolment.Enrolled)
+        return msgspec.structs.replace(reply, approval=True)
+
+    plain = await join(site, relay.join_string().dump())
+    shown = state.load(site.state).fingerprint
+    assert f"Fingerprint: {shown}" in plain.stdout
+    assert "requires approval" not in plain.stdout
+    relay.answer = answer
+    waiting = await join(site, relay.join_string().dump(), "--replace")
+    again = state.load(site.state).fingerprint
+    assert again != shown
+    assert f"penstock-relay agent approve plant a1 --fingerprint {again}" in waiting.stdout
+    assert "once it is started again" in waiting.stdout
+    found = (await join(site, relay.join_string().dump(), "--replace", "--json")).json
+    assert (found["approval_required"], found["new"]) == (True, True)
+    assert found["fingerprint"] == state.load(site.state).fingerprint
 
 
 async def test_a_wrong_pin_is_status_3_and_the_secret_stays_here(site: Site, relay: FakeRelay) -> None:

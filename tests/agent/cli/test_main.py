@@ -19,10 +19,10 @@ def test_version() -> None:
 
 def test_the_commands_are_those_that_exist() -> None:
     names = {c.name for c in app.registered_commands} | {g.name for g in app.registered_groups}
-    assert names == {"join", "run", "expose", "hide", "status", "config"}
+    assert names == {"join", "run", "expose", "hide", "status", "renew", "config"}
 
 
-@pytest.mark.parametrize("command", ["join", "run", "expose", "hide", "status"])
+@pytest.mark.parametrize("command", ["join", "run", "expose", "hide", "status", "renew"])
 def test_every_command_has_help_and_the_common_options(command: str) -> None:
     status, text = invoke(command, "--help")
     assert status == 0

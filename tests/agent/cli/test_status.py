@@ -1,3 +1,9 @@
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from penstock_agent import state
 from penstock_agent.control import ServerStatus
 from tests.harness.agent_site import Site
 
@@ -83,3 +89,35 @@ def test_errors_are_json_too(site: Site) -> None:
     assert error["status"] == 2
     assert "nonsense" in error["text"]
     assert done.stderr == ""
+
+
+def test_the_certificates_end_its_next_renewal_and_the_fingerprint_are_shown(site: Site) -> None:
+    site.join()
+    stopped = site.run("status")
+    assert "renewal      by the agent, once it runs; or now: penstock-agent renew" in stopped.stdout
+    fingerprint = state.load(site.state).fingerprint
+    assert f"fingerprint  {fingerprint}" in stopped.stdout
+    soon = time.time() + 2 * 86_400 + 60
+    with site.running(site.status(renews_at=soon)):
+        text = site.run("status").stdout
+        found = site.run("status", "--json").json
+    assert f"renewal      in 2 d ({datetime.fromtimestamp(soon, UTC):%Y-%m-%d %H:%M} UTC)" in text
+    assert found["fingerprint"] == fingerprint
+    assert datetime.fromisoformat(str(found["certificate_renews"])).timestamp() == pytest.approx(soon, abs=1)
+    assert found["renewal_problem"] == ""
+    with site.running(site.status(renews_at=soon, renewal_problem="No connection to relay.")):
+        text = site.run("status").stdout
+    assert "renewal      failed, and is tried again: No connection to relay." in text
+
+
+@pytest.mark.parametrize(
+    ("days", "words"),
+    [(1, "EXPIRED: it can be renewed until"), (91, "EXPIRED, and too long ago to be renewed: join again")],
+)
+def test_an_expired_certificate_says_what_can_be_done(
+    site: Site, monkeypatch: pytest.MonkeyPatch, days: int, words: str
+) -> None:
+    site.join()
+    ends = state.load(site.state).expires.timestamp()
+    monkeypatch.setattr(time, "time", lambda: ends + days * 86_400)
+    assert f"certificate  {words}" in site.run("status").stdout

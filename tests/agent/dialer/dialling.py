@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from penstock.names import AgentId
+from penstock.refusal import Refusal
 from penstock_agent.dialer.dialer import Dialer, LinkStatus, Target
 from penstock_agent.dialer.served import Served, Tunnel
 from tests.harness.link_pair import AGENT, until
@@ -23,7 +24,8 @@ class Dialling:
         self.servers = frozenset({"files"})
         self.tunnel.offer(self.servers)
         self.said: list[LinkStatus] = []
-        self.dialer = Dialer(target, self.tunnel, lambda: self.servers, self.said.append)
+        self.refused: list[Refusal | None] = []
+        self.dialer = Dialer(target, self.tunnel, lambda: self.servers, self.said.append, self.refused.append)
 
     @property
     def problems(self) -> list[str]:

@@ -10,7 +10,9 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 
 from penstock import link as link_module
+from penstock import refusal as refusal_module
 from penstock.names import AgentId
+from penstock.refusal import REVOKED
 from penstock.tunnel.errors import CloseCode
 from penstock.tunnel.frames import DoneReason, GoAwayReason, Offer, Ping
 from penstock_agent.dialer import dialer as dialer_module
@@ -18,8 +20,8 @@ from penstock_agent.dialer import redial as redial_module
 from penstock_agent.dialer.redial import Redial
 from penstock_relay.switchboard.switchboard import Switchboard
 from tests.agent.dialer.dialling import dialling, target_of
-from tests.harness.link_pair import descriptors, until
-from tests.harness.tunnel_listener import tunnel_listener
+from tests.harness.link_pair import AGENT, descriptors, until
+from tests.harness.tunnel_listener import TunnelListener, tunnel_listener
 from tests.relay.switchboard.board import body, call
 
 BOTH_LOOPS = True
@@ -85,7 +87,7 @@ async def test_a_relay_that_breaks_the_rules_is_named_as_the_cause(tmp_path: Pat
 
 
 async def test_a_relay_that_says_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def silent(self: Switchboard, websocket: ServerConnection, agent: AgentId) -> None:
+    async def silent(self: Switchboard, websocket: ServerConnection, agent: AgentId, serial: str) -> None:
         await websocket.wait_closed()
 
     monkeypatch.setattr(Switchboard, "serve", silent)
@@ -107,6 +109,78 @@ async def test_a_relay_that_comes_back_is_found_again(tmp_path: Path) -> None:
             await place.open(tasks, port)
             await agent.linked(2)
         await place.close()
+
+
+# -- certificates that the relay does not take -----------------------------------------------------
+
+
+async def revoke(place: TunnelListener) -> None:
+    await place.store.agents.revoke(AGENT, 1000.0)
+
+
+async def test_what_the_relay_says_to_a_refused_link_is_told_and_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redial_module, "REFUSED", (0.01, 0.01))
+    async with tunnel_listener(tmp_path) as place:
+        target = target_of(place)
+        await revoke(place)
+        async with dialling(target) as agent:
+            assert "The relay's operator has revoked this agent." in await agent.problem()
+            await until(lambda: len(agent.refused) > 2, "more attempts")
+            refused = agent.refused[0]
+            assert refused is not None
+            assert refused.reason == REVOKED
+            assert refused.statement.startswith("-----BEGIN X509 CRL-----")
+
+
+@pytest.mark.parametrize("body", ["", "no", '{"type":"refused","reason":"revoked","text":"\x1b[2J"}'])
+async def test_a_refusal_that_is_none_is_a_403_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str
+) -> None:
+    monkeypatch.setattr(refusal_module, "encode", lambda _: body)
+    async with tunnel_listener(tmp_path) as place:
+        target = target_of(place)
+        await revoke(place)
+        async with dialling(target) as agent:
+            assert "does not accept this agent's certificate (403)" in await agent.problem()
+            assert agent.refused == []
+
+
+async def test_a_certificate_that_ends_the_handshake_is_told_without_words_and_another_is_tried_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FIRST", "CAP"):
+        monkeypatch.setattr(redial_module, name, 3600.0)
+    monkeypatch.setattr(random, "random", lambda: 1.0)
+    async with tunnel_listener(tmp_path) as place:
+        sign = place.ca.sign_agent
+        with monkeypatch.context() as past:
+            past.setattr(
+                place.ca, "sign_agent", lambda csr, agent, now: sign(csr, agent, now - 30 * 86_400.0)
+            )
+            expired = target_of(place)
+        good = place.context(place.certificate(AgentId("plant", AGENT.agent + "2")))
+        async with dialling(expired) as agent:
+            await until(lambda: bool(agent.refused), "the first attempt")
+            assert agent.refused == [None]
+            agent.dialer.use(good)
+            await until(lambda: place.switchboard.opened > 1, "a link that TLS lets through")
+
+
+async def test_a_relay_that_closes_as_revoked_is_asked_what_it_meant_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FIRST", "CAP"):
+        monkeypatch.setattr(redial_module, name, 3600.0)
+    monkeypatch.setattr(random, "random", lambda: 1.0)
+    monkeypatch.setattr(dialer_module, "ASK_WHY", 0.01)
+    async with tunnel_listener(tmp_path) as place, dialling(target_of(place)) as agent:
+        await agent.linked()
+        [line] = place.switchboard._lines.values()
+        line.driver.stop(CloseCode.REVOKED)
+        await agent.linked(2)
+        assert "holds this agent's certificate for revoked" in agent.problems[0]
 
 
 # -- moving ---------------------------------------------------------------------------------------

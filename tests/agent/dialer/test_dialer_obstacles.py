@@ -38,8 +38,8 @@ async def test_a_certificate_that_the_relay_does_not_take_is_shown_again_seldom(
     waits: list[bool] = []
     wait = Redial.wait
 
-    def spy(self: Redial, chance: float, *, unfinished: bool, refused: bool = False) -> float:
-        waits.append(refused)
+    def spy(self: Redial, chance: float, *, unfinished: bool, refused: bool, waiting: bool) -> float:
+        waits.append(refused and not waiting)
         return wait(self, chance, unfinished=unfinished, refused=refused)
 
     monkeypatch.setattr(Redial, "wait", spy)
@@ -110,9 +110,9 @@ async def test_nothing_about_this_machine_goes_out(tmp_path: Path, monkeypatch: 
     requests: list[Request] = []
     judge = Door._judge
 
-    def watch(self: Door, connection: ServerConnection, request: Request) -> Response | None:
+    async def watch(self: Door, connection: ServerConnection, request: Request) -> Response | None:
         requests.append(request)
-        return judge(self, connection, request)
+        return await judge(self, connection, request)
 
     monkeypatch.setattr(Door, "_judge", watch)
     heads: asyncio.Queue[bytes] = asyncio.Queue()

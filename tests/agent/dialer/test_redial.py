@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock_agent.dialer.redial import CAP, CAP_UNFINISHED, FIRST, REFUSED, STABLE, Redial
+from penstock_agent.dialer.redial import CAP, CAP_UNFINISHED, FIRST, REFUSED, STABLE, WAITING, Redial
 
 CHANCES = st.floats(0, 1)
 
@@ -47,3 +47,11 @@ def test_an_agent_that_the_relay_does_not_know_asks_every_5_to_15_minutes(
 ) -> None:
     wait = Redial(failures).wait(chance, unfinished=unfinished, refused=True)
     assert REFUSED[0] <= wait <= REFUSED[1]
+
+
+@given(CHANCES, st.integers(0, 100), st.booleans())
+def test_an_agent_that_waits_for_approval_asks_every_minute_or_oftener(
+    chance: float, failures: int, unfinished: bool
+) -> None:
+    wait = Redial(failures).wait(chance, unfinished=unfinished, refused=True, waiting=True)
+    assert WAITING[0] <= wait <= WAITING[1] <= 60

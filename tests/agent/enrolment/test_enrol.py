@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 
+import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -20,7 +21,7 @@ from penstock_agent.enrolment import enrol
 from penstock_agent.enrolment.enrol import EnrolError, JoinRefused, WrongRelay
 from penstock_agent.problem import Exit
 from tests.harness.certs import Authority
-from tests.harness.fake_relay import SECRET, EnrollingAuthority, FakeRelay, fake_relay
+from tests.harness.fake_relay import SECRET, EnrollingAuthority, FakeRelay, enrolled, fake_relay
 from tests.harness.proxy import connect_proxy
 
 HOUR_AGO = datetime.now(UTC) - timedelta(hours=1)
@@ -250,7 +251,9 @@ async def test_a_certificate_that_is_not_exactly_ours_is_refused(
 
     def answer(r: enrolment.Enrol) -> enrolment.Reply:
         good = {"site": "plant", "agent": "a1", "certificate": relay.ca.sign(r.csr, URI), "ca": relay.ca.pem}
-        return enrolment.Enrolled(**good | alter(relay.ca, other, r.csr))
+        return msgspec.convert(
+            good | alter(relay.ca, other, r.csr) | {"type": "enrolled"}, enrolment.Enrolled
+        )
 
     relay.answer = answer
     with pytest.raises(EnrolError, match=words):
@@ -329,7 +332,7 @@ async def test_join_stores_everything_for_the_owner_only(relay: FakeRelay, tmp_p
     outcome = await join(relay, tmp_path)
     folder = tmp_path / "state"
     assert outcome.new
-    assert sorted(p.name for p in folder.iterdir()) == ["agent.json", "ca.pem", "cert.pem", "key.pem"]
+    assert sorted(p.name for p in folder.iterdir()) == ["agent.json", "ca.pem", "identity.pem"]
     assert {stat.S_IMODE(p.stat().st_mode) for p in folder.iterdir()} == {0o600}
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     joined = state.load(folder)
@@ -347,6 +350,49 @@ async def test_joining_twice_is_harmless_and_uses_nothing(relay: FakeRelay, tmp_
     assert second.joined.instance == first.joined.instance
     assert relay.paths == []
     assert {p.name: p.read_bytes() for p in (tmp_path / "state").iterdir()} == before
+
+
+async def test_joining_anew_gives_the_old_identity_up_if_that_is_asked_for(
+    relay: FakeRelay, tmp_path: Path
+) -> None:
+    first = await join(relay, tmp_path)
+    relay.answer = enrolled(relay.ca, agent="a2")
+    text = relay.join_string().dump()
+    second = await asyncio.to_thread(enrol.join, text, settings(tmp_path), replace=True)
+    assert second.new
+    joined = state.load(tmp_path / "state")
+    assert (joined.id.agent, joined.instance) == ("a2", second.joined.instance)
+    assert joined.instance != first.joined.instance
+    assert joined.key().public_key() == joined.certificate.public_key()
+
+
+async def test_whether_somebody_must_approve_the_agent_is_told(relay: FakeRelay, tmp_path: Path) -> None:
+    usual = enrolled(relay.ca)
+
+    def answer(request: enrolment.Enrol) -> enrolment.Reply:
+        reply = usual(request)
+        assert isinstance(reply, enrolment.Enrolled)
+        return msgspec.structs.replace(reply, approval=True)
+
+    relay.answer = answer
+    outcome = await join(relay, tmp_path)
+    assert outcome.approval
+    assert not (await join(relay, tmp_path)).approval
+
+
+async def test_every_ca_that_comes_with_the_pinned_one_is_trusted(relay: FakeRelay, tmp_path: Path) -> None:
+    next_ca = Authority(tmp_path, "next")
+    usual = enrolled(relay.ca)
+
+    def answer(request: enrolment.Enrol) -> enrolment.Reply:
+        reply = usual(request)
+        assert isinstance(reply, enrolment.Enrolled)
+        return msgspec.structs.replace(reply, ca=next_ca.ca.read_text() + relay.ca.pem)
+
+    relay.answer = answer
+    outcome = await join(relay, tmp_path)
+    assert outcome.joined.anchors == (next_ca.certificate, relay.ca.certificate)
+    assert not (await join(relay, tmp_path)).new, "the pin is that of one of them"
 
 
 async def test_joining_elsewhere_is_refused_in_words(relay: FakeRelay, tmp_path: Path) -> None:

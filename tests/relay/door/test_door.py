@@ -22,6 +22,7 @@ from penstock_agent.dialer import reach
 from penstock_agent.enrolment.enrol import EnrolError, JoinRefused, enrol
 from penstock_relay import enrolment as relay_enrolment
 from penstock_relay.ca import CertificateAuthority
+from penstock_relay.door import conversations as conversations_module
 from penstock_relay.door import door as door_module
 from penstock_relay.store import Store
 from penstock_relay.switchboard import switchboard as switchboard_module
@@ -242,7 +243,7 @@ async def test_garbage_is_refused_in_words_that_repeat_nothing(tmp_path: Path, m
 async def test_a_peer_that_never_asks_is_let_go_and_takes_nobodys_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door_module, "ENROLMENTS", 1)
+    monkeypatch.setattr(conversations_module, "AT_WORK", 1)
     async with tunnel_listener(tmp_path) as place:
         anonymous = place.context(None)
         silent = [
@@ -250,35 +251,35 @@ async def test_a_peer_that_never_asks_is_let_go_and_takes_nobodys_turn(
             for _ in range(3)
         ]
         await enrol(await place.invitation(), None)
-        monkeypatch.setattr(door_module, "ENROL_TIMEOUT", 0.05)
+        monkeypatch.setattr(conversations_module, "TIMEOUT", 0.05)
         late = await place.connect("/enrol", context=anonymous, subprotocol=conversation.SUBPROTOCOL)
         with pytest.raises(ConnectionClosed):
             await late.recv()
         for websocket in silent:
             websocket.transport.abort()
-        await until(lambda: place.door._enrolling == 0, "the end of the silent ones")
+        await until(lambda: place.door._talking == 0, "the end of the silent ones")
 
 
 async def test_too_many_conversations_at_once_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door_module, "ENROLLING", 1)
+    monkeypatch.setattr(door_module, "CONVERSATIONS", 1)
     async with tunnel_listener(tmp_path) as place:
         silent = await place.connect(
             "/enrol", context=place.context(None), subprotocol=conversation.SUBPROTOCOL
         )
-        await until(lambda: place.door._enrolling == 1, "the first")
+        await until(lambda: place.door._talking == 1, "the first")
         with pytest.raises(EnrolError, match="503"):
             await enrol(await place.invitation(), None)
         silent.transport.abort()
-        await until(lambda: place.door._enrolling == 0, "its end")
+        await until(lambda: place.door._talking == 0, "its end")
         await enrol(await place.invitation(), None)
 
 
 async def test_certificates_are_made_one_after_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door_module, "ENROLMENTS", 1)
+    monkeypatch.setattr(conversations_module, "AT_WORK", 1)
     at_once = most = 0
     real = relay_enrolment.enrol
 

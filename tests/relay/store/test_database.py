@@ -120,8 +120,8 @@ async def test_an_exception_undoes_the_whole_write(tmp_path: Path) -> None:
 
     async def twice() -> None:
         async with database.writing() as connection:
-            await connection.execute(text("INSERT INTO sites VALUES ('here', 1.0)"))
-            await connection.execute(text("INSERT INTO sites VALUES ('here', 1.0)"))
+            await connection.execute(text("INSERT INTO sites (name, created_at) VALUES ('here', 1.0)"))
+            await connection.execute(text("INSERT INTO sites (name, created_at) VALUES ('here', 1.0)"))
 
     with pytest.raises(IntegrityError):
         await twice()
@@ -146,7 +146,7 @@ async def test_a_reader_cannot_write(tmp_path: Path) -> None:
         async with database.reading() as connection:
             await connection.execute(text("UPDATE changes SET sequence = 7"))
     async with database.writing() as connection:
-        await connection.execute(text("INSERT INTO sites VALUES ('here', 1.0)"))
+        await connection.execute(text("INSERT INTO sites (name, created_at) VALUES ('here', 1.0)"))
     await database.close()
 
 

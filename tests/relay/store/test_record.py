@@ -29,6 +29,7 @@ from penstock_relay.store import (
     NoSuchUser,
     SiteExists,
     Store,
+    Successor,
     Token,
     UserExists,
 )
@@ -57,6 +58,8 @@ ALICE: Final = audit.user("alice")
 
 #: Methods that change the store and say nothing of it; the reason stands where they write.
 SILENT: Final = {
+    "Certificates.confirm",
+    "Certificates.use",
     "Clients.used",
     "Consents.take",
     "Grants.rotate",
@@ -93,8 +96,11 @@ def token() -> Token:
     return Token("abc", b"s" * 32, "ci", "mill", "files", NOW, 9000.0)
 
 
+KEY = b"k" * 32
+
+
 def agent(name: str = "one", serial: str = "1f") -> Agent:
-    return Agent(AgentId("mill", name), serial, 8000.0, NOW)
+    return Agent(AgentId("mill", name), serial, 8000.0, NOW, fingerprint=KEY)
 
 
 GRANT = {"grant": "grant-0", "user": "alice", "client": "client", "site": "mill", "server": "files"}
@@ -130,7 +136,13 @@ async def test_sites_agents_and_tokens(store: Store) -> None:
     assert await said_by(store, lambda: store.invites.create("mill", secret, NOW, 9000.0)) == [
         ("agent_invited", {"site": "mill", "invite": "ab" * 6, "expires_at": at_9000})
     ]
-    enrolled = {"site": "mill", "agent": "one", "serial": "1f", "not_after": at_8000}
+    enrolled = {
+        "site": "mill",
+        "agent": "one",
+        "serial": "1f",
+        "not_after": at_8000,
+        "state": "waits for approval",
+    }
     assert await said_by(store, lambda: store.invites.take(secret, agent(), NOW)) == [
         ("agent_enrolled", enrolled)
     ]
@@ -138,6 +150,39 @@ async def test_sites_agents_and_tokens(store: Store) -> None:
     assert await said_by(store, lambda: store.agents.add(agent("two", "2"))) == [
         ("agent_enrolled", {**enrolled, "agent": "two", "serial": "2"})
     ]
+    one = {"site": "mill", "agent": "one"}
+    assert await said_by(store, lambda: store.agents.approve(agent().id, KEY, NOW)) == [
+        ("agent_approved", {**one, "fingerprint": KEY.hex()})
+    ]
+    assert await said_by(store, lambda: store.agents.approve(agent().id, KEY, NOW)) == []
+    fresh = Successor("2a", b"f" * 32, 8000.0)
+    assert await said_by(store, lambda: store.certificates.renew("1f", fresh, NOW, linked=True)) == [
+        (
+            "certificate_renewed",
+            {**one, "generation": 2, "serial": {"from": "1f", "to": "2a"}, "not_after": at_8000},
+        )
+    ]
+    assert await said_by(store, lambda: store.certificates.use("2a", NOW)) == []
+    assert await said_by(store, lambda: store.certificates.use("1f", NOW)) == []
+    assert await said_by(store, lambda: store.certificates.renew("1f", fresh, NOW, linked=True)) == [
+        ("agent_locked", {**one, "reason": "clone"})
+    ]
+    await store.invites.create("mill", b"r" * 32, NOW, 9000.0, "one")
+    assert await said_by(store, lambda: store.invites.take(b"r" * 32, agent(serial="3b"), NOW)) == [
+        (
+            "agent_replaced",
+            {
+                **one,
+                "serial": {"from": "2a", "to": "3b"},
+                "not_after": at_8000,
+                "state": "waits for approval",
+            },
+        )
+    ]
+    assert await said_by(store, lambda: store.agents.revoke(agent().id, NOW)) == [
+        ("agent_revoked", {**one, "serial": "3b"})
+    ]
+    assert await said_by(store, lambda: store.agents.revoke(agent().id, NOW)) == []
     what = {"token": "abc", "name": "ci", "site": "mill", "server": "files"}
     assert await said_by(store, lambda: store.tokens.create(token())) == [
         ("token_issued", {**what, "expires_at": at_9000})

@@ -27,7 +27,7 @@ async def made_by_the_version_before(folder: Path) -> None:
     database = Database(_engine(url_in(folder)))
     async with database._writer.begin() as connection:
         await connection.run_sync(make)
-        await connection.execute(text("INSERT INTO sites VALUES ('mill', 100.0)"))
+        await connection.execute(text("INSERT INTO sites (name, created_at) VALUES ('mill', 100.0)"))
     await database.close()
 
 
