@@ -79,11 +79,14 @@ RELAY_FLOORS = (
             ),
         ),
     ),
-    Floor("settings and files", (f"{RELAY}.config", f"{RELAY}.files", f"{RELAY}.listening")),
+    Floor(
+        "settings and files",
+        (f"{RELAY}.config", f"{RELAY}.files", f"{RELAY}.listening", f"{RELAY}.sealed"),
+    ),
     Floor(
         "records",
         (
-            f"{RELAY}.store.*", f"{RELAY}.ca", f"{RELAY}.access", f"{RELAY}.enrolment",
+            f"{RELAY}.store.*", f"{RELAY}.ca.*", f"{RELAY}.access", f"{RELAY}.enrolment",
             f"{RELAY}.oauth.tokens",
         ),
     ),
@@ -121,7 +124,7 @@ PURE = (
     *(
         f"{RELAY}.{name}"
         for name in (
-            "address", "edge.deadlines", "edge.failure", "edge.limits", "edge.order", "edge.slow", "edge.sse",
+            "address", "ca.certificates", "ca.record", "ca.rotation", "edge.deadlines", "edge.failure", "edge.limits", "edge.order", "edge.slow", "edge.sse",
             "edge.stats", "oauth.authorize", "oauth.client", "oauth.metadata", "oauth.redirects",
             "oauth.throttle", "oauth.web", "switchboard.calls", "switchboard.registry",
         )

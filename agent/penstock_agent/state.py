@@ -46,7 +46,7 @@ class _AgentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What enrolment yields: PEM of the key (unencrypted PKCS #8), of the certificate chain and of the CA."""
+    """What enrolment yields: PEM of the key (unencrypted PKCS #8), of the certificate chain, of the CAs."""
 
     relay_url: str
     id: AgentId
@@ -69,7 +69,8 @@ class Joined:
     #: 16 random bytes as hex, made once per enrolment: tells a restored copy from the original.
     instance: str
     certificate: x509.Certificate
-    ca: x509.Certificate
+    #: Every CA that may vouch for the relay: more than one while the relay changes its CA.
+    anchors: tuple[x509.Certificate, ...]
 
     @property
     def key_file(self) -> Path:
@@ -112,13 +113,13 @@ def load(folder: Path) -> Joined:
         file = msgspec.json.decode(data, type=_AgentFile)
         identity = AgentId(file.site, file.agent)
         certificate = x509.load_pem_x509_certificates(_required(folder / "cert.pem"))[0]
-        ca = x509.load_pem_x509_certificate(_required(folder / "ca.pem"))
+        anchors = tuple(x509.load_pem_x509_certificates(_required(folder / "ca.pem")))
     except (msgspec.DecodeError, BadName, ValueError) as e:
         raise StateError(
             f"{folder} is damaged ({type(e).__name__}). "
             "Restore it from a backup, or remove it and join again."
         ) from None
-    return Joined(folder, file.relay_url, identity, file.instance, certificate, ca)
+    return Joined(folder, file.relay_url, identity, file.instance, certificate, anchors)
 
 
 def prepare(folder: Path) -> tuple[int, int] | None:

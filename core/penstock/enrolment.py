@@ -61,7 +61,7 @@ class Enrolled(msgspec.Struct, frozen=True, tag="enrolled", tag_field="type"):
     certificate: Annotated[str, msgspec.Meta(max_length=MAX_PEM)]
     """PEM chain, the agent's own certificate first."""
     ca: Annotated[str, msgspec.Meta(max_length=MAX_PEM)]
-    """PEM of the relay's CA."""
+    """PEM of the relay's CA; of both while the relay goes over to another. The agent trusts all of it."""
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused", tag_field="type"):

@@ -7,16 +7,17 @@ import os
 import secrets
 import signal
 import socket
-import ssl
 import time
-from typing import Final, NoReturn
+from typing import Final
 from urllib.parse import urlsplit
 
 from penstock import log, tls
-from penstock_relay import listening
+from penstock_relay import listening, sealed
 from penstock_relay.access import Access
 from penstock_relay.address import Address
-from penstock_relay.ca import CaError, CertificateAuthority
+from penstock_relay.ca import CertificateAuthority
+from penstock_relay.ca.following import Following
+from penstock_relay.ca.opening import open_authority
 from penstock_relay.config import ConfigError, Settings
 from penstock_relay.door.door import Door
 from penstock_relay.edge.connection import NoParser
@@ -33,8 +34,6 @@ DRAIN: Final = 5.0
 """Seconds that calls get to finish after a signal to stop."""
 SPREAD_MS: Final = 5000
 """Over how long agents spread their next dialling when this relay stops."""
-CERTIFICATE_CHECK: Final = 12 * 3600.0
-"""How often the tunnel certificate is looked at, and renewed once a third of its life is left."""
 BACKLOG: Final = 512
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -47,33 +46,39 @@ class _Stop(Exception):
 
 
 async def serve(settings: Settings) -> None:
-    """Runs the relay until SIGTERM or SIGINT. Raises ConfigError, CaError, StoreError, OSError."""
+    """Runs the relay until SIGTERM or SIGINT. Raises ConfigError, SealError, CaError, StoreError, OSError."""
     log.setup("penstock-relay", level=settings.log_level)
     tls.small_read_buffers()
-    ca = CertificateAuthority.open(settings.state_dir, time.time())
+    keyring = sealed.read(settings.master_key_file, settings.state_dir)
+    ca = open_authority(settings, time.time(), keyring)
     async with await Store.open(settings.database) as store:
         with _bind(settings.tunnel_listen) as listener:
-            await _Daemon(settings, ca, store, listener).run()
+            await _Daemon(settings, keyring, ca, store, listener).run()
 
 
 class _Daemon:
     """One run of the relay. Its TaskGroup owns every listener."""
 
     def __init__(
-        self, settings: Settings, ca: CertificateAuthority, store: Store, listener: socket.socket
+        self,
+        settings: Settings,
+        keyring: sealed.Keyring,
+        ca: CertificateAuthority,
+        store: Store,
+        listener: socket.socket,
     ) -> None:
         self._settings = settings
-        self._ca = ca
         self._listener = listener
         self._access = Access(store)
         self._store = store
-        self._seal_key = key_of(settings.state_dir) if settings.oauth else b""
+        self._seal_key = key_of(settings.state_dir, keyring) if settings.oauth else b""
         self._stats = Stats()
         self._switchboard = Switchboard(secrets.token_hex(4))
         self._door = Door(self._switchboard, store, ca)
         host, port = listener.getsockname()[:2]
         self._tunnel_listen = Address(host, port)
         self._tunnel_url = settings.tunnel_url_at(self._tunnel_listen)
+        self._following = Following(ca, store, urlsplit(self._tunnel_url).hostname or "", time.time())
         self._public_listen: asyncio.Future[Address] = asyncio.get_running_loop().create_future()
         self._pages_made: asyncio.Future[AuthorizationServer] = asyncio.get_running_loop().create_future()
         self._ops_listen: asyncio.Future[Address] = asyncio.get_running_loop().create_future()
@@ -89,14 +94,13 @@ class _Daemon:
         for number in _SIGNALS:
             loop.add_signal_handler(number, told.set)
         settings = self._settings
-        context = self._context()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._access.run())
                 edge = tasks.create_task(self._edge())
                 tasks.create_task(self._ops())
-                tasks.create_task(self._tunnel(context))
-                tasks.create_task(self._renew(context))
+                tasks.create_task(self._tunnel())
+                tasks.create_task(self._following.run())
                 tasks.create_task(self._authorization())
                 await told.wait()
                 await self._drain(edge)
@@ -155,7 +159,7 @@ class _Daemon:
         self._public_listen.set_result(address)
         return self._switchboard.public_url
 
-    async def _tunnel(self, context: ssl.SSLContext) -> None:
+    async def _tunnel(self) -> None:
         # Agents are told the public URL, so they are let in once it is known.
         public, ops = await self._public_listen, await self._ops_listen
         listening.write(
@@ -171,25 +175,7 @@ class _Daemon:
         )
         self._readiness.opened("tunnel")
         _log.info("tunnel_listener_open", address=str(self._tunnel_listen), tunnel_url=self._tunnel_url)
-        await self._door.serve(self._listener, context)
-
-    def _context(self) -> ssl.SSLContext:
-        files = self._ca.tunnel_files(self._host, time.time())
-        return tls.server_context(files.chain, files.key, files.ca)
-
-    @property
-    def _host(self) -> str:
-        return urlsplit(self._tunnel_url).hostname or ""
-
-    async def _renew(self, context: ssl.SSLContext) -> NoReturn:
-        while True:
-            await asyncio.sleep(CERTIFICATE_CHECK)
-            try:
-                files = self._ca.tunnel_files(self._host, time.time())
-                context.load_cert_chain(files.chain, files.key)  # handshakes from now on show the new one
-            except (CaError, OSError) as error:
-                # The one in use is good for months yet; stopping would cost every site its link now.
-                _log.error("tunnel_certificate_not_renewed", cause=type(error).__name__)
+        await self._door.serve(self._listener, self._following.context)
 
     async def _drain(self, edge: asyncio.Task[None]) -> None:
         self._readiness.drain()

@@ -12,6 +12,7 @@ import ssl
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 from cryptography import x509
@@ -87,7 +88,7 @@ def _already(folder: Path, invitation: JoinString) -> state.Joined | None:
         joined = state.load(folder)
     except state.NotJoined:
         return None
-    same_relay = joined.relay_url == invitation.url and tls.spki_pin(joined.ca) == invitation.pin
+    same_relay = joined.relay_url == invitation.url and invitation.pin in map(tls.spki_pin, joined.anchors)
     if same_relay and joined.id.site == invitation.site:
         return joined
     raise EnrolError(
@@ -107,7 +108,7 @@ async def enrol(
     ``ca_file`` replaces the relay's CA as the trust anchor of the second connection; the pin is compared
     all the same. ``timeout`` (seconds) is for each connection. Raises :exc:`EnrolError`.
     """
-    ca = await _pinned_ca(invitation, proxy, timeout)
+    cas = await _pinned_cas(invitation, proxy, timeout)
     key = ec.generate_private_key(ec.SECP256R1())
     request = enrolment.Enrol(
         secret=enrolment.secret_text(invitation.secret), csr=_signing_request(key).decode()
@@ -116,7 +117,7 @@ async def enrol(
         anchor = ca_file
         if anchor is None:
             anchor = Path(scratch, "ca.pem")
-            anchor.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
+            anchor.write_bytes(b"".join(ca.public_bytes(serialization.Encoding.PEM) for ca in cas))
         try:
             context = tls.client_context(anchor, None, None)
         except tls.BadTlsFile as e:
@@ -124,7 +125,7 @@ async def enrol(
         answer = await _ask(invitation, request, context, proxy, timeout)
     if isinstance(answer, enrolment.Refused):
         raise JoinRefused(answer.text)
-    identity = _check_answer(answer, invitation, key.public_key(), ca, datetime.now(UTC))
+    identity = _check_answer(answer, invitation, key.public_key(), datetime.now(UTC))
     return state.Credentials(
         relay_url=invitation.url,
         id=identity,
@@ -132,11 +133,14 @@ async def enrol(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         ),
         certificate=answer.certificate.encode(),
-        ca=ca.public_bytes(serialization.Encoding.PEM),
+        # All of them: the connection that they came over was vouched for by the pinned one.
+        ca=answer.ca.encode(),
     )
 
 
-async def _pinned_ca(invitation: JoinString, proxy: str | None, timeout: float) -> x509.Certificate:
+async def _pinned_cas(
+    invitation: JoinString, proxy: str | None, timeout: float
+) -> tuple[x509.Certificate, ...]:
     try:
         async with asyncio.timeout(timeout):
             contact = await firstcontact.fetch_ca(invitation.url, proxy)
@@ -147,15 +151,16 @@ async def _pinned_ca(invitation: JoinString, proxy: str | None, timeout: float) 
         ) from None
     except (OSError, EOFError) as e:
         raise EnrolError(reach.explain(e, invitation.url, proxy)) from None
-    pin = tls.spki_pin(contact.ca)
-    if pin != invitation.pin:
+    trusted = firstcontact.trusted(contact.cas, invitation.pin)
+    if not trusted:
+        shown = tls.spki_pin(contact.cas[0]).hex()[:8]
         raise WrongRelay(
-            f"Refused: {invitation.url} shows a CA with the pin {pin.hex()[:8]}…, "
+            f"Refused: {invitation.url} shows a CA with the pin {shown}…, "
             f"the join string says {invitation.pin.hex()[:8]}…. The secret was not sent. "
             "Likely cause: the address leads to another relay, or TLS inspection in between "
             f"(the connection's certificate was issued by {printable(contact.leaf_issuer) or 'nobody'})."
         )
-    return contact.ca
+    return trusted
 
 
 async def _ask(
@@ -209,7 +214,6 @@ def _check_answer(
     answer: enrolment.Enrolled,
     invitation: JoinString,
     key: ec.EllipticCurvePublicKey,
-    ca: x509.Certificate,
     now: datetime,
 ) -> AgentId:
     """The identity in the certificate that came back.
@@ -218,11 +222,13 @@ def _check_answer(
     """
     try:
         chain = x509.load_pem_x509_certificates(answer.certificate.encode())
-        if tls.spki_pin(x509.load_pem_x509_certificate(answer.ca.encode())) != invitation.pin:
+        bundle = x509.load_pem_x509_certificates(answer.ca.encode())
+        if all(tls.spki_pin(ca) != invitation.pin for ca in bundle):
             raise _bad("its CA is not the pinned one")
-        for certificate, issuer in zip(chain, [*chain[1:], ca], strict=True):
-            if certificate.public_key() != ca.public_key():  # the CA itself may end the chain
-                certificate.verify_directly_issued_by(issuer)
+        for certificate, issuer in pairwise(chain):
+            certificate.verify_directly_issued_by(issuer)
+        if not any(_vouches(ca, chain[-1]) for ca in bundle):
+            raise _bad("it cannot be verified")
         leaf = chain[0]
         names = list(leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
         uris = [name.value for name in names if isinstance(name, x509.UniformResourceIdentifier)]
@@ -245,6 +251,16 @@ def _check_answer(
             "Set the clock (timedatectl), make a new join string at the relay and join again."
         )
     return identity
+
+
+def _vouches(ca: x509.Certificate, certificate: x509.Certificate) -> bool:
+    if certificate.public_key() == ca.public_key():  # the CA itself may end the chain
+        return True
+    try:
+        certificate.verify_directly_issued_by(ca)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 def _bad(why: str) -> EnrolError:

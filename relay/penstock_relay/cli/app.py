@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 import typer
 
-from penstock_relay.cli import access, config, grants, serve, sites, tokens, users
+from penstock_relay.cli import access, authority, config, grants, serve, sites, tokens, users
 from penstock_relay.cli.common import ConfigOption, JsonOption
 
 # Plain help and errors: they start twice as fast as decorated ones, and read the same in a log.
@@ -76,6 +76,11 @@ _grants = _group("What users allowed clients.")
 _grants.command("list")(grants.list_grants)
 _grants.command("revoke")(grants.revoke)
 app.add_typer(_grants, name="grant")
+
+_ca = _group("The certificate authority that agents and relay know each other by.")
+_ca.command("show")(authority.show)
+_ca.command("rotate")(authority.rotate)
+app.add_typer(_ca, name="ca")
 
 _config = _group("The relay's configuration.")
 _config.command("check")(config.check)

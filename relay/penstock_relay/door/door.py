@@ -82,7 +82,7 @@ class Door:
     def _judge(self, connection: ServerConnection, request: Request) -> Response | None:
         """Who may go on to a websocket. None lets the handshake go on."""
         if request.path == conversation.CA_PATH:
-            return connection.respond(http.HTTPStatus.OK, self._ca.pem.decode())
+            return connection.respond(http.HTTPStatus.OK, self._ca.introduction.decode())
         if request.path == conversation.PATH:
             if self._enrolling < ENROLLING:
                 return None

@@ -5,6 +5,7 @@ from typing import Self
 from penstock_relay.store.agents import Agents
 from penstock_relay.store.clients import Clients
 from penstock_relay.store.database import Database
+from penstock_relay.store.fleet import Fleets
 from penstock_relay.store.grants import Grants
 from penstock_relay.store.invites import Invites
 from penstock_relay.store.memberships import Memberships
@@ -26,6 +27,7 @@ class Store:
         self.memberships = Memberships(database)
         self.clients = Clients(database)
         self.grants = Grants(database)
+        self.fleet = Fleets(database)
 
     @classmethod
     async def open(cls, url: str) -> Self:
