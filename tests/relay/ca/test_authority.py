@@ -5,54 +5,29 @@ import os
 import ssl
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from penstock import tls
 from penstock.names import AgentId, BadName
 from penstock_relay.ca import (
     AGENT_VALIDITY,
     TUNNEL_VALIDITY,
-    BadCsr,
     CaError,
     CertificateAuthority,
     parse_csr,
     serial_text,
 )
+from penstock_relay.ca.rotation import Phase
+from penstock_relay.sealed import Keyring, SealError
+from tests.relay.ca.making import AGENT, DAY, NOW, Company, Handshake, agent_files, csr_pem, p256
 
-NOW = datetime.now(UTC).timestamp()
-AGENT = AgentId("mill", "a1b2c3d4")
-DAY = 86_400.0
-
-Signer = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
-
-
-def csr_pem(key: Signer | None = None, subject: str = "x", *names: x509.GeneralName) -> str:
-    key = key or ec.generate_private_key(ec.SECP256R1())
-    builder = x509.CertificateSigningRequestBuilder().subject_name(
-        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)])
-    )
-    if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    algorithm = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
-    return builder.sign(key, algorithm).public_bytes(Encoding.PEM).decode()
-
-
-def point(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+LATER = NOW + 60
 
 
 @pytest.fixture
@@ -64,14 +39,14 @@ def names_of(certificate: x509.Certificate) -> list[x509.GeneralName]:
     return list(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
 
 
-def test_it_is_made_once_with_a_private_key_file(tmp_path: Path) -> None:
+def test_it_is_made_once_in_a_private_file(tmp_path: Path) -> None:
     first = CertificateAuthority.open(tmp_path / "state", NOW)
     again = CertificateAuthority.open(tmp_path / "state", NOW + DAY)
     assert again.pem == first.pem
     assert again.pin == first.pin == tls.spki_pin(first.certificate)
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
-    assert (tmp_path / "state" / "ca.key").stat().st_mode & 0o777 == 0o600
-    assert sorted(os.listdir(tmp_path / "state")) == ["ca.crt", "ca.key"]
+    assert (tmp_path / "state" / "ca.json").stat().st_mode & 0o777 == 0o600
+    assert sorted(os.listdir(tmp_path / "state")) == ["ca.crt", "ca.json"]
 
 
 def test_commands_that_race_agree_on_one_authority(tmp_path: Path) -> None:
@@ -95,37 +70,14 @@ def test_commands_that_race_agree_on_one_authority(tmp_path: Path) -> None:
         racer.stdin = None
     printed = {racer.communicate(timeout=60)[0] for racer in racers}
     assert len(printed) == 1
-    assert sorted(os.listdir(tmp_path)) == ["ca.crt", "ca.key"]
+    assert sorted(os.listdir(tmp_path)) == ["ca.crt", "ca.json"]
 
 
-def test_a_crash_between_key_and_certificate_is_finished_by_the_next_command(tmp_path: Path) -> None:
+def test_a_bundle_that_was_lost_is_made_again(tmp_path: Path) -> None:
     first = CertificateAuthority.open(tmp_path, NOW)
     (tmp_path / "ca.crt").unlink()
     assert CertificateAuthority.open(tmp_path, NOW).pin == first.pin
-
-
-def test_damage_to_its_files_is_named(tmp_path: Path) -> None:
-    CertificateAuthority.open(tmp_path, NOW)
-    CertificateAuthority.open(tmp_path / "other", NOW)
-    key, certificate = tmp_path / "ca.key", tmp_path / "ca.crt"
-    good = key.read_bytes()
-    key.write_bytes((tmp_path / "other" / "ca.key").read_bytes())
-    with pytest.raises(CaError, match=r"does not belong to .*ca.key"):
-        CertificateAuthority.open(tmp_path, NOW)
-    key.write_bytes(b"junk")
-    with pytest.raises(CaError, match=r"ca.key is not a private key"):
-        CertificateAuthority.open(tmp_path, NOW)
-    rsa_key = rsa.generate_private_key(65537, 2048)
-    key.write_bytes(rsa_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    with pytest.raises(CaError, match=r"ca.key is not a P-256 key"):
-        CertificateAuthority.open(tmp_path, NOW)
-    key.unlink()
-    with pytest.raises(CaError, match=r"ca.key is missing"):
-        CertificateAuthority.open(tmp_path, NOW)
-    key.write_bytes(good)
-    certificate.write_bytes(b"junk")
-    with pytest.raises(CaError, match=r"ca.crt is not a certificate"):
-        CertificateAuthority.open(tmp_path, NOW)
+    assert (tmp_path / "ca.crt").read_bytes() == first.pem
 
 
 def test_an_expired_authority_says_so(ca: CertificateAuthority, tmp_path: Path) -> None:
@@ -167,45 +119,6 @@ def test_serial_numbers_are_random(ca: CertificateAuthority) -> None:
     serials = {serial_text(ca.sign_agent(csr, AGENT, NOW)) for _ in range(20)}
     assert len(serials) == 20
     assert all(len(serial) >= 30 for serial in serials)
-
-
-@pytest.mark.parametrize(
-    ("key", "why"),
-    [
-        (ec.generate_private_key(ec.SECP384R1()), "not a P-256 key"),
-        (rsa.generate_private_key(65537, 2048), "not a P-256 key"),
-        (ed25519.Ed25519PrivateKey.generate(), "not a P-256 key"),
-    ],
-    ids=["p-384", "rsa", "ed25519"],
-)
-def test_other_keys_are_refused(key: Signer, why: str) -> None:
-    with pytest.raises(BadCsr, match=why):
-        parse_csr(csr_pem(key))
-
-
-def test_a_request_signed_by_another_key_is_refused() -> None:
-    own, victim = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    der = x509.load_pem_x509_csr(csr_pem(own).encode()).public_bytes(Encoding.DER)
-    forged = der.replace(point(own), point(victim))
-    assert forged != der
-    pem = x509.load_der_x509_csr(forged).public_bytes(Encoding.PEM).decode()
-    with pytest.raises(BadCsr, match="not signed with its own key"):
-        parse_csr(pem)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "junk",
-        "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n",
-        "\ud800",
-        "x" * 9000,
-    ],
-)
-def test_what_is_no_request_is_refused_without_repeating_it(text: str) -> None:
-    with pytest.raises(BadCsr, match=r"^The certificate request (cannot be read|is too long)\.$"):
-        parse_csr(text)
 
 
 def test_the_tunnel_certificate_is_for_the_host_only(ca: CertificateAuthority, tmp_path: Path) -> None:
@@ -256,33 +169,6 @@ def test_the_tunnel_certificate_is_renewed_when_it_does_not_fit(
     x509.load_pem_x509_certificate(renewed).verify_directly_issued_by(ca.certificate)
 
 
-class Handshake:
-    """TLS between two contexts in memory."""
-
-    def __init__(self, server: ssl.SSLContext, client: ssl.SSLContext, host: str) -> None:
-        to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.server = server.wrap_bio(to_server, to_client, server_side=True)
-        self.client = client.wrap_bio(to_client, to_server, server_hostname=host)
-
-    def run(self) -> None:
-        for _ in range(4):
-            for side in (self.client, self.server):
-                try:
-                    side.do_handshake()
-                except ssl.SSLWantReadError:
-                    continue
-        self.client.write(b"x")
-        self.server.read(1)
-
-
-def agent_files(ca: CertificateAuthority, folder: Path, now: float) -> tuple[Path, Path]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    chain_path, key_path = folder / "agent.crt", folder / "agent.key"
-    chain_path.write_bytes(ca.sign_agent(parse_csr(csr_pem(key)), AGENT, now).public_bytes(Encoding.PEM))
-    key_path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return chain_path, key_path
-
-
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "relay.example.com"])
 def test_strict_tls_accepts_both_ends(host: str, ca: CertificateAuthority, tmp_path: Path) -> None:
     files = ca.tunnel_files(host, NOW)
@@ -330,3 +216,426 @@ def test_an_agent_cannot_pass_for_the_relay(ca: CertificateAuthority, tmp_path: 
     server = tls.server_context(chain, key, tmp_path / "ca.crt")
     with pytest.raises(ssl.SSLCertVerificationError):
         Handshake(server, tls.client_context(tmp_path / "ca.crt", None, None), "localhost").run()
+
+
+# -- from one CA to another ---------------------------------------------------------------------------------
+
+
+def context_of(ca: CertificateAuthority, now: float = NOW) -> ssl.SSLContext:
+    files = ca.tunnel_files("localhost", now)
+    return tls.server_context(files.chain, files.key, files.ca, files.password)
+
+
+def anchors(folder: Path, pem: bytes) -> Path:
+    """A trust file, as an agent keeps what it was given."""
+    path = folder / "trusted.pem"
+    path.write_bytes(pem)
+    return path
+
+
+def pins(ca: CertificateAuthority) -> list[bytes]:
+    return [tls.spki_pin(certificate) for certificate in x509.load_pem_x509_certificates(ca.pem)]
+
+
+def test_a_rotation_passes_through_its_phases(ca: CertificateAuthority) -> None:
+    old = ca.certificate
+    assert ca.record.phase is Phase.STEADY
+    ca.announce(LATER)
+    assert ca.record.phase is Phase.ANNOUNCED
+    # The old one still signs, for those who know no other.
+    assert ca.certificate == old
+    assert ca.pin == tls.spki_pin(old)
+    new = pins(ca)[0]
+    assert pins(ca) == [new, tls.spki_pin(old)]
+    assert new != tls.spki_pin(old)
+    ca.advance(Phase.ANNOUNCED, LATER)
+    assert ca.record.phase is Phase.SIGNING
+    assert tls.spki_pin(ca.certificate) == ca.pin == new
+    assert pins(ca) == [new, tls.spki_pin(old)]
+    ca.advance(Phase.SIGNING, LATER)
+    assert ca.record.phase is Phase.STEADY
+    assert pins(ca) == [new] == [ca.pin]
+
+
+def test_both_anchors_have_names_of_their_own(ca: CertificateAuthority) -> None:
+    ca.announce(LATER)
+    names = {anchor.certificate.subject.rfc4514_string() for anchor in ca.record.anchors}
+    assert len(names) == 2
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3])
+def test_an_agent_that_fetched_the_bundle_is_connected_in_every_phase(
+    steps: int, ca: CertificateAuthority, tmp_path: Path
+) -> None:
+    if steps:
+        ca.announce(LATER)
+    trusted, mine = anchors(tmp_path, ca.pem), agent_files(ca, tmp_path, NOW)
+    if steps == 3:
+        # Its certificate of the old CA is gone by then: it has renewed.
+        ca.advance(Phase.ANNOUNCED, LATER)
+        mine = agent_files(ca, tmp_path, NOW)
+    elif steps == 2:
+        ca.advance(Phase.ANNOUNCED, LATER)
+    if steps == 3:
+        ca.advance(Phase.SIGNING, LATER)
+    shake = Handshake(context_of(ca), tls.client_context(trusted, *mine), "localhost")
+    shake.run()
+    assert tls.peer_agent(shake.server) == AGENT
+
+
+def test_an_agent_that_did_not_fetch_the_bundle_is_connected_until_the_new_one_signs(
+    ca: CertificateAuthority, tmp_path: Path
+) -> None:
+    trusted, mine = anchors(tmp_path, ca.pem), agent_files(ca, tmp_path, NOW)
+    ca.announce(LATER)
+    Handshake(context_of(ca), tls.client_context(trusted, *mine), "localhost").run()
+    ca.advance(Phase.ANNOUNCED, LATER)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        Handshake(context_of(ca), tls.client_context(trusted, *mine), "localhost").run()
+
+
+def test_a_retired_anchor_vouches_for_nobody(ca: CertificateAuthority, tmp_path: Path) -> None:
+    mine = agent_files(ca, tmp_path, NOW)
+    certificate = x509.load_pem_x509_certificate(mine[0].read_bytes())
+    ca.announce(LATER)
+    ca.advance(Phase.ANNOUNCED, LATER)
+    trusted = anchors(tmp_path, ca.pem)
+    assert ca.vouches(certificate)
+    ca.advance(Phase.SIGNING, LATER)
+    assert not ca.vouches(certificate)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        Handshake(context_of(ca), tls.client_context(trusted, *mine), "localhost").run()
+
+
+def test_a_tunnel_certificate_made_while_announced_is_of_the_old_anchor(ca: CertificateAuthority) -> None:
+    old = ca.certificate
+    ca.tunnel_files("localhost", NOW)
+    ca.announce(LATER)
+    path = ca.tunnel_files("relay.example.com", LATER).chain
+    x509.load_pem_x509_certificate(path.read_bytes()).verify_directly_issued_by(old)
+    assert ca.pin == tls.spki_pin(old)
+    late = LATER + TUNNEL_VALIDITY.total_seconds() * 0.9
+    x509.load_pem_x509_certificate(
+        ca.tunnel_files("relay.example.com", late).chain.read_bytes()
+    ).verify_directly_issued_by(old)
+
+
+def test_a_join_string_made_before_the_tunnel_certificate_pins_the_old_anchor(
+    ca: CertificateAuthority,
+) -> None:
+    old = ca.pin
+    ca.announce(LATER)
+    assert ca.pin == old
+
+
+def test_the_introduction_leads_from_the_old_anchor_to_the_new(ca: CertificateAuthority) -> None:
+    assert ca.introduction == ca.pem
+    old = ca.certificate
+    ca.announce(LATER)
+    shown = x509.load_pem_x509_certificates(ca.introduction)
+    new = ca.record.current.certificate
+    assert shown[:2] == [new, old]
+    (vouched,) = shown[2:]
+    vouched.verify_directly_issued_by(old)
+    assert (vouched.subject, vouched.public_key()) == (new.subject, new.public_key())
+    ca.advance(Phase.ANNOUNCED, LATER)
+    assert len(x509.load_pem_x509_certificates(ca.introduction)) == 3
+    ca.advance(Phase.SIGNING, LATER)
+    assert ca.introduction == ca.pem
+
+
+def test_a_step_that_somebody_else_has_taken_is_not_taken_twice(
+    ca: CertificateAuthority, tmp_path: Path
+) -> None:
+    other = CertificateAuthority.open(tmp_path, NOW)
+    ca.announce(LATER)
+    with pytest.raises(CaError, match="under way already"):
+        other.announce(LATER)
+    other.advance(Phase.ANNOUNCED, LATER)
+    ca.advance(Phase.ANNOUNCED, LATER)
+    assert ca.record.phase is Phase.SIGNING
+    ca.advance(Phase.SIGNING, LATER)
+    ca.advance(Phase.SIGNING, LATER)
+    assert ca.record.phase is Phase.STEADY
+    with pytest.raises(ValueError, match="STEADY"):
+        ca.advance(Phase.STEADY, LATER)
+
+
+def test_of_two_processes_that_rotate_at_once_one_begins(tmp_path: Path) -> None:
+    CertificateAuthority.open(tmp_path, NOW)
+    script = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from penstock_relay.ca import CaError, CertificateAuthority\n"
+        f"ca = CertificateAuthority.open(Path({str(tmp_path)!r}), time.time())\n"
+        "sys.stdin.read()\n"
+        "try:\n"
+        "    ca.announce(time.time())\n"
+        "    print('begun')\n"
+        "except CaError as error:\n"
+        "    print(error)\n"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", script], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(4)
+    ]
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.close()
+        racer.stdin = None
+    printed = [racer.communicate(timeout=60)[0] for racer in racers]
+    assert printed.count("begun\n") == 1
+    assert sum("under way already" in text for text in printed) == 3
+    assert len(CertificateAuthority.open(tmp_path, NOW).record.anchors) == 2
+
+
+def test_a_running_authority_follows_what_another_process_does(
+    ca: CertificateAuthority, tmp_path: Path
+) -> None:
+    assert not ca.refresh(NOW)
+    command = CertificateAuthority.open(tmp_path, NOW)
+    command.announce(LATER)
+    assert ca.refresh(LATER)
+    assert ca.record == command.record
+    assert not ca.refresh(LATER)
+    (tmp_path / "ca.json").write_bytes(b"half a docu")
+    with pytest.raises(CaError, match="damaged"):
+        ca.refresh(LATER)
+    # It goes on as it was, and says so each time.
+    assert ca.record == command.record
+    ca.sign_agent(parse_csr(csr_pem()), AGENT, LATER)
+    with pytest.raises(CaError, match="damaged"):
+        ca.refresh(LATER)
+
+
+def test_a_record_restored_from_before_a_rotation_is_noticed(
+    ca: CertificateAuthority, tmp_path: Path
+) -> None:
+    backup = (tmp_path / "ca.json").read_bytes()
+    assert not ca.shows_stranger()
+    ca.tunnel_files("localhost", NOW)
+    assert not ca.shows_stranger()
+    ca.announce(LATER)
+    ca.advance(Phase.ANNOUNCED, LATER)
+    ca.tunnel_files("localhost", LATER)
+    (tmp_path / "ca.json").write_bytes(backup)
+    assert CertificateAuthority.open(tmp_path, LATER).shows_stranger()
+
+
+def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CaError, match=r"Cannot use the certificate authority in .*file.*relay's user"):
+        CertificateAuthority.open(tmp_path / "file" / "state", NOW)
+
+
+# -- the master key -----------------------------------------------------------------------------------------
+
+KEYS = Keyring([bytes(range(32))])
+OTHER = Keyring([bytes(range(100, 132))])
+
+
+def test_with_a_master_key_no_private_key_lies_plain(tmp_path: Path) -> None:
+    ca = CertificateAuthority.open(tmp_path, NOW, KEYS)
+    ca.announce(LATER)
+    ca.tunnel_files("localhost", NOW)
+    for path in tmp_path.iterdir():
+        assert b"BEGIN PRIVATE KEY" not in path.read_bytes(), path
+    assert b"BEGIN ENCRYPTED PRIVATE KEY" in (tmp_path / "tunnel.pem").read_bytes()
+    again = CertificateAuthority.open(tmp_path, NOW, KEYS)
+    trusted, mine = anchors(tmp_path, again.pem), agent_files(again, tmp_path, NOW)
+    Handshake(context_of(again), tls.client_context(trusted, *mine), "localhost").run()
+
+
+def test_a_plain_key_is_sealed_when_there_is_a_master_key(ca: CertificateAuthority, tmp_path: Path) -> None:
+    assert b"BEGIN PRIVATE KEY" in (tmp_path / "ca.json").read_bytes()
+    assert ca.key_kept(ca.record.current) == "plain"
+    ca.tunnel_files("localhost", NOW)
+    sealed = CertificateAuthority.open(tmp_path, NOW, KEYS)
+    sealed.tunnel_files("localhost", NOW)
+    assert sealed.pin == ca.pin
+    assert sealed.key_kept(sealed.record.current) == f"sealed by {KEYS.id}"
+    for path in tmp_path.iterdir():
+        assert b"BEGIN PRIVATE KEY" not in path.read_bytes(), path
+
+
+def test_another_master_key_or_none_opens_nothing(tmp_path: Path) -> None:
+    CertificateAuthority.open(tmp_path, NOW, KEYS)
+    before = (tmp_path / "ca.json").read_bytes()
+    with pytest.raises(SealError, match=rf"sealed with the master key {KEYS.id}, and master_key_file is not"):
+        CertificateAuthority.open(tmp_path, NOW)
+    with pytest.raises(SealError, match=rf"sealed with the master key {KEYS.id}; .* holds {OTHER.id}\."):
+        CertificateAuthority.open(tmp_path, NOW, OTHER)
+    assert (tmp_path / "ca.json").read_bytes() == before
+
+
+def test_a_new_master_key_seals_again_what_the_old_one_opens(tmp_path: Path) -> None:
+    first = CertificateAuthority.open(tmp_path, NOW, KEYS)
+    both = Keyring([bytes(range(100, 132)), bytes(range(32))])
+    CertificateAuthority.open(tmp_path, NOW, both)
+    assert CertificateAuthority.open(tmp_path, NOW, OTHER).pin == first.pin
+    with pytest.raises(SealError):
+        CertificateAuthority.open(tmp_path, NOW, KEYS)
+
+
+# -- files --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("intermediate", [False, True], ids=["root", "intermediate"])
+@pytest.mark.parametrize("kind", ["p-256", "p-384", "rsa-2048"])
+def test_strict_tls_accepts_a_company_s_ca(kind: str, intermediate: bool, tmp_path: Path) -> None:
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+    if kind == "rsa-2048":
+        key = rsa.generate_private_key(65537, 2048)
+    else:
+        key = ec.generate_private_key(ec.SECP384R1() if kind == "p-384" else ec.SECP256R1())
+    company = Company(tmp_path / "files", key, intermediate=intermediate)
+    ca = CertificateAuthority.open(tmp_path / "state", NOW, source=company.source)
+    assert ca.pin == tls.spki_pin(company.certificate)
+    assert ca.key_kept(ca.record.current) == str(company.source.key_file)
+    assert b"PRIVATE KEY" not in (tmp_path / "state" / "ca.json").read_bytes()
+    trusted, mine = anchors(tmp_path, ca.pem), agent_files(ca, tmp_path, NOW)
+    shake = Handshake(context_of(ca), tls.client_context(trusted, *mine), "localhost")
+    shake.run()
+    assert tls.peer_agent(shake.server) == AGENT
+
+
+def test_another_ca_below_the_same_root_is_nobody(tmp_path: Path) -> None:
+    company = Company(tmp_path / "files", intermediate=True)
+    ca = CertificateAuthority.open(tmp_path / "state", NOW, source=company.source)
+    context, trusted = context_of(ca), anchors(tmp_path, ca.pem)
+    company.give(p256())  # a sister: same root, same name
+    sister = CertificateAuthority.open(tmp_path / "sister", NOW, source=company.source)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        Handshake(
+            context, tls.client_context(trusted, *agent_files(sister, tmp_path, NOW)), "localhost"
+        ).run()
+    with pytest.raises(ssl.SSLCertVerificationError):
+        Handshake(context_of(sister), tls.client_context(trusted, None, None), "localhost").run()
+
+
+def test_a_renewed_certificate_of_the_same_key_is_nothing_new(tmp_path: Path) -> None:
+    company = Company(tmp_path / "files")
+    ca = CertificateAuthority.open(tmp_path / "state", NOW, source=company.source)
+    context_of(ca)
+    trusted, mine = anchors(tmp_path, ca.pem), agent_files(ca, tmp_path, NOW)
+    company.give(company.key, days=120)
+    assert ca.refresh(LATER)
+    assert (ca.record.phase, len(ca.record.anchors)) == (Phase.STEADY, 1)
+    assert ca.certificate == company.certificate
+    Handshake(context_of(ca), tls.client_context(trusted, *mine), "localhost").run()
+
+
+def test_a_new_key_in_the_files_is_announced_and_shown_later(tmp_path: Path) -> None:
+    company = Company(tmp_path / "files")
+    ca = CertificateAuthority.open(tmp_path / "state", NOW, source=company.source)
+    context_of(ca)
+    old_trust, old_agent = anchors(tmp_path, ca.pem), agent_files(ca, tmp_path, NOW)
+    old = ca.pin
+    company.give(p256())
+    assert ca.refresh(LATER)
+    assert ca.record.phase is Phase.ANNOUNCED
+    # Same name, both trusted, and the listener goes on with what the old key has signed.
+    assert [anchor.certificate.subject for anchor in ca.record.anchors] == [company.certificate.subject] * 2
+    assert ca.pin == old
+    Handshake(context_of(ca, LATER), tls.client_context(old_trust, *old_agent), "localhost").run()
+    (tmp_path / "new").mkdir()
+    new_trust, new_agent = anchors(tmp_path / "new", ca.pem), agent_files(ca, tmp_path / "new", NOW)
+    x509.load_pem_x509_certificate(new_agent[0].read_bytes()).verify_directly_issued_by(company.certificate)
+    Handshake(context_of(ca, LATER), tls.client_context(new_trust, *new_agent), "localhost").run()
+    # After a restart too.
+    again = CertificateAuthority.open(tmp_path / "state", LATER, source=company.source)
+    assert again.record == ca.record
+    ca.advance(Phase.ANNOUNCED, LATER)
+    assert ca.pin == tls.spki_pin(company.certificate)
+    for trust, mine in [(new_trust, old_agent), (new_trust, new_agent)]:
+        Handshake(context_of(ca, LATER), tls.client_context(trust, *mine), "localhost").run()
+    ca.advance(Phase.SIGNING, LATER)
+    Handshake(context_of(ca, LATER), tls.client_context(new_trust, *new_agent), "localhost").run()
+    with pytest.raises(ssl.SSLCertVerificationError):
+        Handshake(context_of(ca, LATER), tls.client_context(new_trust, *old_agent), "localhost").run()
+
+
+def test_a_listener_without_a_good_certificate_of_the_old_file_shows_the_new_one(tmp_path: Path) -> None:
+    company = Company(tmp_path / "files")
+    ca = CertificateAuthority.open(tmp_path / "state", NOW, source=company.source)
+    path = ca.tunnel_files("localhost", NOW).chain
+    company.give(p256())
+    ca.refresh(LATER)
+    # Little of its life is left, and still it is all that old agents know.
+    late = NOW + 85 * DAY
+    before = path.read_bytes()
+    assert ca.tunnel_files("localhost", late).chain.read_bytes() == before
+    path.unlink()
+    made = x509.load_pem_x509_certificate(ca.tunnel_files("localhost", late).chain.read_bytes())
+    made.verify_directly_issued_by(company.certificate)
+    assert ca.pin == tls.spki_pin(company.certificate)
+
+
+def test_the_relay_s_own_ca_gives_way_to_files(ca: CertificateAuthority, tmp_path: Path) -> None:
+    own = ca.pin
+    company = Company(tmp_path / "files")
+    ca = CertificateAuthority.open(tmp_path, LATER, source=company.source)
+    assert ca.record.phase is Phase.ANNOUNCED
+    assert ca.pin == own
+    assert ca.record.current.vouched is not None
+    x509.load_pem_x509_certificate(
+        ca.tunnel_files("localhost", LATER).chain.read_bytes()
+    ).verify_directly_issued_by(ca.record.anchors[1].certificate)
+    ca.advance(Phase.ANNOUNCED, LATER)
+    ca.advance(Phase.SIGNING, LATER)
+    assert b"PRIVATE KEY" not in (tmp_path / "ca.json").read_bytes()
+
+
+def test_files_that_are_not_set_any_more_do_not_make_a_new_ca(tmp_path: Path) -> None:
+    company = Company(tmp_path / "files")
+    CertificateAuthority.open(tmp_path / "state", NOW, source=company.source)
+    with pytest.raises(CaError, match="ca_cert_file is not set any more"):
+        CertificateAuthority.open(tmp_path / "state", NOW)
+
+
+def test_a_rotation_of_files_is_not_begun_here(tmp_path: Path) -> None:
+    company = Company(tmp_path / "files")
+    ca = CertificateAuthority.open(tmp_path / "state", NOW, source=company.source)
+    with pytest.raises(CaError, match=rf"comes from {company.source.certificate_file}: give it a new key"):
+        ca.announce(LATER)
+    assert ca.record.phase is Phase.STEADY
+
+
+def test_files_that_are_exchanged_one_after_the_other_wait_for_each_other(tmp_path: Path) -> None:
+    company = Company(tmp_path / "files")
+    ca = CertificateAuthority.open(tmp_path / "state", NOW, source=company.source)
+    key = company.source.key_file.read_bytes()
+    company.give(p256())
+    new_key = company.source.key_file.read_bytes()
+    company.source.key_file.write_bytes(key)
+    with pytest.raises(CaError, match="do not belong together"):
+        ca.refresh(LATER)
+    assert ca.record.phase is Phase.STEADY
+    company.source.key_file.write_bytes(new_key)
+    assert ca.refresh(LATER)
+    assert ca.record.phase is Phase.ANNOUNCED
+
+
+def test_a_key_that_comes_back_counts_once(tmp_path: Path) -> None:
+    company = Company(tmp_path / "files")
+    ca = CertificateAuthority.open(tmp_path / "state", NOW, source=company.source)
+    first = company.key
+    company.give(p256())
+    ca.refresh(LATER)
+    company.give(first)
+    ca.refresh(LATER)
+    assert len(ca.record.anchors) == 2
+    assert ca.record.current.certificate == company.certificate
+
+
+def test_a_new_key_every_time_is_bounded(tmp_path: Path) -> None:
+    company = Company(tmp_path / "files")
+    ca = CertificateAuthority.open(tmp_path / "state", NOW, source=company.source)
+    for turn in range(10):
+        company.give(p256())
+        ca.refresh(LATER + turn)
+    assert len(ca.record.anchors) == 8
+    assert ca.record.current.certificate == company.certificate
