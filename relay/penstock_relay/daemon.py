@@ -78,7 +78,9 @@ class _Daemon:
         host, port = listener.getsockname()[:2]
         self._tunnel_listen = Address(host, port)
         self._tunnel_url = settings.tunnel_url_at(self._tunnel_listen)
-        self._following = Following(ca, store, urlsplit(self._tunnel_url).hostname or "", time.time())
+        self._following = Following(
+            ca, store.fleet.read, urlsplit(self._tunnel_url).hostname or "", time.time()
+        )
         self._public_listen: asyncio.Future[Address] = asyncio.get_running_loop().create_future()
         self._pages_made: asyncio.Future[AuthorizationServer] = asyncio.get_running_loop().create_future()
         self._ops_listen: asyncio.Future[Address] = asyncio.get_running_loop().create_future()

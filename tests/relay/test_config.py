@@ -135,9 +135,7 @@ def test_the_variables_that_kubernetes_makes_for_our_service_are_no_settings(
     assert load().listen.port == 8080
 
 
-@pytest.mark.parametrize(
-    "key", ["console_listen", "nats_url", "tls_cert", "tls_key", "trusted_proxies"]
-)
+@pytest.mark.parametrize("key", ["console_listen", "nats_url", "tls_cert", "tls_key", "trusted_proxies"])
 def test_a_setting_that_is_not_enforced_is_refused_in_a_sentence(
     key: str, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

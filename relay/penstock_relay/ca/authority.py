@@ -106,7 +106,7 @@ class CertificateAuthority:
 
     @property
     def introduction(self) -> bytes:
-        """What ``GET /ca`` hands out: the bundle, and what leads join strings of the old anchor to the new."""
+        """What ``GET /ca`` hands out: the bundle, and what leads join strings of the old anchor to it."""
         vouched = self.record.current.vouched
         return self.pem if vouched is None else self.pem + certificates.pem(vouched)
 

@@ -84,8 +84,8 @@ class Folder:
         key = keys.parse(path.read_bytes(), str(path))
         if not self.bundle.exists():
             raise CaError(
-                f"{self.bundle} is missing beside {OLD_KEY_NAME}. Restore both from one backup; if this relay "
-                f"never had an agent, remove {path}."
+                f"{self.bundle} is missing beside {OLD_KEY_NAME}. Restore both from one backup; if this "
+                f"relay never had an agent, remove {path}."
             )
         try:
             certificate = x509.load_pem_x509_certificate(self.bundle.read_bytes())

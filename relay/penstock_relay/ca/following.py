@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -15,9 +15,8 @@ from penstock import log
 from penstock.tls import BadTlsFile, LiveContext, server_context
 from penstock_relay.ca.authority import CertificateAuthority
 from penstock_relay.ca.keys import CaError
-from penstock_relay.ca.rotation import Phase, due
+from penstock_relay.ca.rotation import Fleet, Phase, due
 from penstock_relay.sealed import SealError
-from penstock_relay.store import Store
 
 LOOK_S: Final = 1.0
 """How often record and files are looked at: a step that a command takes shows within this time."""
@@ -35,17 +34,17 @@ class Following:
     def __init__(
         self,
         ca: CertificateAuthority,
-        store: Store,
+        fleet: Callable[[float], Awaitable[Fleet]],
         host: str,
         now: float,
         shows: Callable[[Path], None] = lambda chain: None,
     ) -> None:
-        """``host`` is the name that agents dial. ``shows`` is told of the file whose certificate is shown.
+        """``fleet`` says who depends on the CA now; ``host`` is the name that agents dial.
 
-        Raises CaError, BadTlsFile.
+        ``shows`` is told of the file whose certificate is shown. Raises CaError, BadTlsFile.
         """
         self._ca = ca
-        self._store = store
+        self._fleet = fleet
         self._host = host
         self._shows = shows
         self._looks = 0
@@ -86,7 +85,7 @@ class Following:
 
     async def _progress(self, now: float) -> None:
         progress = self._ca.record.progress
-        if progress.phase is Phase.STEADY or not due(progress, await self._store.fleet.read(now), now):
+        if progress.phase is Phase.STEADY or not due(progress, await self._fleet(now), now):
             return
         self._ca.advance(progress.phase, now)
         self._reload(now, progress.phase)
