@@ -124,8 +124,8 @@ PURE = (
     *(
         f"{RELAY}.{name}"
         for name in (
-            "address", "ca.certificates", "ca.record", "ca.rotation", "edge.deadlines", "edge.failure", "edge.limits", "edge.order", "edge.slow", "edge.sse",
-            "edge.stats", "oauth.authorize", "oauth.client", "oauth.metadata", "oauth.redirects",
+            "address", "ca.rotation", "edge.deadlines", "edge.failure", "edge.limits", "edge.order",
+            "edge.slow", "edge.sse", "edge.stats", "oauth.authorize", "oauth.client", "oauth.metadata", "oauth.redirects",
             "oauth.throttle", "oauth.web", "switchboard.calls", "switchboard.registry",
         )
     ),

@@ -40,6 +40,8 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
         f"{TA}/enrolment/test_enrol.py",
         "its first connection",
     ),
+    f"{R}/ca/keeping.py": (f"{TR}/ca/test_authority.py", "an authority and what it remembers"),
+    f"{R}/ca/opening.py": (f"{TR}/cli/test_authority.py", "how commands open it"),
     f"{R}/cli/__init__.py": (f"{TR}/cli/test_cli.py", "the program as a whole"),
     f"{R}/cli/app.py": (f"{TR}/cli/test_cli.py", "puts the commands together"),
     f"{R}/cli/common.py": (f"{TR}/cli/test_cli.py", "options that every command has"),

@@ -285,3 +285,21 @@ def test_a_file_that_is_missing_or_no_toml_is_named(file: Path) -> None:
     file.write_text("listen = \n")
     with pytest.raises(ConfigError, match=r"relay.toml is not TOML"):
         load(file)
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"), [("ca_cert_file", "ca_key_file"), ("ca_key_file", "ca_cert_file")]
+)
+def test_certificate_and_key_of_a_ca_belong_together(given: str, missing: str, file: Path) -> None:
+    file.write_text(f'{given} = "/x.pem"\n')
+    with pytest.raises(ConfigError, match=rf"^{missing} is not set; .*set both$"):
+        load(file)
+    file.write_text('ca_cert_file = "/x.pem"\nca_key_file = "/x.key"\n')
+    settings = load(file)
+    assert (settings.ca_cert_file, settings.ca_key_file) == (Path("/x.pem"), Path("/x.key"))
+
+
+def test_secrets_are_named_by_their_files(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load().master_key_file is None
+    monkeypatch.setenv("PENSTOCK_RELAY_MASTER_KEY_FILE", "/run/credentials/master.key")
+    assert load().master_key_file == Path("/run/credentials/master.key")

@@ -9,7 +9,7 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -322,11 +322,12 @@ async def test_no_call_notices_that_the_ca_is_exchanged(
                 assert await asking == (200, b'{"short":1}')
                 answered += 1
 
-            for step, shown in (
+            steps: list[tuple[Callable[[], None], int]] = [
                 (lambda: command.announce(time.time()), 3),
                 (lambda: command.advance(Phase.ANNOUNCED, time.time()), 3),
                 (lambda: command.advance(Phase.SIGNING, time.time()), 1),
-            ):
+            ]
+            for step, shown in steps:
                 await call()
                 before = (relay.folder / "tunnel.pem").read_bytes()
                 step()

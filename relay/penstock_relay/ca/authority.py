@@ -169,6 +169,11 @@ class CertificateAuthority:
             raise CaError(f"Cannot write {path}: {error.strerror}. Run as the relay's user.") from None
         return TunnelFiles(chain=path, key=path, ca=self._keeping.bundle, password=password)
 
+    @property
+    def comes_from(self) -> str:
+        """The file that the CA comes from; empty for one of the relay's own."""
+        return self._keeping.comes_from
+
     def role(self, anchor: Anchor) -> str:
         """What ``anchor`` does in this phase, in a word or two."""
         if anchor.certificate == self._certificate:

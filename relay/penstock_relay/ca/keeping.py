@@ -43,6 +43,11 @@ class Keeping:
         """The file with every anchor."""
         return self._folder.bundle
 
+    @property
+    def comes_from(self) -> str:
+        """The file of the operator's certificate, if there is one."""
+        return "" if self._source is None else str(self._source.certificate_file)
+
     def changed(self) -> bool:
         """Whether record or source have changed since they were read."""
         return self._stamps() != self._seen

@@ -20,7 +20,11 @@ def open_authority(settings: Settings, now: float, keyring: Keyring | None = Non
     """
     if keyring is None:
         keyring = sealed.read(settings.master_key_file, settings.state_dir)
-    source = None
-    if settings.ca_cert_file is not None and settings.ca_key_file is not None:
-        source = Source(settings.ca_cert_file, settings.ca_key_file)
-    return CertificateAuthority.open(settings.state_dir, now, keyring, source)
+    return CertificateAuthority.open(settings.state_dir, now, keyring, source_of(settings))
+
+
+def source_of(settings: Settings) -> Source | None:
+    """The files that the CA comes from, if it does."""
+    if settings.ca_cert_file is None or settings.ca_key_file is None:
+        return None
+    return Source(settings.ca_cert_file, settings.ca_key_file)

@@ -123,8 +123,10 @@ def due(progress: Progress, fleet: Fleet, now: float) -> bool:
     return not waiting(progress, fleet, now)
 
 
-def next_step(phase: Phase, left: Waiting) -> str:
-    """The next step, in a sentence for an operator."""
+def next_step(phase: Phase, left: Waiting, file: str = "") -> str:
+    """The next step, in a sentence for an operator; ``file`` is where the CA comes from, if it does."""
+    if phase is Phase.STEADY and file:
+        return f"Nothing is under way. The CA comes from {file}: a new key there begins a rotation."
     if phase is Phase.STEADY:
         return "Nothing is under way. A new CA is made by: penstock-relay ca rotate"
     done = "the new CA signs" if phase is Phase.ANNOUNCED else "the old CA is no longer trusted"

@@ -86,6 +86,7 @@ def _show(authority: "CertificateAuthority", fleet: "Fleet", now: float, json: b
 
     record = authority.record
     left = waiting(record.progress, fleet, now)
+    step = next_step(record.phase, left, authority.comes_from)
     anchors = [
         {
             "pin": anchor.pin.hex(),
@@ -105,7 +106,7 @@ def _show(authority: "CertificateAuthority", fleet: "Fleet", now: float, json: b
                     "agents": [{"site": agent.site, "agent": agent.agent} for agent in left.agents],
                     "join_strings": left.join_strings,
                 },
-                "next": next_step(record.phase, left),
+                "next": step,
                 "join_pin": authority.pin.hex(),
                 "anchors": anchors,
             }
@@ -113,7 +114,7 @@ def _show(authority: "CertificateAuthority", fleet: "Fleet", now: float, json: b
         return
     say(f"phase      {record.phase.value}, since {moment(record.since)}")
     say(f"waits for  {_words(left) if left else 'nothing'}")
-    say(f"next       {next_step(record.phase, left)}")
+    say(f"next       {step}")
     say_table(
         ("ANCHOR", "ROLE", "FROM", "UNTIL", "KEY"),
         [

@@ -86,10 +86,7 @@ class Company:
     def give(self, key: Signer, *, days: float = 90) -> None:
         """Puts another certificate into the files, for this key: a renewal, or a new CA of the same name."""
         self.key = key
-        if self.intermediate:
-            issuer, name = self.root_key, "Company root"
-        else:
-            issuer, name = key, "Company CA"
+        issuer, name = (self.root_key, "Company root") if self.intermediate else (key, "Company CA")
         self.certificate = ca_certificate(key, "Company CA", issuer, name, days=days)
         self.source.certificate_file.write_bytes(self.certificate.public_bytes(Encoding.PEM))
         self.source.key_file.write_bytes(private_pem(key))

@@ -114,6 +114,13 @@ def test_every_state_has_a_next_step_in_words(phase: Phase, left: Waiting) -> No
     assert ("--force" in text) == (phase is not Phase.STEADY and bool(left))
 
 
+def test_a_ca_from_a_file_is_replaced_there() -> None:
+    text = next_step(Phase.STEADY, Waiting(), "/etc/ca.pem")
+    assert "/etc/ca.pem" in text
+    assert "ca rotate" not in text
+    assert next_step(Phase.SIGNING, Waiting(), "/etc/ca.pem") == next_step(Phase.SIGNING, Waiting())
+
+
 moments = st.floats(T - 200 * DAY, T + 200 * DAY)
 holders = st.lists(
     st.builds(
