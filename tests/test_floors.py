@@ -125,8 +125,8 @@ PURE = (
         f"{RELAY}.{name}"
         for name in (
             "address", "ca.rotation", "edge.deadlines", "edge.failure", "edge.limits", "edge.order",
-            "edge.slow", "edge.sse", "edge.stats", "oauth.authorize", "oauth.client", "oauth.metadata", "oauth.redirects",
-            "oauth.throttle", "oauth.web", "switchboard.calls", "switchboard.registry",
+            "edge.slow", "edge.sse", "edge.stats", "oauth.authorize", "oauth.client", "oauth.metadata",
+            "oauth.redirects", "oauth.throttle", "oauth.web", "switchboard.calls", "switchboard.registry",
         )
     ),
 )  # fmt: skip
