@@ -6,6 +6,7 @@ processes do with its record, and files that somebody else renews, when it is as
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Final, Self
@@ -28,7 +29,20 @@ from penstock_relay.ca.tunnel import TunnelFiles
 from penstock_relay.sealed import PLAIN, Keyring
 
 TUNNEL_NAME: Final = "tunnel.pem"
+PATIENCE_S: Final = 10.0
+"""How long a command waits for another process that changes the CA; an event loop does not wait at all."""
 _TUNNEL_KEY: Final = "tunnel key"
+
+
+@dataclass(frozen=True, slots=True)
+class _Now:
+    """What the authority is at a moment; exchanged as a whole."""
+
+    record: Record
+    source_key: SigningKey | None = field(repr=False)
+    certificate: x509.Certificate
+    """Of the anchor that signs agents' certificates, with its key."""
+    key: SigningKey = field(repr=False)
 
 
 class CertificateAuthority:
@@ -49,22 +63,23 @@ class CertificateAuthority:
         plain, or sealed by an older master key, are sealed again. ``source``: the CA comes from there.
         """
         authority = cls(state_dir, keyring, source)
-        authority._change(_as_it_is, now)
+        authority._change(_as_it_is, now, PATIENCE_S)
         return authority
 
     def refresh(self, now: float) -> bool:
         """Looks whether record or source have changed, and follows. True when they have.
 
-        Cheap where they have not. Raises CaError, SealError; everything stays as it was then.
+        Cheap where they have not, and it never blocks. Raises CaError (Busy: look again), SealError;
+        everything stays as it was then.
         """
         with self._words():
             if not self._keeping.changed():
                 return False
         before = self.record
-        self._change(_as_it_is, now)
+        self._change(_as_it_is, now, patience=0)
         return self.record != before
 
-    def announce(self, now: float) -> None:
+    def announce(self, now: float, patience: float = PATIENCE_S) -> None:
         """Makes a new CA and begins a rotation. Raises CaError when one is under way."""
 
         def step(found: Record) -> Record:
@@ -72,9 +87,9 @@ class CertificateAuthority:
                 raise CaError("A rotation is under way already. See: penstock-relay ca show")
             return self._keeping.announced(found, now)
 
-        self._change(step, now)
+        self._change(step, now, patience)
 
-    def advance(self, phase: Phase, now: float) -> None:
+    def advance(self, phase: Phase, now: float, patience: float = PATIENCE_S) -> None:
         """Takes the step out of ``phase``; nothing where somebody else has taken it. Raises CaError.
 
         Whether it may be taken is for `rotation.waiting` to say. The first step is :meth:`announce`.
@@ -87,17 +102,17 @@ class CertificateAuthority:
 
         if phase is Phase.STEADY:
             raise ValueError(phase)
-        self._change(step, now)
+        self._change(step, now, patience)
 
     @property
     def record(self) -> Record:
         """Anchors and phase, as of the last look."""
-        return self._record
+        return self._now.record
 
     @property
     def certificate(self) -> x509.Certificate:
         """Of the anchor that signs agents' certificates now."""
-        return self._certificate
+        return self._now.certificate
 
     @property
     def pem(self) -> bytes:
@@ -159,6 +174,7 @@ class CertificateAuthority:
             shown = self._shown()
             if shown is None or not shown.names(names) or not self._may_stay(shown, now):
                 issuer, issuer_key = self._tunnel_signer()
+                _check_time(issuer, now)
                 key = keys.new()
                 certificate = certificates.leaf(
                     issuer, issuer_key, key.public_key(), "Penstock relay", names,
@@ -176,7 +192,7 @@ class CertificateAuthority:
 
     def role(self, anchor: Anchor) -> str:
         """What ``anchor`` does in this phase, in a word or two."""
-        if anchor.certificate == self._certificate:
+        if anchor.certificate == self.certificate:
             return "signs"
         return "announced" if anchor is self.record.current else "trusted"
 
@@ -215,7 +231,7 @@ class CertificateAuthority:
                 if old.key is not None:
                     return old.certificate, self._keeping.key_of(old, None)
         current = self.record.current
-        return current.certificate, self._keeping.key_of(current, self._source_key)
+        return current.certificate, self._keeping.key_of(current, self._now.source_key)
 
     def _sign(
         self,
@@ -226,16 +242,21 @@ class CertificateAuthority:
         now: float,
         validity: timedelta,
     ) -> x509.Certificate:
-        return certificates.leaf(self._certificate, self._key, key, subject, names, usage, now, validity)
+        signer = self._now
+        _check_time(signer.certificate, now)
+        return certificates.leaf(signer.certificate, signer.key, key, subject, names, usage, now, validity)
 
-    def _change(self, step: Step, now: float) -> None:
+    @property
+    def _key(self) -> SigningKey:
+        return self._now.key
+
+    def _change(self, step: Step, now: float, patience: float) -> None:
         with self._words():
-            kept = self._keeping.change(step, now)
+            kept = self._keeping.change(step, now, patience)
         found = kept.record
         signer = next((anchor for anchor in found.anchors if anchor.signs_since is not None), found.current)
         key = self._keeping.key_of(signer, kept.source_key)
-        self._record, self._source_key = found, kept.source_key
-        self._certificate, self._key = signer.certificate, key
+        self._now = _Now(found, kept.source_key, signer.certificate, key)
 
     @contextmanager
     def _words(self) -> Iterator[None]:
@@ -246,6 +267,14 @@ class CertificateAuthority:
                 f"Cannot use the certificate authority in {self._state_dir}: {error.strerror}. Run as the "
                 "relay's user, or set state_dir to a folder that this user may write."
             ) from None
+
+
+def _check_time(signer: x509.Certificate, now: float) -> None:
+    if signer.not_valid_after_utc.timestamp() <= now:
+        raise CaError(
+            f"The relay's CA has expired on {signer.not_valid_after_utc:%Y-%m-%d}: it cannot sign. Check "
+            "this machine's clock, then see: penstock-relay ca show"
+        )
 
 
 def _as_it_is(found: Record) -> Record:

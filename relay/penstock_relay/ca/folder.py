@@ -5,6 +5,7 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from penstock.tls import spki_pin
 from penstock_relay import files
 from penstock_relay.ca import keys, record
 from penstock_relay.ca.certificates import authority, pem
-from penstock_relay.ca.keys import CaError
+from penstock_relay.ca.keys import Busy, CaError
 from penstock_relay.ca.record import Anchor, Record
 from penstock_relay.ca.source import Stamp, stamp
 from penstock_relay.sealed import Keyring
@@ -25,6 +26,8 @@ RECORD_NAME: Final = "ca.json"
 BUNDLE_NAME: Final = "ca.crt"
 OLD_KEY_NAME: Final = "ca.key"
 """Where the first version had the key, plain; ``ca.crt`` was the certificate of it."""
+RETRY_S: Final = 0.02
+"""Between two attempts to get the lock."""
 
 
 class Folder:
@@ -35,12 +38,22 @@ class Folder:
         self.bundle = path / BUNDLE_NAME
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Alone with the record: of several processes that change it, the next one waits a moment."""
+    def locked(self, patience: float) -> Iterator[None]:
+        """Alone with the record. Raises Busy when another process holds it for ``patience`` seconds more.
+
+        With 0 it never blocks, as an event loop needs: whoever holds it may have been suspended.
+        """
         files.make_folder(self._path)
         descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            deadline = time.monotonic() + patience
+            while not _try_lock(descriptor):
+                if time.monotonic() >= deadline:
+                    raise Busy(
+                        f"Another process changes the CA in {self._path} at this moment. Try again; if that "
+                        "does not help, look for a penstock-relay command that hangs."
+                    )
+                time.sleep(RETRY_S)
             yield
         finally:
             os.close(descriptor)
@@ -108,6 +121,14 @@ class Folder:
                 f"of an older version, restore that backup whole, without {RECORD_NAME}; else remove {path}."
             )
         path.unlink()
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def made(keyring: Keyring, now: float) -> Anchor:

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -13,8 +14,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from penstock import log
 from penstock.tls import BadTlsFile, LiveContext, server_context
+from penstock_relay.ca import tunnel
 from penstock_relay.ca.authority import CertificateAuthority
-from penstock_relay.ca.keys import CaError
+from penstock_relay.ca.keys import Busy, CaError
 from penstock_relay.ca.rotation import Fleet, Phase, due
 from penstock_relay.sealed import SealError
 
@@ -24,6 +26,10 @@ PROGRESS_EVERY: Final = 15
 """Looks between two questions to the store whether a rotation may go on."""
 TUNNEL_EVERY: Final = 3600
 """Looks between two checks how much of the tunnel certificate's life is left."""
+ENDS_SOON: Final = 0.1
+"""Part of its own life below which the CA's end is spoken of."""
+
+_RENEW: Final = "Run penstock-relay ca rotate, or renew the CA where it comes from."
 
 _log = log.get(__name__)
 
@@ -75,19 +81,27 @@ class Following:
     async def look(self, now: float) -> None:
         """Looks once. Raises CaError, SealError, BadTlsFile, SQLAlchemyError, OSError."""
         looks, self._looks = self._looks, self._looks + 1
+        with suppress(Busy):  # the next look is soon
+            self._follow(now, looks)
+        if looks % PROGRESS_EVERY == 0:
+            with suppress(Busy):
+                await self._progress(now)
+
+    def _follow(self, now: float, looks: int) -> None:
         before = self._ca.record.phase
         if self._ca.refresh(now):
             self._reload(now, before)
         elif looks % TUNNEL_EVERY == 0:
             self.context.use(self._made(now))
-        if looks % PROGRESS_EVERY == 0:
-            await self._progress(now)
+            current = self._ca.record.current.certificate
+            if tunnel.Shown(current).part_left(now) < ENDS_SOON:
+                _log.warning("ca_ends", on=f"{current.not_valid_after_utc:%Y-%m-%d}", hint=_RENEW)
 
     async def _progress(self, now: float) -> None:
         progress = self._ca.record.progress
         if progress.phase is Phase.STEADY or not due(progress, await self._fleet(now), now):
             return
-        self._ca.advance(progress.phase, now)
+        self._ca.advance(progress.phase, now, patience=0)
         self._reload(now, progress.phase)
 
     def _reload(self, now: float, before: Phase) -> None:

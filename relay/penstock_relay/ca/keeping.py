@@ -52,12 +52,13 @@ class Keeping:
         """Whether record or source have changed since they were read."""
         return self._stamps() != self._seen
 
-    def change(self, step: Step, now: float) -> Kept:
+    def change(self, step: Step, now: float, patience: float) -> Kept:
         """Reads the record, lets ``step`` change it, and writes it where it is another one then.
 
-        Nobody else changes it meanwhile. Where ``step`` raises, nothing has changed.
+        Nobody else changes it meanwhile; ``patience``: seconds to wait for others. Where ``step`` raises,
+        nothing has changed.
         """
-        with self._folder.locked():
+        with self._folder.locked(patience):
             kept = self._folder.read(self._keyring)
             # Before they are read: what changes in between is seen the next time.
             source = self._source_stamp()

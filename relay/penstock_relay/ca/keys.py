@@ -23,6 +23,10 @@ class CaError(Exception):
     """The certificate authority cannot be used; the text says why and what to do."""
 
 
+class Busy(CaError):
+    """Another process changes the record at this moment."""
+
+
 def new() -> ec.EllipticCurvePrivateKey:
     """A P-256 key."""
     return ec.generate_private_key(ec.SECP256R1())

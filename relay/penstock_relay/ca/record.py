@@ -12,7 +12,7 @@ from penstock_relay.ca.keys import CaError
 from penstock_relay.ca.rotation import Phase, Progress
 
 VERSION: Final = 1
-MAX_ANCHORS: Final = 8
+MAX_ANCHORS: Final = 5
 """Anchors at the same time. A rotation of our own has two; files may change again before the last change is
 over, and then the oldest of too many goes."""
 
@@ -57,6 +57,7 @@ class Record:
             self.since,
             self.current.added_at if signs_since is None else signs_since,
             self.current.vouched is not None,
+            max((each.certificate.not_valid_after_utc.timestamp() for each in self.anchors[1:]), default=0),
         )
 
 

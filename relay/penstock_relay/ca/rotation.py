@@ -52,6 +52,8 @@ class Progress:
     """When the newest anchor began to sign agents' certificates; when it was announced, if it has not yet."""
     vouched: bool
     """Whether the old anchor vouches for the new one, so that join strings survive the change."""
+    ends: float
+    """When the last of the old anchors ends: nothing that it signed is good after that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,8 @@ class Waiting:
 
 def waiting(progress: Progress, fleet: Fleet, now: float) -> Waiting:
     """What the step out of this phase waits for; nothing where it can be taken."""
+    if now >= progress.ends:
+        return Waiting()
     if progress.phase is Phase.ANNOUNCED:
         announced = progress.since + SETTLE
         return Waiting(

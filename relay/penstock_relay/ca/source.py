@@ -4,12 +4,15 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from cryptography import x509
 
-from penstock_relay.ca.certificates import BadAuthority, SigningKey, check_authority
+from penstock_relay.ca.certificates import BadAuthority, SigningKey, check_authority, pem
 from penstock_relay.ca.keys import CaError, parse
+
+MAX_PEM_BYTES: Final = 4096
+"""Of one certificate: a bundle of several must fit into what agents accept (`enrolment.MAX_PEM`)."""
 
 Stamp: TypeAlias = tuple[tuple[int, int, int, int], ...]
 """Changes whenever one of some files is replaced or written."""
@@ -51,6 +54,11 @@ class Source:
             ) from None
         key = parse(key_pem, f"ca_key_file: {self.key_file}")
         certificate = certificates[0]
+        if len(pem(certificate)) > MAX_PEM_BYTES:
+            raise CaError(
+                f"ca_cert_file: the certificate in {self.certificate_file} is too large for the messages to "
+                f"agents (more than {MAX_PEM_BYTES} bytes as PEM). Issue it with fewer extensions."
+            )
         if certificate.public_key() != key.public_key():
             raise CaError(
                 f"ca_cert_file and ca_key_file do not belong together: the first certificate in "

@@ -24,7 +24,7 @@ from penstock.names import AgentId, BadName
 from penstock.tls import peer_agent
 from penstock.tunnel.limits import MAX_MESSAGE, SUBPROTOCOL
 from penstock_relay import enrolment
-from penstock_relay.ca import CertificateAuthority
+from penstock_relay.ca import CaError, CertificateAuthority
 from penstock_relay.store import Store
 from penstock_relay.switchboard.switchboard import Switchboard
 
@@ -129,9 +129,9 @@ class Door:
                 reply = await enrolment.enrol(request, self._store, self._ca, time.time())
         except conversation.BadEnrolment as error:
             reply = conversation.Refused(reason=conversation.MALFORMED, text=str(error))
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, CaError) as error:
             _log.error("enrolment_failed", cause=type(error).__name__)
-            await connection.close(1011, "the relay's store cannot be used now")
+            await connection.close(1011, "the relay's store or CA cannot be used now")
             return
         if isinstance(reply, conversation.Enrolled):
             _log.info("agent_enrolled", site=reply.site, agent=reply.agent)

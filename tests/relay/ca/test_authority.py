@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from penstock import tls
+from penstock.enrolment import MAX_PEM
 from penstock.names import AgentId, BadName
 from penstock_relay.ca import (
     AGENT_VALIDITY,
@@ -23,6 +24,7 @@ from penstock_relay.ca import (
     parse_csr,
     serial_text,
 )
+from penstock_relay.ca.record import MAX_ANCHORS
 from penstock_relay.ca.rotation import Phase
 from penstock_relay.sealed import Keyring, SealError
 from tests.relay.ca.making import AGENT, DAY, NOW, Company, Handshake, agent_files, csr_pem, p256
@@ -116,6 +118,14 @@ def test_no_certificate_outlives_the_authority(ca: CertificateAuthority) -> None
     late = NOW + 3600 * DAY
     certificate = ca.sign_agent(parse_csr(csr_pem()), AGENT, late)
     assert certificate.not_valid_after_utc == ca.certificate.not_valid_after_utc
+
+
+def test_an_authority_that_has_ended_signs_nothing(ca: CertificateAuthority) -> None:
+    for late in (NOW + 3650 * DAY, NOW + 4000 * DAY):
+        with pytest.raises(CaError, match=r"has expired on .*: it cannot sign"):
+            ca.sign_agent(parse_csr(csr_pem()), AGENT, late)
+        with pytest.raises(CaError, match=r"has expired on .*: it cannot sign"):
+            ca.tunnel_files("relay.example.com", late)
 
 
 def test_serial_numbers_are_random(ca: CertificateAuthority) -> None:
@@ -641,5 +651,6 @@ def test_a_new_key_every_time_is_bounded(tmp_path: Path) -> None:
     for turn in range(10):
         company.give(p256())
         ca.refresh(LATER + turn)
-    assert len(ca.record.anchors) == 8
+    assert len(ca.record.anchors) == MAX_ANCHORS
+    assert len(ca.introduction) < MAX_PEM
     assert ca.record.current.certificate == company.certificate

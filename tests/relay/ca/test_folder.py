@@ -7,11 +7,12 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from penstock_relay.ca import CaError, CertificateAuthority, folder, record
+from penstock_relay.ca import CaError, CertificateAuthority, folder, parse_csr, record
 from penstock_relay.ca.certificates import authority
 from penstock_relay.ca.folder import Folder
+from penstock_relay.ca.keys import Busy
 from penstock_relay.sealed import PLAIN, Keyring
-from tests.relay.ca.making import DAY, NOW, p256, private_pem
+from tests.relay.ca.making import AGENT, DAY, NOW, csr_pem, p256, private_pem
 
 KEYS = Keyring([bytes(range(32))])
 
@@ -104,7 +105,7 @@ def test_a_write_that_fails_leaves_the_record_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = Folder(tmp_path)
-    with place.locked():
+    with place.locked(0):
         found = record.first(folder.made(PLAIN, NOW))
         place.write(found)
     before = (tmp_path / "ca.json").read_bytes()
@@ -119,3 +120,19 @@ def test_a_write_that_fails_leaves_the_record_as_it_was(
     assert (tmp_path / "ca.json").read_bytes() == before
     assert sorted(os.listdir(tmp_path)) == ["ca.crt", "ca.json"]
     assert ca.record == found
+
+
+def test_who_comes_second_waits_or_is_told(tmp_path: Path) -> None:
+    ca = CertificateAuthority.open(tmp_path, NOW)
+    other = CertificateAuthority.open(tmp_path, NOW)
+    with Folder(tmp_path).locked(0):
+        # A running relay must not wait for a command that hangs.
+        (tmp_path / "ca.json").touch()
+        with pytest.raises(Busy):
+            ca.refresh(NOW)
+        with pytest.raises(Busy, match=r"Another process changes the CA.*Try again"):
+            other.announce(NOW, patience=0.05)
+        ca.sign_agent(parse_csr(csr_pem()), AGENT, NOW)
+    assert not ca.refresh(NOW)
+    other.announce(NOW)
+    assert ca.refresh(NOW)

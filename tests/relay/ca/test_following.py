@@ -21,6 +21,7 @@ from penstock_agent.dialer.dialer import Dialer, Target
 from penstock_agent.dialer.served import Served, Tunnel
 from penstock_agent.enrolment.enrol import EnrolError, WrongRelay, enrol
 from penstock_relay.ca import CertificateAuthority, following
+from penstock_relay.ca.folder import Folder
 from penstock_relay.ca.following import Following
 from penstock_relay.ca.rotation import SETTLE, Fleet, Holder, Phase
 from penstock_relay.door.door import Door
@@ -329,6 +330,29 @@ async def test_what_cannot_be_followed_is_logged_once_and_ends_nothing(
             await until(lambda: watched.ca.record.phase is Phase.ANNOUNCED, "the next phase")
             task.cancel()
     assert sum("ca_not_followed" in str(record.msg) for record in caplog.records) == 1
+
+
+async def test_a_command_that_hangs_holds_up_no_relay(tmp_path: Path) -> None:
+    watched = Watched(tmp_path)
+    watched.ca.announce(watched.now)
+    with Folder(tmp_path).locked(0):
+        (tmp_path / "ca.json").touch()
+        assert await watched.after(SETTLE) is Phase.ANNOUNCED
+    assert await watched.after(1) is Phase.SIGNING
+
+
+async def test_the_end_of_the_ca_is_spoken_of_before_it_comes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    watched = Watched(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        watched.now += 3200 * DAY
+        await watched.following.look(watched.now)
+        assert "ca_ends" not in caplog.text
+        late = Watched(tmp_path)
+        late.now += 3300 * DAY
+        await late.following.look(late.now)
+        assert "ca_ends" in caplog.text
 
 
 async def test_a_record_from_before_a_rotation_is_spoken_of(

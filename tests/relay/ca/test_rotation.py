@@ -24,14 +24,16 @@ DAY = 86_400.0
 WEEK = 7 * DAY
 T = 1_800_000_000.0
 AGENT = AgentId("mill", "a1")
+END = T + 3650 * DAY
+"""Of the old anchor."""
 
 
 def announced(*, vouched: bool = True) -> Progress:
-    return Progress(Phase.ANNOUNCED, T, T, vouched)
+    return Progress(Phase.ANNOUNCED, T, T, vouched, END)
 
 
 def signing(*, signs_since: float = T) -> Progress:
-    return Progress(Phase.SIGNING, T, signs_since, vouched=True)
+    return Progress(Phase.SIGNING, T, signs_since, vouched=True, ends=END)
 
 
 def holds(issued_at: float, agent: AgentId = AGENT) -> Holder:
@@ -94,8 +96,17 @@ def test_the_old_one_is_shown_as_long_as_a_join_string_pins_it() -> None:
     assert not waiting(signing(), fleet, T + DAY)
 
 
+def test_nobody_is_waited_for_once_the_old_one_has_ended() -> None:
+    fleet = Fleet([holds(T - DAY)], [Invitation(T - DAY, END)])
+    for phase in (Phase.ANNOUNCED, Phase.SIGNING):
+        progress = Progress(phase, T, T, vouched=False, ends=T + 60)
+        assert waiting(progress, fleet, T + 59)
+        assert not waiting(progress, fleet, T + 60)
+        assert due(progress, fleet, T + 60)
+
+
 def test_nobody_is_waited_for_when_nothing_is_under_way() -> None:
-    steady = Progress(Phase.STEADY, T, T, vouched=False)
+    steady = Progress(Phase.STEADY, T, T, vouched=False, ends=0)
     fleet = Fleet([holds(T - DAY)], [Invitation(T - DAY, T + DAY)])
     assert not waiting(steady, fleet, T)
     assert not due(steady, fleet, T + 1000 * DAY)
@@ -136,10 +147,11 @@ invitations = st.lists(
 )
 fleets = st.builds(Fleet, holders, invitations)
 progresses = st.builds(
-    lambda phase, back, vouched: Progress(phase, T, T - back, vouched),
+    lambda phase, back, vouched, life: Progress(phase, T, T - back, vouched, T + life),
     st.sampled_from(list(Phase)),
     st.floats(0, 100 * DAY),
     st.booleans(),
+    st.floats(0, 3650 * DAY),
 )
 
 

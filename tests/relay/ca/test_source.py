@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from penstock_relay.ca import CaError
@@ -105,4 +107,24 @@ def test_a_leaf_is_no_ca(company: Company, tmp_path: Path) -> None:
 def test_a_key_of_another_kind_is_refused(company: Company) -> None:
     company.source.key_file.write_bytes(private_pem(ed25519.Ed25519PrivateKey.generate()))
     with pytest.raises(CaError, match=r"ca_key_file: .*tls\.key is of a kind that cannot be used"):
+        company.source.load(NOW)
+
+
+def test_one_that_is_too_large_for_a_bundle_is_refused(company: Company) -> None:
+    company.give(rsa.generate_private_key(65537, 4096))
+    company.source.load(NOW)
+    names = x509.SubjectAlternativeName([x509.DNSName(f"{number:060}.test") for number in range(60)])
+    company.certificate = (
+        x509.CertificateBuilder()
+        .subject_name(company.certificate.subject)
+        .issuer_name(company.certificate.issuer)
+        .public_key(company.certificate.public_key())
+        .serial_number(1)
+        .not_valid_before(company.certificate.not_valid_before_utc)
+        .not_valid_after(company.certificate.not_valid_after_utc)
+        .add_extension(names, critical=False)
+        .sign(company.root_key, hashes.SHA256())
+    )
+    company.source.certificate_file.write_bytes(company.certificate.public_bytes(Encoding.PEM))
+    with pytest.raises(CaError, match="too large for the messages to agents"):
         company.source.load(NOW)
