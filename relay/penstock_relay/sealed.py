@@ -86,11 +86,13 @@ class Keyring:
             return not kept.startswith(PREFIX)
         return kept.startswith(PREFIX + self._first.encode() + b".")
 
-    def password(self, purpose: str) -> bytes | None:
-        """For files whose format has an encryption of its own; None where there is no master key."""
-        if not self._first:
-            return None
-        return base64.b64encode(_derived(self._keys[self._first], b"password\0" + purpose.encode()))
+    def passwords(self, purpose: str) -> tuple[bytes | None, ...]:
+        """For files whose format has an encryption of its own: the one to write with, then those of before.
+
+        None stands for none.
+        """
+        info = b"password\0" + purpose.encode()
+        return (*(base64.b64encode(_derived(key, info)) for key in self._keys.values()), None)
 
     def _cipher(self, key_id: str, purpose: str) -> AESGCM:
         return AESGCM(_derived(self._keys[key_id], b"seal\0" + purpose.encode()))

@@ -89,14 +89,18 @@ def test_an_older_key_opens_and_the_first_one_seals() -> None:
 def test_without_a_master_key_secrets_stay_plain() -> None:
     assert PLAIN.seal("x", b"secret") == b"secret"
     assert PLAIN.fresh(b"secret")
-    assert PLAIN.password("x") is None
+    assert PLAIN.passwords("x") == (None,)
     assert RING.open("x", b"plain") == b"plain"
     assert not RING.fresh(b"plain")
 
 
 def test_purposes_have_passwords_of_their_own() -> None:
-    assert RING.password("x") == RING.password("x") != RING.password("y")
-    assert RING.password("x") != Keyring([OTHER]).password("x")
+    mine, none = RING.passwords("x")
+    assert none is None
+    assert (mine, none) == RING.passwords("x")
+    assert mine not in (*RING.passwords("y"), *Keyring([OTHER]).passwords("x"))
+    # The one to write with comes first, and older ones still open.
+    assert Keyring([OTHER, KEY]).passwords("x") == (*Keyring([OTHER]).passwords("x")[:1], mine, None)
 
 
 def test_a_keyring_shows_no_key() -> None:

@@ -169,7 +169,7 @@ class CertificateAuthority:
         """
         path = self._state_dir / TUNNEL_NAME
         names = certificates.server_names(host)
-        password = self._keyring.password(_TUNNEL_KEY)
+        password = self._keyring.passwords(_TUNNEL_KEY)[0]
         try:
             shown = self._shown()
             if shown is None or not shown.names(names) or not self._may_stay(shown, now):
@@ -181,6 +181,9 @@ class CertificateAuthority:
                     ExtendedKeyUsageOID.SERVER_AUTH, now, TUNNEL_VALIDITY,
                 )  # fmt: skip
                 files.replace(path, keys.private_pem(key, password) + certificates.pem(certificate))
+            elif shown.password != password:
+                pem = keys.private_pem(shown.key, password) + certificates.pem(shown.certificate)
+                files.replace(path, pem)
         except OSError as error:
             raise CaError(f"Cannot write {path}: {error.strerror}. Run as the relay's user.") from None
         return TunnelFiles(chain=path, key=path, ca=self._keeping.bundle, password=password)
@@ -222,7 +225,7 @@ class CertificateAuthority:
         return shown.part_left(now) >= 1 / 3 if replaceable else shown.part_left(now) > 0
 
     def _shown(self) -> tunnel.Shown | None:
-        return tunnel.read(self._state_dir / TUNNEL_NAME, self._keyring.password(_TUNNEL_KEY))
+        return tunnel.read(self._state_dir / TUNNEL_NAME, self._keyring.passwords(_TUNNEL_KEY))
 
     def _tunnel_signer(self) -> tuple[x509.Certificate, SigningKey]:
         """Who signs a tunnel certificate that is made now."""

@@ -14,10 +14,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from penstock import log
 from penstock.tls import BadTlsFile, LiveContext, server_context
-from penstock_relay.ca import tunnel
 from penstock_relay.ca.authority import CertificateAuthority
 from penstock_relay.ca.keys import Busy, CaError
 from penstock_relay.ca.rotation import Fleet, Phase, due
+from penstock_relay.ca.tunnel import part_left
 from penstock_relay.sealed import SealError
 
 LOOK_S: Final = 1.0
@@ -94,7 +94,7 @@ class Following:
         elif looks % TUNNEL_EVERY == 0:
             self.context.use(self._made(now))
             current = self._ca.record.current.certificate
-            if tunnel.Shown(current).part_left(now) < ENDS_SOON:
+            if part_left(current, now) < ENDS_SOON:
                 _log.warning("ca_ends", on=f"{current.not_valid_after_utc:%Y-%m-%d}", hint=_RENEW)
 
     async def _progress(self, now: float) -> None:

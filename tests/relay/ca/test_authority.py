@@ -26,7 +26,7 @@ from penstock_relay.ca import (
 )
 from penstock_relay.ca.record import MAX_ANCHORS
 from penstock_relay.ca.rotation import Phase
-from penstock_relay.sealed import Keyring, SealError
+from penstock_relay.sealed import PLAIN, Keyring, SealError
 from tests.relay.ca.making import AGENT, DAY, NOW, Company, Handshake, agent_files, csr_pem, p256
 
 LATER = NOW + 60
@@ -492,6 +492,19 @@ def test_a_new_master_key_seals_again_what_the_old_one_opens(tmp_path: Path) -> 
     assert CertificateAuthority.open(tmp_path, NOW, OTHER).pin == first.pin
     with pytest.raises(SealError):
         CertificateAuthority.open(tmp_path, NOW, KEYS)
+
+
+def test_the_tunnel_certificate_stays_when_the_master_key_changes(tmp_path: Path) -> None:
+    ca = CertificateAuthority.open(tmp_path, NOW)
+    shown = []
+    for keyring in (PLAIN, KEYS, Keyring([bytes(range(100, 132)), bytes(range(32))]), OTHER):
+        ca = CertificateAuthority.open(tmp_path, NOW, keyring)
+        context_of(ca)
+        shown.append(x509.load_pem_x509_certificate((tmp_path / "tunnel.pem").read_bytes()))
+        assert (b"BEGIN PRIVATE KEY" in (tmp_path / "tunnel.pem").read_bytes()) is (keyring is PLAIN)
+    assert len(set(shown)) == 1
+    trusted, mine = anchors(tmp_path, ca.pem), agent_files(ca, tmp_path, NOW)
+    Handshake(context_of(ca), tls.client_context(trusted, *mine), "localhost").run()
 
 
 # -- files --------------------------------------------------------------------------------------------------

@@ -91,6 +91,8 @@ def test_join_strings_of_the_old_pin_are_waited_for_where_nothing_leads_on_from_
 
 
 def test_the_old_one_is_shown_as_long_as_a_join_string_pins_it() -> None:
+    just_before = Invitation(T + SETTLE - 1, T + 2 * DAY)
+    assert waiting(signing(), Fleet((), [just_before]), T + DAY) == Waiting((), 1)
     fleet = Fleet((), [Invitation(T - DAY, T + DAY), Invitation(T + SETTLE, T + 2 * DAY)])
     assert waiting(signing(), fleet, T + DAY - 1) == Waiting((), 1)
     assert not waiting(signing(), fleet, T + DAY)
