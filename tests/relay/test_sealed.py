@@ -76,6 +76,12 @@ def test_another_key_opens_nothing_and_says_which_is_needed(tmp_path: Path) -> N
         PLAIN.open("x", kept)
 
 
+def test_a_key_id_that_is_none_is_not_repeated() -> None:
+    for name in (b"x" * 17, b"a\x1b[2J"):
+        with pytest.raises(SealError, match=r"with the master key \?"):
+            RING.open("x", PREFIX + name + b".AAAA")
+
+
 def test_an_older_key_opens_and_the_first_one_seals() -> None:
     both = Keyring([OTHER, KEY])
     kept = RING.seal("x", b"secret")
@@ -133,6 +139,12 @@ def test_further_lines_are_older_keys(tmp_path: Path) -> None:
     assert ring.open("x", RING.seal("x", b"secret")) == b"secret"
 
 
+def test_as_many_keys_as_are_allowed_are_read(tmp_path: Path) -> None:
+    ring = read(tmp_path, b"\n".join(base64.b64encode(bytes(range(n, n + 32))) for n in range(MAX_KEYS)))
+    assert ring.id == RING.id
+    assert len(ring.passwords("x")) == MAX_KEYS + 1
+
+
 def test_no_file_is_no_key(tmp_path: Path) -> None:
     assert sealed.read(None, tmp_path) is PLAIN
 
@@ -148,6 +160,7 @@ def test_no_file_is_no_key(tmp_path: Path) -> None:
         (base64.b64encode(KEY[:31]), "passphrase is not accepted"),
         (base64.b64encode(KEY + b"x"), "passphrase is not accepted"),
         (KEY[:31], "passphrase is not accepted"),
+        (base64.b64encode(KEY)[:40] + b"!!!!" + base64.b64encode(KEY)[40:], "passphrase is not accepted"),
         (b"zz" * 32, "passphrase is not accepted"),
         (bytes(32), "not random"),
         (base64.b64encode(b"\x01\x02" * 16), "not random"),
@@ -193,6 +206,9 @@ def test_a_secret_is_made_once(tmp_path: Path) -> None:
     made = sealed.keep(path, "seal key", RING, lambda: b"first")
     assert made == sealed.keep(path, "seal key", RING, lambda: b"second") == b"first"
     assert b"first" not in path.read_bytes()
+    before = path.stat()
+    sealed.keep(path, "seal key", RING, lambda: b"third")
+    assert path.stat().st_ino == before.st_ino, "it is not written again and again"
     assert path.stat().st_mode & 0o777 == 0o600
 
 

@@ -1,6 +1,7 @@
 """The certificate authority: what it signs, what it refuses, and that strict TLS stacks accept it."""
 
 import ipaddress
+import json
 import os
 import ssl
 import subprocess
@@ -27,7 +28,7 @@ from penstock_relay.ca import (
 from penstock_relay.ca.record import MAX_ANCHORS
 from penstock_relay.ca.rotation import Phase
 from penstock_relay.sealed import PLAIN, Keyring, SealError
-from tests.relay.ca.making import AGENT, DAY, NOW, Company, Handshake, agent_files, csr_pem, p256
+from tests.relay.ca.making import AGENT, DAY, NOW, Company, Handshake, agent_files, csr_pem, p256, private_pem
 
 LATER = NOW + 60
 
@@ -437,6 +438,15 @@ def test_a_record_restored_from_before_a_rotation_is_noticed(
     ca.tunnel_files("localhost", LATER)
     (tmp_path / "ca.json").write_bytes(backup)
     assert CertificateAuthority.open(tmp_path, LATER).shows_stranger()
+
+
+def test_a_key_that_is_not_its_certificate_s_is_named(ca: CertificateAuthority, tmp_path: Path) -> None:
+    path = tmp_path / "ca.json"
+    document = json.loads(path.read_bytes())
+    document["anchors"][0]["key"] = private_pem(p256()).decode()
+    path.write_text(json.dumps(document))
+    with pytest.raises(CaError, match=r"ca\.json holds a key that does not belong to its certificate"):
+        CertificateAuthority.open(tmp_path, NOW)
 
 
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:

@@ -125,6 +125,8 @@ def test_every_state_has_a_next_step_in_words(phase: Phase, left: Waiting) -> No
     text = next_step(phase, left)
     assert "penstock-relay ca rotate" in text
     assert ("--force" in text) == (phase is not Phase.STEADY and bool(left))
+    assert ("the new CA signs" in text) == (phase is Phase.ANNOUNCED)
+    assert ("the old CA is no longer trusted" in text) == (phase is Phase.SIGNING)
 
 
 def test_a_ca_from_a_file_is_replaced_there() -> None:
