@@ -182,8 +182,6 @@ def check_authority(certificate: x509.Certificate, now: float) -> None:
         raise BadAuthority("its keyUsage does not allow it to sign certificates (keyCertSign)")
     if not list(certificate.subject):
         raise BadAuthority("its subject is empty; give it a common name")
-    if certificate.version is not x509.Version.v3:
-        raise BadAuthority("it is not an X.509 certificate of version 3")
     if _has(found, x509.NameConstraints):
         raise BadAuthority("it has name constraints, which agents' identities do not fit")
     if _has(found, x509.ExtendedKeyUsage):
@@ -192,9 +190,6 @@ def check_authority(certificate: x509.Certificate, now: float) -> None:
         raise BadAuthority("it is not valid yet. Check this machine's clock")
     if certificate.not_valid_after_utc.timestamp() <= now:
         raise BadAuthority("it has expired. Check this machine's clock; if it is right, renew it")
-    digest = certificate.signature_hash_algorithm
-    if isinstance(digest, hashes.SHA1 | hashes.MD5):
-        raise BadAuthority(f"it is signed with {digest.name.upper()}; issue it with SHA-256")
 
 
 def _has(extensions: x509.Extensions, kind: type[x509.ExtensionType]) -> bool:

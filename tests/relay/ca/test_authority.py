@@ -102,6 +102,7 @@ def test_an_agent_certificate_names_the_agent_and_nothing_of_the_request(ca: Cer
     usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     assert list(usage) == [ExtendedKeyUsageOID.CLIENT_AUTH]
     assert not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    assert certificate.extensions.get_extension_for_class(x509.KeyUsage).critical
     assert certificate.version is x509.Version.v3
 
 
@@ -322,6 +323,14 @@ def test_a_retired_anchor_vouches_for_nobody(ca: CertificateAuthority, tmp_path:
         Handshake(context_of(ca), tls.client_context(trusted, *mine), "localhost").run()
 
 
+def test_an_announcement_alone_changes_nothing_at_the_listener(ca: CertificateAuthority) -> None:
+    before = ca.tunnel_files("localhost", NOW).chain.read_bytes()
+    ca.announce(LATER)
+    assert ca.tunnel_files("localhost", LATER).chain.read_bytes() == before
+    ca.advance(Phase.ANNOUNCED, LATER)
+    assert ca.tunnel_files("localhost", LATER).chain.read_bytes() != before
+
+
 def test_a_tunnel_certificate_made_while_announced_is_of_the_old_anchor(ca: CertificateAuthority) -> None:
     old = ca.certificate
     ca.tunnel_files("localhost", NOW)
@@ -483,6 +492,14 @@ def test_a_plain_key_is_sealed_when_there_is_a_master_key(ca: CertificateAuthori
     assert sealed.key_kept(sealed.record.current) == f"sealed by {KEYS.id}"
     for path in tmp_path.iterdir():
         assert b"BEGIN PRIVATE KEY" not in path.read_bytes(), path
+
+
+def test_what_is_sealed_is_left_alone(tmp_path: Path) -> None:
+    ca = CertificateAuthority.open(tmp_path, NOW, KEYS)
+    before = (tmp_path / "ca.json").stat()
+    CertificateAuthority.open(tmp_path, NOW, KEYS)
+    assert (tmp_path / "ca.json").stat().st_ino == before.st_ino
+    assert not ca.refresh(NOW)
 
 
 def test_another_master_key_or_none_opens_nothing(tmp_path: Path) -> None:

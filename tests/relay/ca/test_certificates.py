@@ -78,6 +78,8 @@ def test_our_own_authority_passes_what_others_have_to() -> None:
     check_authority(made, NOW)
     assert made.public_key() == key.public_key()
     assert made.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length == 0
+    for kind in (x509.BasicConstraints, x509.KeyUsage):
+        assert made.extensions.get_extension_for_class(kind).critical
 
 
 def test_an_old_authority_vouches_for_the_key_of_the_new_one() -> None:
