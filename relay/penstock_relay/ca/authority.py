@@ -21,7 +21,7 @@ from penstock_relay import files
 from penstock_relay.ca import certificates, keys, record, tunnel
 from penstock_relay.ca.certificates import AGENT_VALIDITY, TUNNEL_VALIDITY, BadCsr, SigningKey
 from penstock_relay.ca.keeping import Keeping, Step
-from penstock_relay.ca.keys import CaError
+from penstock_relay.ca.keys import CaError, Orphaned
 from penstock_relay.ca.record import Anchor, Record
 from penstock_relay.ca.rotation import NEXT, Phase
 from penstock_relay.ca.source import Source
@@ -42,27 +42,36 @@ class _Now:
     source_key: SigningKey | None = field(repr=False)
     certificate: x509.Certificate
     """Of the anchor that signs agents' certificates, with its key."""
-    key: SigningKey = field(repr=False)
+    key: SigningKey | None = field(repr=False)
+    """None when it is gone with the operator's file."""
 
 
 class CertificateAuthority:
     """Make one with :meth:`open`. What it says stays the same until :meth:`refresh` or a step."""
 
-    def __init__(self, state_dir: Path, keyring: Keyring, source: Source | None) -> None:
+    def __init__(self, state_dir: Path, keyring: Keyring, source: Source | None, orphaned: bool) -> None:
         self._state_dir = state_dir
         self._keyring = keyring
+        self._orphaned = orphaned
         self._keeping = Keeping(state_dir, keyring, source)
 
     @classmethod
     def open(
-        cls, state_dir: Path, now: float, keyring: Keyring = PLAIN, source: Source | None = None
+        cls,
+        state_dir: Path,
+        now: float,
+        keyring: Keyring = PLAIN,
+        source: Source | None = None,
+        *,
+        orphaned: bool = False,
     ) -> Self:
         """The authority of ``state_dir``, made if there is none yet. Raises CaError, SealError.
 
         Safe when several commands come first at once: one key wins, and all of them use it. Keys that are
         plain, or sealed by an older master key, are sealed again. ``source``: the CA comes from there.
+        ``orphaned``: also when it came from files that nothing names any more; all it can do then is rotate.
         """
-        authority = cls(state_dir, keyring, source)
+        authority = cls(state_dir, keyring, source, orphaned)
         authority._change(_as_it_is, now, PATIENCE_S)
         return authority
 
@@ -193,6 +202,11 @@ class CertificateAuthority:
         """The file that the CA comes from; empty for one of the relay's own."""
         return self._keeping.comes_from
 
+    @property
+    def orphaned(self) -> bool:
+        """Whether it came from files that nothing names any more, and cannot sign."""
+        return self._now.key is None
+
     def role(self, anchor: Anchor) -> str:
         """What ``anchor`` does in this phase, in a word or two."""
         if anchor.certificate == self.certificate:
@@ -247,18 +261,24 @@ class CertificateAuthority:
     ) -> x509.Certificate:
         signer = self._now
         _check_time(signer.certificate, now)
-        return certificates.leaf(signer.certificate, signer.key, key, subject, names, usage, now, validity)
+        signer_key = signer.key or self._keeping.key_of(signer.record.current, signer.source_key)
+        return certificates.leaf(signer.certificate, signer_key, key, subject, names, usage, now, validity)
 
     @property
     def _key(self) -> SigningKey:
-        return self._now.key
+        return self._now.key or self._keeping.key_of(self.record.current, None)
 
     def _change(self, step: Step, now: float, patience: float) -> None:
         with self._words():
             kept = self._keeping.change(step, now, patience)
         found = kept.record
         signer = next((anchor for anchor in found.anchors if anchor.signs_since is not None), found.current)
-        key = self._keeping.key_of(signer, kept.source_key)
+        key: SigningKey | None = None
+        try:
+            key = self._keeping.key_of(signer, kept.source_key)
+        except Orphaned:
+            if not self._orphaned:
+                raise
         self._now = _Now(found, kept.source_key, signer.certificate, key)
 
     @contextmanager

@@ -3,18 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from penstock_relay.ca import certificates, folder, keys, record
 from penstock_relay.ca.certificates import SigningKey
 from penstock_relay.ca.folder import BUNDLE_NAME, RECORD_NAME, Folder
-from penstock_relay.ca.keys import CaError
+from penstock_relay.ca.keys import CaError, Orphaned
 from penstock_relay.ca.record import Anchor, Record
 from penstock_relay.ca.source import Source, Stamp
 from penstock_relay.sealed import Keyring
 
 Step: TypeAlias = Callable[[Record], Record]
-_ANEW: Final = f"move {RECORD_NAME} and {BUNDLE_NAME} away, and let every agent join again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +65,8 @@ class Keeping:
             found = self._sealed(step(found))
             if found.current.certificate.not_valid_after_utc.timestamp() <= now:
                 raise CaError(
-                    f"The CA in {self._file} has expired. Check this machine's clock; if it is right, "
-                    f"{_ANEW}."
+                    f"The CA in {self._file} has expired. Check this machine's clock; if it is right, move "
+                    f"{RECORD_NAME} and {BUNDLE_NAME} away, and let every agent join again."
                 )
             if found != kept:
                 self._folder.write(found)
@@ -82,14 +81,20 @@ class Keeping:
                 f"The CA comes from {self._source.certificate_file}: give it a new key there, and the relay "
                 "follows by itself, through the same phases. Only the steps after that can be taken here."
             )
-        return self._follow(found, folder.made(self._keyring, now), now)
+        new = folder.made(self._keyring, now)
+        if found.current.key is None:  # it went with its file, and cannot sign in the meantime
+            new = replace(new, signs_since=now)
+        return self._follow(found, new, now)
 
     def key_of(self, anchor: Anchor, source_key: SigningKey | None) -> SigningKey:
-        """The private key of ``anchor``."""
+        """The private key of ``anchor``. Raises Orphaned."""
         if anchor.key is not None:
             return keys.unseal(anchor.key, anchor.pin, self._keyring)
         if source_key is None:
-            raise CaError(self._no_files())
+            raise Orphaned(
+                "The relay's CA came from files, and ca_cert_file is not set any more. Set ca_cert_file and "
+                "ca_key_file again; or go over to a CA of the relay's own: penstock-relay ca rotate --force"
+            )
         return source_key
 
     def described(self, anchor: Anchor, *, current: bool) -> str:
@@ -100,10 +105,7 @@ class Keeping:
 
     def _sourced(self, kept: Record | None, now: float) -> tuple[Record, SigningKey | None]:
         if self._source is None:
-            found = kept or record.first(folder.made(self._keyring, now))
-            if found.current.key is None:
-                raise CaError(self._no_files())
-            return found, None
+            return kept or record.first(folder.made(self._keyring, now)), None
         certificate, key = self._source.load(now)
         anchor = Anchor(certificate, None, now, signs_since=now)
         if kept is None:
@@ -139,12 +141,6 @@ class Keeping:
         if self._keyring.fresh(anchor.key.encode()):
             return anchor
         return replace(anchor, key=keys.seal(key, anchor.pin, self._keyring))
-
-    def _no_files(self) -> str:
-        return (
-            "The relay's CA came from files, and ca_cert_file is not set any more. Set ca_cert_file and "
-            f"ca_key_file again; or, in {self._file.parent}, {_ANEW}."
-        )
 
     def _stamps(self) -> tuple[Stamp, Stamp]:
         return self._folder.stamp(), self._source_stamp()

@@ -27,6 +27,10 @@ class Busy(CaError):
     """Another process changes the record at this moment."""
 
 
+class Orphaned(CaError):
+    """The key of the newest anchor was in a file that no setting names any more."""
+
+
 def new() -> ec.EllipticCurvePrivateKey:
     """A P-256 key."""
     return ec.generate_private_key(ec.SECP256R1())

@@ -13,14 +13,16 @@ if TYPE_CHECKING:
     from penstock_relay.sealed import Keyring
 
 
-def open_authority(settings: Settings, now: float, keyring: Keyring | None = None) -> CertificateAuthority:
+def open_authority(
+    settings: Settings, now: float, keyring: Keyring | None = None, *, orphaned: bool = False
+) -> CertificateAuthority:
     """Opened, or made. ``keyring`` is that of ``master_key_file``, if it was read already.
 
-    Raises CaError, SealError.
+    ``orphaned`` as for :meth:`CertificateAuthority.open`. Raises CaError, SealError.
     """
     if keyring is None:
         keyring = sealed.read(settings.master_key_file, settings.state_dir)
-    return CertificateAuthority.open(settings.state_dir, now, keyring, source_of(settings))
+    return CertificateAuthority.open(settings.state_dir, now, keyring, source_of(settings), orphaned=orphaned)
 
 
 def source_of(settings: Settings) -> Source | None:

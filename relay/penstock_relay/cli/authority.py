@@ -56,7 +56,8 @@ def rotate(
     from penstock_relay.ca.rotation import Phase, waiting
 
     settings, now = settings_of(ctx, config), time.time()
-    authority = open_authority(settings, now)
+    # Leaving the files of before is something to say explicitly: a forgotten setting looks the same.
+    authority = open_authority(settings, now, orphaned=force)
     fleet = _fleet(settings, now)
     phase = authority.record.phase
     if phase is Phase.STEADY:

@@ -646,8 +646,35 @@ def test_the_relay_s_own_ca_gives_way_to_files(ca: CertificateAuthority, tmp_pat
 def test_files_that_are_not_set_any_more_do_not_make_a_new_ca(tmp_path: Path) -> None:
     company = Company(tmp_path / "files")
     CertificateAuthority.open(tmp_path / "state", NOW, source=company.source)
-    with pytest.raises(CaError, match="ca_cert_file is not set any more"):
+    before = (tmp_path / "state" / "ca.json").read_bytes()
+    with pytest.raises(CaError, match=r"ca_cert_file is not set any more.*penstock-relay ca rotate --force"):
         CertificateAuthority.open(tmp_path / "state", NOW)
+    orphan = CertificateAuthority.open(tmp_path / "state", NOW, orphaned=True)
+    assert orphan.orphaned
+    assert orphan.key_kept(orphan.record.current) == "gone"
+    with pytest.raises(CaError, match="ca_cert_file is not set any more"):
+        orphan.sign_agent(parse_csr(csr_pem()), AGENT, NOW)
+    assert (tmp_path / "state" / "ca.json").read_bytes() == before
+
+
+def test_a_company_s_ca_gives_way_to_one_of_the_relay_s_own(tmp_path: Path) -> None:
+    company, state = Company(tmp_path / "files"), tmp_path / "state"
+    ca = CertificateAuthority.open(state, NOW, source=company.source)
+    context_of(ca)
+    old_trust, old_agent = anchors(tmp_path, ca.pem), agent_files(ca, tmp_path, NOW)
+    CertificateAuthority.open(state, LATER, orphaned=True).announce(LATER)
+    ca = CertificateAuthority.open(state, LATER)
+    assert not ca.orphaned
+    # Agents of before and of now are both connected, by what the company's CA has signed for the listener.
+    (tmp_path / "new").mkdir()
+    new_trust, new_agent = anchors(tmp_path / "new", ca.pem), agent_files(ca, tmp_path / "new", NOW)
+    for trust, mine in ((old_trust, old_agent), (new_trust, new_agent)):
+        Handshake(context_of(ca, LATER), tls.client_context(trust, *mine), "localhost").run()
+    assert ca.pin == tls.spki_pin(company.certificate)
+    ca.advance(Phase.ANNOUNCED, LATER)
+    Handshake(context_of(ca, LATER), tls.client_context(new_trust, *new_agent), "localhost").run()
+    ca.advance(Phase.SIGNING, LATER)
+    assert pins(ca) == [ca.pin] != [tls.spki_pin(company.certificate)]
 
 
 def test_a_rotation_of_files_is_not_begun_here(tmp_path: Path) -> None:

@@ -192,3 +192,20 @@ def test_a_ca_from_files_is_rotated_in_its_files(
     assert run("ca", "rotate").exit_code == 0
     authority = CertificateAuthority.open(state, time.time(), source=company.source)
     assert authority.record.phase is Phase.SIGNING
+
+
+def test_leaving_files_for_a_ca_of_the_relay_s_own_is_said_explicitly(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    company = Company(tmp_path / "files")
+    with monkeypatch.context() as context:
+        context.setenv("PENSTOCK_RELAY_CA_CERT_FILE", str(company.source.certificate_file))
+        context.setenv("PENSTOCK_RELAY_CA_KEY_FILE", str(company.source.key_file))
+        before = shown(run)["anchors"]
+    for command in (("ca", "show"), ("ca", "rotate"), ("site", "add", "berlin")):
+        assert "penstock-relay ca rotate --force" in failed(run(*command), 1)
+    assert run("ca", "rotate", "--force").exit_code == 0
+    found = shown(run)
+    assert (found["phase"], len(found["anchors"])) == ("announced", 2)
+    assert found["anchors"][1]["pin"] == before[0]["pin"]
+    assert found["anchors"][0]["key"] == "plain"
