@@ -29,6 +29,7 @@ from penstock_relay.listening import Listening
 from penstock_relay.sealed import SealError
 from penstock_relay.store import Store
 from tests.harness.link_pair import AGENT, WAIT, until
+from tests.relay.ca.making import agent_files
 
 BOTH_LOOPS = True
 LIST = b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}'
@@ -337,10 +338,13 @@ async def test_no_call_notices_that_the_ca_is_exchanged(
                     while (relay.folder / "tunnel.pem").read_bytes() == before:
                         await call()
                 await call()
-                # With what an agent is given now, a new link comes up beside the old one.
-                reader, writer = await asyncio.open_connection(
-                    "127.0.0.1", int(relay.at.tunnel_listen.rpartition(":")[2]), ssl=relay.context()
-                )
+                # With what an agent is given now, a new connection comes up beside the old one.
+                ca = CertificateAuthority.open(relay.folder, time.time())
+                anchor = tmp_path / "anchor.pem"
+                anchor.write_bytes(ca.pem)
+                context = tls.client_context(anchor, *agent_files(ca, tmp_path, time.time()))
+                port = int(relay.at.tunnel_listen.rpartition(":")[2])
+                reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
                 writer.write(b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n")
                 assert b"404" in await reader.readline()
                 writer.transport.abort()
