@@ -358,11 +358,14 @@ async def test_the_end_of_the_ca_is_spoken_of_before_it_comes(
 async def test_a_record_from_before_a_rotation_is_spoken_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    watched = Watched(tmp_path)
-    backup = (tmp_path / "ca.json").read_bytes()
-    watched.ca.announce(watched.now)
-    assert await watched.after(SETTLE) is Phase.SIGNING
-    (tmp_path / "ca.json").write_bytes(backup)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
+        watched = Watched(tmp_path)
+        backup = (tmp_path / "ca.json").read_bytes()
+        CertificateAuthority.open(tmp_path, watched.now).announce(watched.now)
+        assert await watched.after(SETTLE) is Phase.SIGNING
         Watched(tmp_path)
-    assert "tunnel_certificate_is_of_another_ca" in caplog.text
+        assert "tunnel_certificate_is_of_another_ca" not in caplog.text
+        assert caplog.text.count("'event': 'ca_phase'") == 2
+        (tmp_path / "ca.json").write_bytes(backup)
+        Watched(tmp_path)
+        assert "tunnel_certificate_is_of_another_ca" in caplog.text
