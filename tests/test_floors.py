@@ -101,13 +101,14 @@ RELAY_FLOORS = (
         "settings and files",
         (
             f"{RELAY}.config", f"{RELAY}.egress", f"{RELAY}.files", f"{RELAY}.listening",
+            f"{RELAY}.sealed",
             f"{RELAY}.oauth.issuer_settings",
         ),
     ),
     Floor(
         "records",
         (
-            f"{RELAY}.store.*", f"{RELAY}.ca", f"{RELAY}.access", f"{RELAY}.auditing", f"{RELAY}.bearers",
+            f"{RELAY}.store.*", f"{RELAY}.ca.*", f"{RELAY}.access", f"{RELAY}.auditing", f"{RELAY}.bearers",
             f"{RELAY}.enrolment", f"{RELAY}.renewal", f"{RELAY}.standing", f"{RELAY}.oauth.tokens",
         ),
     ),
@@ -149,8 +150,8 @@ PURE = (
     *(
         f"{RELAY}.{name}"
         for name in (
-            "address", "audit.*", "edge.callers", "edge.clientcert", "edge.deadlines", "edge.failure",
-            "edge.limits", "edge.order", "edge.peer", "edge.slow", "edge.sse", "edge.stats",
+            "address", "audit.*", "ca.rotation", "edge.callers", "edge.clientcert", "edge.deadlines",
+            "edge.failure", "edge.limits", "edge.order", "edge.peer", "edge.slow", "edge.sse", "edge.stats",
             "oauth.assertion", "oauth.authorize", "oauth.buckets", "oauth.choice", "oauth.client",
             "oauth.copies", "oauth.issuer", "oauth.limits", "oauth.metadata", "oauth.naming",
             "oauth.offers", "oauth.presets", "oauth.redirects", "oauth.throttle", "oauth.tries",

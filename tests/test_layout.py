@@ -42,6 +42,8 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     ),
     f"{A}/callers/trust.py": (f"{TA}/callers/test_callers.py", "the answers, without what it takes"),
     f"{A}/catalogue/offer.py": (f"{TA}/catalogue/test_conversation.py", "values, read from a child"),
+    f"{R}/ca/keeping.py": (f"{TR}/ca/test_authority.py", "an authority and what it remembers"),
+    f"{R}/ca/opening.py": (f"{TR}/cli/test_authority.py", "how commands open it"),
     f"{R}/cli/__init__.py": (f"{TR}/cli/test_cli.py", "the program as a whole"),
     f"{R}/cli/app.py": (f"{TR}/cli/test_cli.py", "puts the commands together"),
     f"{R}/cli/common.py": (f"{TR}/cli/test_cli.py", "options that every command has"),

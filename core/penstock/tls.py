@@ -8,6 +8,7 @@ import asyncio.sslproto
 import hashlib
 import ssl
 from pathlib import Path
+from typing import Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -28,23 +29,55 @@ def spki_pin(cert: x509.Certificate) -> bytes:
     return hashlib.sha256(key).digest()
 
 
-def server_context(chain: Path, key: Path, ca: Path) -> ssl.SSLContext:
+class LiveContext(ssl.SSLContext):
+    """A listener's context whose certificate and trust can be exchanged while it listens.
+
+    Certificates can only be added to what a context trusts. So this one only passes each new connection to
+    another context, the one that is current then; connections that are there already do not notice.
+    """
+
+    _current: ssl.SSLContext
+
+    def __new__(cls, current: ssl.SSLContext) -> Self:
+        self = super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
+        self._current = current
+        return self
+
+    def use(self, current: ssl.SSLContext) -> None:
+        """For handshakes that begin from now on."""
+        self._current = current
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        """What asyncio's loop, and uvloop's, call for each connection."""
+        return self._current.wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+
+
+def server_context(chain: Path, key: Path, ca: Path, password: bytes | None = None) -> ssl.SSLContext:
     """The tunnel listener's context: a client certificate is optional, but a bad one ends the handshake.
 
-    Who answers on it demands one where it matters (peer_agent). Raises BadTlsFile.
+    `ca` may hold several certificates; each is trusted, and nothing above it. `password` is the key's, if it
+    has one. Who answers demands a certificate where it matters (peer_agent). Raises BadTlsFile.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _harden(context)
     context.num_tickets = 0
     context.verify_mode = ssl.CERT_OPTIONAL
     _trust_only(context, ca)
-    _identify(context, chain, key)
+    _identify(context, chain, key, password)
     return context
 
 
 def client_context(ca: Path, chain: Path | None, key: Path | None) -> ssl.SSLContext:
-    """The agent's context: only `ca` is trusted and the host name is checked.
+    """The agent's context: only what is in `ca` is trusted, and the host name is checked.
 
+    `ca` may hold several certificates; nothing above them is trusted, if they are not roots.
     `chain` and `key` are None before enrolment. Raises BadTlsFile.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -99,7 +132,9 @@ def peer_agent(ssl_object: ssl.SSLObject | ssl.SSLSocket) -> AgentId | None:
 
 def _harden(context: ssl.SSLContext) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    # Partial chain: the CA may be an intermediate of a company's. Only that one is trusted, and not its root,
+    # below which others could speak for the relay or for agents.
+    context.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
 
 
 def _trust_only(context: ssl.SSLContext, ca: Path) -> None:
@@ -112,9 +147,9 @@ def _trust_only(context: ssl.SSLContext, ca: Path) -> None:
         ) from None
 
 
-def _identify(context: ssl.SSLContext, chain: Path, key: Path) -> None:
+def _identify(context: ssl.SSLContext, chain: Path, key: Path, password: bytes | None = None) -> None:
     try:
-        context.load_cert_chain(chain, key, password=_no_password)
+        context.load_cert_chain(chain, key, password=_no_password if password is None else password)
     except (OSError, ssl.SSLError, _Encrypted) as error:
         raise BadTlsFile(
             f"The certificate {chain} with the key {key} cannot be used ({_cause(error)}): "

@@ -42,7 +42,6 @@ _NO_TLS: Final = "The public listener of this version speaks HTTP: let a reverse
 NOT_ENFORCED: Final[Mapping[str, str]] = {
     "console_listen": "This version has no console; remove the setting.",
     "nats_url": "This version runs as one replica; remove the setting and run a single relay.",
-    "master_key_file": "This version does not encrypt its store; remove the setting, keep state_dir private.",
     "tls_cert": _NO_TLS,
     "tls_key": _NO_TLS,
 }
@@ -208,6 +207,18 @@ class Settings(BaseSettings):
     needs ``trusted_proxies``: without, nobody's address is known.
     """
 
+    master_key_file: Path | None = None
+    """File with the master key, which seals the relay's secrets in ``state_dir``: 32 random bytes as base64.
+
+    Unset, they are kept plain, in private files.
+    """
+
+    ca_cert_file: Path | None = None
+    """Certificate (PEM) of a CA that you keep, cert-manager's for example. Unset, the relay makes its own."""
+
+    ca_key_file: Path | None = None
+    """Private key (PEM) of ``ca_cert_file``."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe level that is logged."""
 
@@ -316,6 +327,13 @@ class Settings(BaseSettings):
                 ) from None
         return found
 
+    @model_validator(mode="after")
+    def _pair(self) -> Self:
+        if (self.ca_cert_file is None) != (self.ca_key_file is None):
+            missing = "ca_key_file" if self.ca_key_file is None else "ca_cert_file"
+            raise ValueError(f"{missing} is not set; ca_cert_file and ca_key_file belong together: set both")
+        return self
+
 
 def load(config: Path | None = None) -> Settings:
     """The settings of ``config``, or of the file that ``PENSTOCK_RELAY_CONFIG`` names, or of
@@ -365,6 +383,8 @@ def _known(key: str, shown: str) -> None:
 
 def _sentences(error: ValidationError) -> list[str]:
     return [
-        f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg'].removeprefix('Value error, ')}"
+        ": ".join(
+            filter(None, (".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, ")))
+        )
         for problem in error.errors(include_url=False, include_input=False, include_context=False)
     ]

@@ -7,18 +7,19 @@ import os
 import secrets
 import signal
 import socket
-import ssl
 import time
-from typing import Final, NoReturn
+from typing import Final
 from urllib.parse import urlsplit
 
 from penstock import log, tls
-from penstock_relay import auditing, listening
+from penstock_relay import auditing, listening, sealed
 from penstock_relay.access import Access
 from penstock_relay.address import Address
 from penstock_relay.asking import Asking
 from penstock_relay.bearers import Bearers
-from penstock_relay.ca import CaError, CertificateAuthority
+from penstock_relay.ca import CertificateAuthority
+from penstock_relay.ca.following import Following
+from penstock_relay.ca.opening import open_authority
 from penstock_relay.config import ConfigError, Settings
 from penstock_relay.door.door import Door
 from penstock_relay.edge.callers import Callers
@@ -42,8 +43,6 @@ DRAIN: Final = 5.0
 """Seconds that calls get to finish after a signal to stop."""
 SPREAD_MS: Final = 5000
 """Over how long agents spread their next dialling when this relay stops."""
-CERTIFICATE_CHECK: Final = 12 * 3600.0
-"""How often the tunnel certificate is looked at, and renewed once a third of its life is left."""
 EGRESS_CHECK: Final = 300.0
 """How often the files of callers.egress are read again."""
 BACKLOG: Final = 512
@@ -58,24 +57,29 @@ class _Stop(Exception):
 
 
 async def serve(settings: Settings) -> None:
-    """Runs the relay until SIGTERM or SIGINT. Raises ConfigError, CaError, StoreError, OSError."""
+    """Runs the relay until SIGTERM or SIGINT. Raises ConfigError, SealError, CaError, StoreError, OSError."""
     log.setup("penstock-relay", level=settings.log_level)
     tls.small_read_buffers()
-    ca = CertificateAuthority.open(settings.state_dir, time.time())
+    keyring = sealed.read(settings.master_key_file, settings.state_dir)
+    ca = open_authority(settings, time.time(), keyring)
     async with await Store.open(settings.database) as store:
         with _bind(settings.tunnel_listen) as listener:
             async with auditing.recorded(store, settings):
-                await _Daemon(settings, ca, store, listener).run()
+                await _Daemon(settings, keyring, ca, store, listener).run()
 
 
 class _Daemon:
     """One run of the relay. Its TaskGroup owns every listener."""
 
     def __init__(
-        self, settings: Settings, ca: CertificateAuthority, store: Store, listener: socket.socket
+        self,
+        settings: Settings,
+        keyring: sealed.Keyring,
+        ca: CertificateAuthority,
+        store: Store,
+        listener: socket.socket,
     ) -> None:
         self._settings = settings
-        self._ca = ca
         self._listener = listener
         self._access = Access(store)
         self._issuers = tuple(table.issuer() for table in settings.issuers)
@@ -87,7 +91,7 @@ class _Daemon:
         by_email = [issuer.url for issuer in self._issuers if issuer.match_email]
         self._bearers = Bearers(self._access, self._outside, store.outsiders(by_email))
         self._store = store
-        self._seal_key = key_of(settings.state_dir) if settings.oauth else b""
+        self._seal_key = key_of(settings.state_dir, keyring) if settings.oauth else b""
         networks = settings.caller_networks()
         trusted = settings.trusted_proxies
         self._callers = None
@@ -100,6 +104,9 @@ class _Daemon:
         host, port = listener.getsockname()[:2]
         self._tunnel_listen = Address(host, port)
         self._tunnel_url = settings.tunnel_url_at(self._tunnel_listen)
+        self._following = Following(
+            ca, store.fleet.read, urlsplit(self._tunnel_url).hostname or "", time.time()
+        )
         self._public_listen: asyncio.Future[Address] = asyncio.get_running_loop().create_future()
         self._pages_made: asyncio.Future[AuthorizationServer] = asyncio.get_running_loop().create_future()
         self._ops_listen: asyncio.Future[Address] = asyncio.get_running_loop().create_future()
@@ -115,7 +122,6 @@ class _Daemon:
         for number in _SIGNALS:
             loop.add_signal_handler(number, told.set)
         settings = self._settings
-        context = self._context()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._access.run())
@@ -124,8 +130,8 @@ class _Daemon:
                     tasks.create_task(self._outside.run())
                 edge = tasks.create_task(self._edge())
                 tasks.create_task(self._ops())
-                tasks.create_task(self._tunnel(context))
-                tasks.create_task(self._renew(context))
+                tasks.create_task(self._tunnel())
+                tasks.create_task(self._following.run())
                 tasks.create_task(self._authorization())
                 tasks.create_task(self._reread())
                 await told.wait()
@@ -202,7 +208,7 @@ class _Daemon:
         self._public_listen.set_result(address)
         return self._switchboard.public_url
 
-    async def _tunnel(self, context: ssl.SSLContext) -> None:
+    async def _tunnel(self) -> None:
         # Agents are told the public URL, so they are let in once it is known.
         public, ops = await self._public_listen, await self._ops_listen
         listening.write(
@@ -218,27 +224,7 @@ class _Daemon:
         )
         self._readiness.opened("tunnel")
         _log.info("tunnel_listener_open", address=str(self._tunnel_listen), tunnel_url=self._tunnel_url)
-        await self._door.serve(self._listener, context)
-
-    def _context(self) -> ssl.SSLContext:
-        files = self._ca.tunnel_files(self._host, time.time())
-        self._door.shows(files.chain)
-        return tls.server_context(files.chain, files.key, files.ca)
-
-    @property
-    def _host(self) -> str:
-        return urlsplit(self._tunnel_url).hostname or ""
-
-    async def _renew(self, context: ssl.SSLContext) -> NoReturn:
-        while True:
-            await asyncio.sleep(CERTIFICATE_CHECK)
-            try:
-                files = self._ca.tunnel_files(self._host, time.time())
-                context.load_cert_chain(files.chain, files.key)  # handshakes from now on show the new one
-                self._door.shows(files.chain)
-            except (CaError, OSError) as error:
-                # The one in use is good for months yet; stopping would cost every site its link now.
-                _log.error("tunnel_certificate_not_renewed", cause=type(error).__name__)
+        await self._door.serve(self._listener, self._following.context)
 
     async def _reread(self) -> None:
         """The files of callers.egress, for ever: what vendors publish changes while the relay runs."""

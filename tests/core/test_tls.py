@@ -280,3 +280,78 @@ def test_asking_for_small_buffers_does_no_harm_where_the_name_is_gone(
     assert not hasattr(asyncio.sslproto.SSLProtocol, "max_size")
     monkeypatch.delattr(asyncio.sslproto, "SSLProtocol")
     tls.small_read_buffers()
+
+
+async def test_every_certificate_of_a_bundle_is_trusted(authority: Authority, tmp_path: Path) -> None:
+    other, third = Authority(tmp_path, "other"), Authority(tmp_path, "third")
+    both = tmp_path / "both.pem"
+    both.write_bytes(other.ca.read_bytes() + authority.ca.read_bytes())
+    relay = authority.relay()
+    async with listening(tls.server_context(relay.chain, relay.key, both)) as server:
+        for agent in (authority.agent(), other.agent()):
+            assert (
+                await greeting(server.port, tls.client_context(both, agent.chain, agent.key)) == URI.encode()
+            )
+        stranger = third.agent()
+        # TLS 1.3: the client may be through before the server says no, and then only sees the end.
+        seen = b""
+        with contextlib.suppress(ssl.SSLError, ConnectionError):
+            seen = await greeting(server.port, tls.client_context(both, stranger.chain, stranger.key))
+        assert seen == b""
+        assert len(server.seen) == 2
+    async with listening(server_context(other)) as server:
+        assert await greeting(server.port, tls.client_context(both, None, None)) == b"nobody"
+
+
+async def test_a_live_context_is_exchanged_for_connections_to_come(
+    authority: Authority, tmp_path: Path
+) -> None:
+    other = Authority(tmp_path, "other")
+    live = tls.LiveContext(server_context(authority))
+    async with listening(live) as server:
+        mine, others = authority.agent(), other.agent()
+        assert await greeting(server.port, client_context(authority, mine)) == URI.encode()
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await greeting(server.port, client_context(other, others))
+        live.use(server_context(other))
+        assert await greeting(server.port, client_context(other, others)) == URI.encode()
+        # Nothing of the first is left: neither its certificate nor its trust.
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await greeting(server.port, client_context(authority, mine))
+        assert server.seen == [AgentId("plant", "a1")] * 2
+
+
+async def test_a_live_context_is_exchanged_below_a_connection_that_stands(
+    authority: Authority, tmp_path: Path
+) -> None:
+    live = tls.LiveContext(server_context(authority))
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            writer.write(line)
+        writer.close()
+
+    listener = await asyncio.start_server(echo, "127.0.0.1", 0, ssl=live)
+    async with listener:
+        port = listener.sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", port, ssl=client_context(authority, authority.agent()), server_hostname="localhost"
+        )
+        writer.write(b"before\n")
+        assert await reader.readline() == b"before\n"
+        live.use(server_context(Authority(tmp_path, "other")))
+        writer.write(b"after\n")
+        assert await reader.readline() == b"after\n"
+        writer.close()
+
+
+def test_the_key_of_a_listener_may_have_a_password(authority: Authority) -> None:
+    relay = authority.relay()
+    key = load_pem_private_key(relay.key.read_bytes(), None)
+    relay.key.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"password"))
+    )
+    tls.server_context(relay.chain, relay.key, authority.ca, b"password")
+    for wrong in (None, b"other"):
+        with pytest.raises(tls.BadTlsFile):
+            tls.server_context(relay.chain, relay.key, authority.ca, wrong)

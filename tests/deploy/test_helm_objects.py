@@ -79,7 +79,41 @@ def test_pod_meets_the_restricted_standard() -> None:
         "emptyDir",
         "persistentVolumeClaim",
     }
+    assert {next(iter(set(volume) - {"name"})) for volume in items(pod("secrets"), "volumes")} == {
+        "configMap",
+        "emptyDir",
+        "persistentVolumeClaim",
+        "secret",
+    }
     assert not set(pod("minimal")) & {"hostNetwork", "hostPID", "hostIPC"}
+
+
+def test_secrets_of_the_operator_are_where_the_configuration_looks() -> None:
+    settings = tomllib.loads(str(at(the("secrets", "ConfigMap"), "data", "relay.toml")))
+    volumes = {str(v["name"]): v for v in items(pod("secrets"), "volumes") if "secret" in v}
+    found = {}
+    for mount in items(container("secrets"), "volumeMounts"):
+        if mount["name"] in volumes:
+            assert mount["readOnly"] is True
+            # A file that is mounted alone never changes, and a renewed CA would not be seen.
+            assert "subPath" not in mount
+            secret = mapping(volumes[str(mount["name"])], "secret")
+            # The relay refuses secrets that everybody on its machine may read.
+            assert cast(int, secret["defaultMode"]) & 0o007 == 0
+            for item in items(secret, "items"):
+                found[f"{mount['mountPath']}/{item['path']}"] = (secret["secretName"], item["key"])
+    assert found == {
+        settings["master_key_file"]: ("penstock-relay-master-key", "master.key"),
+        settings["ca_cert_file"]: ("penstock-relay-ca", "tls.crt"),
+        settings["ca_key_file"]: ("penstock-relay-ca", "tls.key"),
+    }
+    assert not settings["master_key_file"].startswith(settings["state_dir"])
+
+
+def test_without_secrets_of_the_operator_none_is_mounted_or_named() -> None:
+    settings = tomllib.loads(str(at(the("minimal", "ConfigMap"), "data", "relay.toml")))
+    assert not {"master_key_file", "ca_cert_file", "ca_key_file"} & set(settings)
+    assert not any("secret" in volume for volume in items(pod("minimal"), "volumes"))
 
 
 def test_openshift_may_choose_the_user() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from penstock_agent import daemon as agent_daemon
 from penstock_agent.children.pool import CLOSE_WAIT_S
 from penstock_relay import daemon as relay_daemon
+from penstock_relay.config import Settings
 
 FOLDER = Path(__file__).parents[2] / "systemd"
 PROGRAMS = ("agent", "relay")
@@ -68,6 +70,24 @@ def program(request: pytest.FixtureRequest) -> str:
 
 def test_verify_has_nothing_to_say(program: str, tmp_path: Path) -> None:
     assert verify(tmp_path, stage(tmp_path, unit_text(program), program)) == (0, "")
+
+
+def test_drop_in_for_the_master_key_is_one_that_systemd_takes(tmp_path: Path) -> None:
+    text = (FOLDER / "README.md").read_text()
+    (drop_in,) = re.findall(r"```ini\n(\[Service\]\nLoadCredential=.*?)```", text, re.DOTALL)
+    unit = stage(tmp_path, unit_text("relay"), "relay")
+    place = tmp_path / "etc/systemd/system/penstock-relay.service.d/override.conf"
+    place.parent.mkdir(parents=True)
+    place.write_text(drop_in)
+    assert verify(tmp_path, unit) == (0, "")
+    place.write_text(drop_in.replace("LoadCredential=", "LoadCredentials="))
+    assert "LoadCredentials" in verify(tmp_path, unit)[1]
+    # The service finds it where systemd puts it, under a name that is a setting.
+    name, _, source = re.findall("LoadCredential=(.*)", drop_in)[0].partition(":")
+    variable, _, path = re.findall("Environment=(.*)", drop_in)[0].partition("=")
+    assert path == f"/run/credentials/penstock-relay.service/{name}"
+    assert variable.removeprefix("PENSTOCK_RELAY_").lower() in Settings.model_fields
+    assert f"> {source}" in text
 
 
 def test_verify_would_name_a_misspelt_key(program: str, tmp_path: Path) -> None:

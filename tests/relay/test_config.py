@@ -136,7 +136,7 @@ def test_the_variables_that_kubernetes_makes_for_our_service_are_no_settings(
     assert load().listen.port == 8080
 
 
-@pytest.mark.parametrize("key", ["console_listen", "nats_url", "master_key_file", "tls_cert", "tls_key"])
+@pytest.mark.parametrize("key", ["console_listen", "nats_url", "tls_cert", "tls_key"])
 def test_a_setting_that_is_not_enforced_is_refused_in_a_sentence(
     key: str, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -442,3 +442,21 @@ def test_a_secret_that_cannot_be_read_stops_the_relay_before_it_starts(file: Pat
     load(file).check()
     assert load(file).introspection()["https://login.example.com"].secret == "s3cret"
     assert "s3cret" not in repr(load(file))
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"), [("ca_cert_file", "ca_key_file"), ("ca_key_file", "ca_cert_file")]
+)
+def test_certificate_and_key_of_a_ca_belong_together(given: str, missing: str, file: Path) -> None:
+    file.write_text(f'{given} = "/x.pem"\n')
+    with pytest.raises(ConfigError, match=rf"^{missing} is not set; .*set both$"):
+        load(file)
+    file.write_text('ca_cert_file = "/x.pem"\nca_key_file = "/x.key"\n')
+    settings = load(file)
+    assert (settings.ca_cert_file, settings.ca_key_file) == (Path("/x.pem"), Path("/x.key"))
+
+
+def test_secrets_are_named_by_their_files(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load().master_key_file is None
+    monkeypatch.setenv("PENSTOCK_RELAY_MASTER_KEY_FILE", "/run/credentials/master.key")
+    assert load().master_key_file == Path("/run/credentials/master.key")

@@ -10,7 +10,7 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -22,14 +22,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from penstock import tls
 from penstock_agent.dialer.dialer import Dialer, Target
 from penstock_agent.dialer.served import Served, Tunnel
-from penstock_relay import access, daemon, listening
-from penstock_relay.ca import CaError, CertificateAuthority
+from penstock_relay import access, daemon, listening, sealed
+from penstock_relay.ca import CaError, CertificateAuthority, following
+from penstock_relay.ca.rotation import Phase
 from penstock_relay.config import ConfigError, Settings
 from penstock_relay.listening import Listening
+from penstock_relay.sealed import SealError
 from penstock_relay.store import Store
 from tests.harness.certs import Authority
 from tests.harness.link_pair import AGENT, WAIT, until
 from tests.harness.tunnel_listener import record
+from tests.relay.ca.making import agent_files
 
 BOTH_LOOPS = True
 LIST = b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}'
@@ -275,7 +278,8 @@ async def test_a_certificate_that_cannot_be_renewed_does_not_end_a_relay(
         raise CaError("s3cret")
 
     monkeypatch.setattr(CertificateAuthority, "tunnel_files", fail)
-    monkeypatch.setattr(daemon, "CERTIFICATE_CHECK", 0.02)
+    monkeypatch.setattr(following, "LOOK_S", 0.02)
+    monkeypatch.setattr(following, "TUNNEL_EVERY", 1)
     async with relay_in(tmp_path / "relay") as relay:
         await failed.wait()
         assert await get(relay.at.ops_listen, "/readyz") == (200, b"ready\n")
@@ -351,3 +355,95 @@ async def test_callers_of_what_does_not_finish_have_their_last_word(
             await relay.task
             # The agent hears that nobody waits any more before its link ends.
             assert (await served.gone()).name == "CLIENT_GONE"
+
+
+async def authorities(relay: Relay) -> int:
+    """How many certificates anybody is shown at /ca."""
+    host, _, port = relay.at.tunnel_listen.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port), ssl=tls.probe_context())
+    writer.write(b"GET /ca HTTP/1.1\r\nHost: x\r\n\r\n")
+    try:
+        return (await reader.read()).count(b"BEGIN CERTIFICATE")
+    finally:
+        writer.transport.abort()
+
+
+async def test_no_call_notices_that_the_ca_is_exchanged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One call is under way through all phases, others come and go, and agents link anew in each."""
+    monkeypatch.setattr(following, "LOOK_S", 0.01)
+    async with relay_in(tmp_path / "relay") as relay:
+        token = await relay.token()
+        command = CertificateAuthority.open(relay.folder, time.time())
+        async with linked(relay) as (started, dialer), asyncio.TaskGroup() as tasks:
+            (driver,) = dialer._drivers.values()
+            long = ask(tasks, relay, token)
+            held = await started.get()
+            answered = 0
+
+            async def call() -> None:
+                nonlocal answered
+                asking = ask(tasks, relay, token)
+                served = await started.get()
+                await served.head(200, (("content-type", "application/json"),))
+                await served.write(b'{"short":1}')
+                await served.end()
+                assert await asking == (200, b'{"short":1}')
+                answered += 1
+
+            steps: list[tuple[Callable[[], None], int]] = [
+                (lambda: command.announce(time.time()), 3),
+                (lambda: command.advance(Phase.ANNOUNCED, time.time()), 3),
+                (lambda: command.advance(Phase.SIGNING, time.time()), 1),
+            ]
+            for step, shown in steps:
+                await call()
+                before = (relay.folder / "tunnel.pem").read_bytes()
+                step()
+                while await authorities(relay) != shown:
+                    await call()
+                if command.record.phase is Phase.SIGNING:
+                    while (relay.folder / "tunnel.pem").read_bytes() == before:
+                        await call()
+                await call()
+                # With what an agent is given now, a new connection comes up beside the old one.
+                ca = CertificateAuthority.open(relay.folder, time.time())
+                anchor = tmp_path / "anchor.pem"
+                anchor.write_bytes(ca.pem)
+                context = tls.client_context(anchor, *agent_files(ca, tmp_path, time.time()))
+                port = int(relay.at.tunnel_listen.rpartition(":")[2])
+                reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+                writer.write(b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert b"404" in await reader.readline()
+                writer.transport.abort()
+            assert command.record.phase is Phase.STEADY
+            assert list(dialer._drivers.values()) == [driver], "the link is the same"
+            await held.head(200, (("content-type", "application/json"),))
+            await held.write(b'{"long":1}')
+            await held.end()
+            assert await long == (200, b'{"long":1}')
+            assert answered >= 6
+
+
+async def test_a_master_key_seals_what_the_relay_keeps(tmp_path: Path) -> None:
+    master = tmp_path / "master.key"
+    master.write_bytes(bytes(range(32)))
+    master.chmod(0o600)
+    folder = tmp_path / "relay"
+    async with relay_in(folder):
+        pass
+    plain = (folder / "seal.key").read_bytes()
+    pin = CertificateAuthority.open(folder, time.time()).pin
+    async with relay_in(folder, master_key_file=str(master)) as relay:
+        host, _, port = relay.at.tunnel_listen.rpartition(":")
+        _, writer = await asyncio.open_connection(host, int(port), ssl=tls.probe_context())
+        writer.transport.abort()
+    for name in ("seal.key", "ca.json", "tunnel.pem"):
+        kept = (folder / name).read_bytes()
+        assert plain not in kept
+        assert b"BEGIN PRIVATE KEY" not in kept
+    keyring = sealed.read(master, folder)
+    assert CertificateAuthority.open(folder, time.time(), keyring).pin == pin
+    with pytest.raises(SealError, match="master_key_file is not set"):
+        await daemon.serve(settings_of(folder))

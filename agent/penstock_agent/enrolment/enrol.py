@@ -108,7 +108,7 @@ async def enrol(
     ``ca_file`` replaces the relay's CA as the trust anchor of the second connection; the pin is compared
     all the same. ``timeout`` (seconds) is for each connection. Raises :exc:`EnrolError`.
     """
-    ca = await _pinned_ca(invitation, proxy, timeout)
+    cas = await _pinned_cas(invitation, proxy, timeout)
     key = certificate.new_key()
     csr = certificate.signing_request(key).public_bytes(serialization.Encoding.PEM).decode()
     request = enrolment.Enrol(secret=enrolment.secret_text(invitation.secret), csr=csr)
@@ -116,7 +116,7 @@ async def enrol(
         anchor = ca_file
         if anchor is None:
             anchor = Path(scratch, "ca.pem")
-            anchor.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
+            anchor.write_bytes(b"".join(ca.public_bytes(serialization.Encoding.PEM) for ca in cas))
         try:
             context = tls.client_context(anchor, None, None)
         except tls.BadTlsFile as e:
@@ -136,7 +136,9 @@ async def enrol(
     )
 
 
-async def _pinned_ca(invitation: JoinString, proxy: str | None, timeout: float) -> x509.Certificate:
+async def _pinned_cas(
+    invitation: JoinString, proxy: str | None, timeout: float
+) -> tuple[x509.Certificate, ...]:
     try:
         async with asyncio.timeout(timeout):
             contact = await firstcontact.fetch_ca(invitation.url, proxy)
@@ -147,15 +149,16 @@ async def _pinned_ca(invitation: JoinString, proxy: str | None, timeout: float) 
         ) from None
     except (OSError, EOFError) as e:
         raise EnrolError(reach.explain(e, invitation.url, proxy)) from None
-    pin = tls.spki_pin(contact.ca)
-    if pin != invitation.pin:
+    trusted = firstcontact.trusted(contact.cas, invitation.pin)
+    if not trusted:
+        shown = tls.spki_pin(contact.cas[0]).hex()[:8]
         raise WrongRelay(
-            f"Refused: {invitation.url} shows a CA with the pin {pin.hex()[:8]}…, "
+            f"Refused: {invitation.url} shows a CA with the pin {shown}…, "
             f"the join string says {invitation.pin.hex()[:8]}…. The secret was not sent. "
             "Likely cause: the address leads to another relay, or TLS inspection in between "
             f"(the connection's certificate was issued by {printable(contact.leaf_issuer) or 'nobody'})."
         )
-    return contact.ca
+    return trusted
 
 
 async def _ask(

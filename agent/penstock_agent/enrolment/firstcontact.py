@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from websockets.proxy import parse_proxy
 
 from penstock import enrolment, tls
@@ -25,9 +27,28 @@ class NotARelay(Exception):
 class FirstContact:
     """What an unverified peer showed: nothing of it is trusted before the CA's pin is compared."""
 
-    ca: x509.Certificate
+    #: More than one while the relay changes its CA.
+    cas: tuple[x509.Certificate, ...]
     #: Issuer of the certificate that the connection itself showed: names a TLS inspector when there is one.
     leaf_issuer: str
+
+
+def trusted(cas: Sequence[x509.Certificate], pin: bytes) -> tuple[x509.Certificate, ...]:
+    """Those of ``cas`` that ``pin`` (``tls.spki_pin``) stands for: the pinned CA, and what it vouches for.
+
+    A relay that goes over to another CA shows a certificate for the new one's name and key, signed by the old
+    one. Empty where the pinned CA is not among them.
+    """
+    found = next((ca for ca in cas if tls.spki_pin(ca) == pin), None)
+    return () if found is None else (found, *(ca for ca in cas if ca != found and _vouched(ca, found)))
+
+
+def _vouched(ca: x509.Certificate, by: x509.Certificate) -> bool:
+    try:
+        ca.verify_directly_issued_by(by)
+        return ca.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
+        return False
 
 
 async def fetch_ca(url: str, proxy: str | None) -> FirstContact:
@@ -56,10 +77,10 @@ async def fetch_ca(url: str, proxy: str | None) -> FirstContact:
         # Not close(): that would wait for the peer's end of TLS, and nothing more is wanted of it.
         writer.transport.abort()
     try:
-        ca = x509.load_pem_x509_certificate(body)
+        cas = tuple(x509.load_pem_x509_certificates(body))
     except ValueError:
         raise NotARelay("answered with something that is not a certificate") from None
-    return FirstContact(ca, leaf.issuer.rfc4514_string() if leaf is not None else "")
+    return FirstContact(cas, leaf.issuer.rfc4514_string() if leaf is not None else "")
 
 
 async def _open(

@@ -65,6 +65,13 @@ tunnel_listen = "0.0.0.0:8443"
 ops_listen = "0.0.0.0:9090"
 state_dir = "/var/lib/penstock-relay"
 log_level = {{ .Values.logLevel | toRawJson }}
+{{- if .Values.masterKey.existingSecret }}
+master_key_file = {{ printf "/etc/penstock-relay-secrets/master/%s" .Values.masterKey.key | toRawJson }}
+{{- end }}
+{{- if .Values.ca.existingSecret }}
+ca_cert_file = {{ printf "/etc/penstock-relay-secrets/ca/%s" .Values.ca.certificate | toRawJson }}
+ca_key_file = {{ printf "/etc/penstock-relay-secrets/ca/%s" .Values.ca.privateKey | toRawJson }}
+{{- end }}
 {{- with .Values.trustedProxies }}
 trusted_proxies = {{ toRawJson . }}
 {{- end }}

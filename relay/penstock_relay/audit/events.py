@@ -42,6 +42,8 @@ class Kind(Enum):
     CERTIFICATE_RENEWED = ("certificate_renewed", "site", "agent", "generation", "serial", "not_after")
     ENROLMENT_REFUSED = ("enrolment_refused", "reason")
 
+    CA_ROTATED = ("ca_rotated", "phase", "forced")
+
     TOKEN_ISSUED = ("token_issued", "token", "name", "site", "server", "expires_at")
     TOKEN_REVOKED = ("token_revoked", "token", "name", "site", "server")
 

@@ -4,7 +4,19 @@ from typing import Annotated, Final
 
 import typer
 
-from penstock_relay.cli import access, agents, audit, clients, config, grants, serve, sites, tokens, users
+from penstock_relay.cli import (
+    access,
+    agents,
+    audit,
+    authority,
+    clients,
+    config,
+    grants,
+    serve,
+    sites,
+    tokens,
+    users,
+)
 from penstock_relay.cli.common import ConfigOption, JsonOption
 
 # Plain help and errors: they start twice as fast as decorated ones, and read the same in a log.
@@ -92,6 +104,11 @@ _clients.command("add")(clients.add)
 _clients.command("list")(clients.list_clients)
 _clients.command("remove")(clients.remove)
 app.add_typer(_clients, name="client")
+
+_ca = _group("The certificate authority that agents and relay know each other by.")
+_ca.command("show")(authority.show)
+_ca.command("rotate")(authority.rotate)
+app.add_typer(_ca, name="ca")
 
 _config = _group("The relay's configuration.")
 _config.command("check")(config.check)

@@ -68,11 +68,12 @@ def _explained(error: Exception) -> tuple[int, str]:
     from penstock.tls import BadTlsFile
     from penstock_relay.ca import CaError
     from penstock_relay.config import ConfigError
+    from penstock_relay.sealed import SealError
     from penstock_relay.store import StoreError
 
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
-    if isinstance(error, Usage | BadName | ConfigError):
+    if isinstance(error, Usage | BadName | ConfigError | SealError):
         return 2, str(error)
     if isinstance(error, Failed | BadTlsFile | CaError | StoreError):
         return 1, str(error)

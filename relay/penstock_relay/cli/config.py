@@ -1,5 +1,8 @@
 """``penstock-relay config``."""
 
+import time
+from typing import TYPE_CHECKING
+
 import typer
 
 from penstock_relay.cli.common import (
@@ -12,6 +15,9 @@ from penstock_relay.cli.common import (
     wants_json,
 )
 
+if TYPE_CHECKING:
+    from penstock_relay.config import Settings
+
 
 @guarded
 def check(ctx: typer.Context, config: ConfigOption = None, json: JsonOption = False) -> None:
@@ -21,6 +27,7 @@ def check(ctx: typer.Context, config: ConfigOption = None, json: JsonOption = Fa
     """
     settings = settings_of(ctx, config)
     settings.check()
+    _check_secrets(settings)
     shown = settings.model_dump(mode="json")
     shown["database_url"] = settings.database
     # With port 0 only the running relay knows its URLs.
@@ -34,6 +41,22 @@ def check(ctx: typer.Context, config: ConfigOption = None, json: JsonOption = Fa
     say("The configuration is good. In force:")
     for key, value in shown.items():
         say(f"  {key} = {_text(key, value)}")
+
+
+def _check_secrets(settings: "Settings") -> None:
+    """Raises SealError, ConfigError."""
+    from penstock_relay import sealed
+    from penstock_relay.ca import CaError
+    from penstock_relay.ca.opening import source_of
+    from penstock_relay.config import ConfigError
+
+    sealed.read(settings.master_key_file, settings.state_dir)
+    source = source_of(settings)
+    try:
+        if source is not None:
+            source.load(time.time())
+    except CaError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _text(key: str, value: object) -> str:

@@ -180,11 +180,11 @@ def _invite(settings: "Settings", wanted: _Invitation, *, json: bool) -> None:
 
 def _join_string(settings: "Settings", site: str, now: float) -> "tuple[JoinString, bytes]":
     from penstock.joinstring import JoinString
-    from penstock_relay.ca import CertificateAuthority
+    from penstock_relay.ca.opening import open_authority
     from penstock_relay.enrolment import new_secret, secret_hash
 
     url = _tunnel_url(settings)
-    authority = CertificateAuthority.open(settings.state_dir, now)
+    authority = open_authority(settings, now)
     secret = new_secret()
     return JoinString(url=url, pin=authority.pin, secret=secret, site=site), secret_hash(secret)
 

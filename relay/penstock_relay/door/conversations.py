@@ -17,7 +17,7 @@ from penstock import renewal as renewing
 from penstock.refusal import Refusal
 from penstock_relay import enrolment, renewal
 from penstock_relay.audit import Kind
-from penstock_relay.ca import CertificateAuthority
+from penstock_relay.ca import CaError, CertificateAuthority
 from penstock_relay.store import Store
 from penstock_relay.switchboard.switchboard import Switchboard
 
@@ -49,7 +49,7 @@ class Conversations:
                     reply = await enrolment.enrol(request, self._store, self._ca, time.time())
             except enrolling.BadEnrolment as error:
                 reply = enrolling.Refused(reason=enrolling.MALFORMED, text=str(error))
-            except SQLAlchemyError as error:
+            except (SQLAlchemyError, CaError) as error:
                 await _failed(connection, "enrolment_failed", error)
                 return
             if isinstance(reply, enrolling.Enrolled):
@@ -74,7 +74,7 @@ class Conversations:
                     )
             except renewing.BadRenewal as error:
                 answer = Refusal(refusal.MALFORMED, str(error))
-            except SQLAlchemyError as error:
+            except (SQLAlchemyError, CaError) as error:
                 await _failed(connection, "renewal_failed", error)
                 return
             if isinstance(answer, Refusal):
@@ -96,6 +96,6 @@ class Conversations:
             _log.info("renewal_not_confirmed", site=answer.site, agent=answer.agent)
 
 
-async def _failed(connection: ServerConnection, event: str, error: SQLAlchemyError) -> None:
+async def _failed(connection: ServerConnection, event: str, error: Exception) -> None:
     _log.error(event, cause=type(error).__name__)
-    await connection.close(1011, "the relay's store cannot be used now")
+    await connection.close(1011, "the relay's store or CA cannot be used now")

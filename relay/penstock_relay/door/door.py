@@ -97,7 +97,7 @@ class Door:
     async def _judge(self, connection: ServerConnection, request: Request) -> Response | None:
         """Who may go on to a websocket. None lets the handshake go on."""
         if request.path == enrolment.CA_PATH:
-            return connection.respond(http.HTTPStatus.OK, self._ca.pem.decode())
+            return connection.respond(http.HTTPStatus.OK, self._ca.introduction.decode())
         if request.path in (enrolment.PATH, renewal.PATH):
             if self._talking < CONVERSATIONS:
                 return None

@@ -12,7 +12,7 @@ from typing import Final, NoReturn
 from sqlalchemy.exc import SQLAlchemyError
 
 from penstock import log
-from penstock_relay import files
+from penstock_relay import sealed
 from penstock_relay.oauth import directory, metadata, pages, resource, web
 from penstock_relay.oauth.account import Account
 from penstock_relay.oauth.consent import Consent
@@ -28,6 +28,7 @@ from penstock_relay.oauth.signatures import Signatures
 from penstock_relay.oauth.tokens import Seal
 from penstock_relay.oauth.visit import Visits
 from penstock_relay.oauth.web import Asked, Reply
+from penstock_relay.sealed import Keyring
 from penstock_relay.store import Store
 
 Handler = Callable[[Asked, float], Awaitable[Reply]]
@@ -137,11 +138,9 @@ class AuthorizationServer:
             await self._documents.close()
 
 
-def key_of(state_dir: Path) -> bytes:
-    """The key of this relay's seals, made by whoever needs it first. Raises OSError."""
-    path = state_dir / "seal.key"
-    files.create(path, secrets.token_bytes(32))
-    return path.read_bytes()
+def key_of(state_dir: Path, keyring: Keyring) -> bytes:
+    """The key of this relay's seals, made by whoever needs it first. Raises OSError, SealError."""
+    return sealed.keep(state_dir / "seal.key", "seal key", keyring, lambda: secrets.token_bytes(32))
 
 
 _ALIASES: Final = {"/authorize": "/oauth/authorize", "/token": "/oauth/token", "/register": "/oauth/register"}

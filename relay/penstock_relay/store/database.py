@@ -106,7 +106,7 @@ class Database:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """One consistent view of the database. Raises SQLAlchemyError."""
-        async with self._engine.connect() as connection:
+        async with _cancellable(), self._engine.connect() as connection:
             yield connection
 
     @asynccontextmanager
@@ -131,7 +131,7 @@ class Database:
 
     @asynccontextmanager
     async def _write(self, step: int) -> AsyncIterator[AsyncConnection]:
-        async with self._write_turn, self._writer.begin() as connection:
+        async with _cancellable(), self._write_turn, self._writer.begin() as connection:
             # First of all: where several may write at once, this row is what they queue for. So the audit
             # log has one order, and its newest record is still the newest when the next one is made.
             await connection.execute(update(ChangeRow).values(sequence=ChangeRow.sequence + step))
@@ -154,6 +154,22 @@ class Database:
         # Of two processes that come here at once, the second finds the work done: Alembic looks again.
         async with self._writer.begin() as connection:
             await connection.run_sync(_upgrade, path)
+
+
+@asynccontextmanager
+async def _cancellable() -> AsyncIterator[None]:
+    """Lets a cancellation be one.
+
+    What it interrupts fails in its own way (PendingRollbackError, for one) and takes its place. Whoever tries
+    again after such failures would never end.
+    """
+    try:
+        yield
+    except SQLAlchemyError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError from None
+        raise
 
 
 _WRITE: Final = "penstock_write"

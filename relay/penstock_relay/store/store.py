@@ -11,6 +11,7 @@ from penstock_relay.store.certificates import Certificates
 from penstock_relay.store.clients import Clients
 from penstock_relay.store.consents import Consents
 from penstock_relay.store.database import Database
+from penstock_relay.store.fleet import Fleets
 from penstock_relay.store.grants import Grants
 from penstock_relay.store.invites import Invites
 from penstock_relay.store.logouts import Logouts
@@ -44,6 +45,7 @@ class Store:
         self.consents = Consents(database)
         self.signing = SigningClients(database)
         self.logouts = Logouts(database)
+        self.fleet = Fleets(database)
 
     def outsiders(self, by_email: Collection[str]) -> Outsiders:
         """Memberships of users of issuers outside; `by_email`: issuers whose verified addresses count."""

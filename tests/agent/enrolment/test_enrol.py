@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from penstock import enrolment, tls
@@ -17,7 +17,7 @@ from penstock.joinstring import JoinString
 from penstock.names import AgentId
 from penstock_agent import config, files, state
 from penstock_agent.config import Options, Settings
-from penstock_agent.enrolment import enrol
+from penstock_agent.enrolment import enrol, firstcontact
 from penstock_agent.enrolment.enrol import EnrolError, JoinRefused, WrongRelay
 from penstock_agent.problem import Exit
 from tests.harness.certs import Authority
@@ -266,6 +266,72 @@ async def test_a_chain_that_ends_with_the_ca_is_accepted(relay: FakeRelay) -> No
 
     relay.answer = answer
     assert (await enrol.enrol(relay.join_string(), None)).id.agent == "a1"
+
+
+# -- while the relay goes over to another CA
+
+
+async def test_what_is_kept_is_the_whole_bundle(relay: FakeRelay, tmp_path: Path) -> None:
+    new = EnrollingAuthority(tmp_path, "new")
+    relay.ca_body = new.pem + relay.ca.pem  # the pinned one need not come first
+
+    def answer(r: enrolment.Enrol) -> enrolment.Reply:
+        return enrolment.Enrolled("plant", "a1", new.sign(r.csr, URI), new.pem + relay.ca.pem)
+
+    relay.answer = answer
+    got = await enrol.enrol(relay.join_string(), None)
+    assert x509.load_pem_x509_certificates(got.ca) == [new.certificate, relay.ca.certificate]
+    joined = state.store(tmp_path, got, None)
+    assert joined.anchors == (new.certificate, relay.ca.certificate)
+
+
+async def test_a_join_string_of_either_ca_is_one_for_the_same_relay(
+    relay: FakeRelay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = EnrollingAuthority(tmp_path, "new")
+    relay.answer = lambda r: enrolment.Enrolled(
+        "plant", "a1", relay.ca.sign(r.csr, URI), relay.ca.pem + new.pem
+    )
+    state.store(tmp_path, await enrol.enrol(relay.join_string(), None), None)
+    for pin in (tls.spki_pin(relay.ca.certificate), tls.spki_pin(new.certificate)):
+        assert enrol._already(tmp_path, relay.join_string(pin=pin)) is not None
+    with pytest.raises(EnrolError, match="already joined"):
+        enrol._already(tmp_path, relay.join_string(pin=b"x" * 32))
+
+
+def certified(new: EnrollingAuthority, by: EnrollingAuthority, *, ca: bool = True) -> str:
+    """The name and key of ``new``, signed by ``by``."""
+    moment = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(new.certificate.subject)
+        .issuer_name(by.certificate.subject)
+        .public_key(new._key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(moment - timedelta(days=1))
+        .not_valid_after(moment + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        .sign(by._key, hashes.SHA256())
+        .public_bytes(serialization.Encoding.PEM)
+        .decode()
+    )
+
+
+def test_the_pinned_ca_may_vouch_for_another_and_nobody_else(tmp_path: Path) -> None:
+    pinned, new, evil = (EnrollingAuthority(tmp_path, name) for name in ("pinned", "new", "evil"))
+    pin = tls.spki_pin(pinned.certificate)
+
+    def trusted(*shown: str) -> list[bytes]:
+        cas = x509.load_pem_x509_certificates("".join(shown).encode())
+        return [tls.spki_pin(ca) for ca in firstcontact.trusted(cas, pin)]
+
+    assert trusted(pinned.pem) == [pin]
+    assert trusted(new.pem, pinned.pem, certified(new, pinned)) == [pin, tls.spki_pin(new.certificate)]
+    # A stranger's word, a stranger itself, and an agent's certificate count for nothing.
+    assert trusted(pinned.pem, new.pem, certified(new, evil), evil.pem) == [pin]
+    assert trusted(pinned.pem, certified(new, pinned, ca=False)) == [pin]
+    assert trusted(new.pem, certified(pinned, new)) == [pin]
+    assert trusted(new.pem, evil.pem) == []
 
 
 # -- through a proxy

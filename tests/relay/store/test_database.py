@@ -196,3 +196,24 @@ async def test_a_write_of_another_process_moves_the_change_sequence(tmp_path: Pa
 
 def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+@pytest.mark.parametrize("writes", [True, False])
+async def test_a_cancellation_stays_one_wherever_it_strikes(tmp_path: Path, writes: bool) -> None:
+    """What it interrupts must not look like a store that fails: who tries again then would never end."""
+    async with await Store.open(url_in(tmp_path)) as store:
+
+        async def work() -> None:
+            if writes:
+                await store.clients.purge(0.0)
+            else:
+                await store.change_sequence()
+
+        for steps in range(80):
+            task = asyncio.ensure_future(work())  # noqa: TID251  owned by this test, and waited for
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            (outcome,) = await asyncio.gather(task, return_exceptions=True)
+            assert outcome is None or isinstance(outcome, asyncio.CancelledError), outcome
+            assert not await store.sites.list()
