@@ -12,11 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, PlainSerializer, ValidationError
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from penstock_relay.address import Address, public_origin, tunnel_origin
+from penstock_relay.oauth import organisation
 from penstock_relay.oauth.issuer_settings import Issuers
+from penstock_relay.oauth.organisation import Lives, Organisation
+from penstock_relay.oauth.upstream.settings import Group, UpstreamSettings
 
 ENV_PREFIX: Final = "PENSTOCK_RELAY_"
 CONFIG_VARIABLE: Final = "PENSTOCK_RELAY_CONFIG"
@@ -74,6 +77,21 @@ def _database_url(value: object) -> object:
     return f"sqlite+aiosqlite://{rest}"
 
 
+def _duration(value: str) -> str:
+    organisation.seconds(value)
+    return value
+
+
+def _client_pattern(value: str) -> str:
+    if organisation.bad_pattern(value):
+        raise ValueError(
+            "an entry is the id of a client as it stands, or a host in small letters, of which parts may be *"
+        )
+    return value
+
+
+Duration = Annotated[str, AfterValidator(_duration)]
+ClientPattern = Annotated[str, AfterValidator(_client_pattern)]
 AsText = PlainSerializer(str, return_type=str)
 AddressSetting = Annotated[Address, NoDecode, BeforeValidator(_address), AsText]
 
@@ -127,6 +145,30 @@ class Settings(BaseSettings):
     issuers: Issuers = ()
     """Authorization servers outside whose tokens are good here: tables ``[[issuers]]``."""
 
+    upstream: UpstreamSettings | None = None
+    """The company's identity provider, through which users log in: a table ``[upstream]``."""
+
+    local_accounts: bool = True
+    """Whether users may have accounts of this relay's own, with a password."""
+
+    admin_groups: tuple[Group, ...] = ()
+    """Groups of the identity provider whose members are relay administrators."""
+
+    allowed_clients: tuple[ClientPattern, ...] | None = None
+    """Clients that users may connect, by id or by host. Unset: all."""
+
+    access_life: Duration = "1h"
+    """How long an access token is good."""
+
+    refresh_idle: Duration = "30d"
+    """A grant ends when it was not refreshed for so long."""
+
+    max_grant_life: Duration = "180d"
+    """And every grant ends after so long."""
+
+    later_tools: bool = True
+    """Whether users may allow tools that a site adds later."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe level that is logged."""
 
@@ -178,8 +220,32 @@ class Settings(BaseSettings):
         return f"wss://{Address(self.tunnel_listen.host, tunnel_listen.port)}"
 
     def check(self) -> None:
-        """Raises ConfigError when ``serve`` could not know its own URLs. Call it before binding anything."""
+        """Raises ConfigError when ``serve`` could not know its own URLs, or settings contradict each other.
+
+        Call it before binding anything.
+        """
         self.urls(self.listen, self.tunnel_listen)
+        if self.upstream is not None and not self.oauth:
+            raise ConfigError("upstream is how users log in at the relay, and oauth = false forbids that.")
+        if self.upstream is None and not self.local_accounts:
+            raise ConfigError(
+                "local_accounts is false and there is no upstream, so nobody could log in. Set upstream, or "
+                "oauth = false."
+            )
+        lives = self.organisation.lives
+        if not lives.access_s <= lives.idle_s <= lives.absolute_s:
+            raise ConfigError(
+                f"access_life ({self.access_life}) must not be longer than refresh_idle ({self.refresh_idle})"
+                f", nor that than max_grant_life ({self.max_grant_life})."
+            )
+        if lives.access_s > organisation.MAX_ACCESS_S:
+            raise ConfigError("access_life must not be longer than 24h: a client renews it by itself.")
+
+    @property
+    def organisation(self) -> Organisation:
+        """What the organisation allows its users."""
+        lives = Lives(*map(organisation.seconds, (self.access_life, self.refresh_idle, self.max_grant_life)))
+        return Organisation(self.allowed_clients, lives, self.later_tools)
 
 
 def load(config: Path | None = None) -> Settings:

@@ -104,14 +104,14 @@ class Account:
         )
 
     async def logout(self, asked: Asked, now: float) -> Reply:
-        """Forgets who is logged in here."""
+        """Ends the login of this browser, at the relay too."""
         form = asked.form()
         visitor = await self._visits.visitor(asked, now)
         user = visitor.user
         if user is None or not self._visits.fits(form, now, "grants", visitor.browser, user.name):
             return pages.problem(400, "Start again", AGAIN)
         reply = pages.problem(200, "You are logged out", "Applications that you connected go on working.")
-        return replace(reply, headers=(*reply.headers, *self._visits.leave()))
+        return replace(reply, headers=(*reply.headers, *await self._visits.leave(visitor, now)))
 
 
 def _lives(grant: Grant, now: float) -> bool:

@@ -70,12 +70,13 @@ class Login:
                 good = await self._hash(passwords.verify, kept, password)
         except TooMany:
             return self.page(visitor, onward, now, name=name, wrong=_BUSY, status=503)
-        if not (good and known):
+        entered = await self._visits.enter(user, now) if user is not None and good and known else None
+        if entered is None:
             _log.warning("login_failed")
             return self.page(visitor, onward, now, name=name, wrong=_WRONG, status=401)
         self._throttle.succeeded(name)
         _log.info("login", user=name)
-        return web.redirect(onward, self._visits.enter(name, kept, now))
+        return web.redirect(onward, entered)
 
     def page(
         self, visitor: Visitor, onward: str, now: float, *, status: int = 200, client: str = "",

@@ -55,7 +55,7 @@ class AuthorizationServer:
         self._issuers = issuers
         self._clock = clock
         found = Directory(store, documents)
-        visits = Visits(store, origin, Seal(key))
+        visits = Visits(store, origin, Seal(key), lambda user: user.password_hash is not None)
         endpoints, login = Endpoints(store, found, origin), Login(store, visits)
         consent = Consent(store, found, origin, visits, login, sites)
         account = Account(store, visits, login, sites)

@@ -16,7 +16,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from penstock_relay import files
 from penstock_relay.store.models import ChangeRow
 
-HEAD: Final = "0003"
+HEAD: Final = "0006"
 """Newest migration. Known here so that a command on a current database never loads Alembic."""
 
 BUSY_TIMEOUT_S: Final = 10

@@ -9,8 +9,10 @@ from penstock_relay.store.consents import Consents
 from penstock_relay.store.database import Database
 from penstock_relay.store.grants import Grants
 from penstock_relay.store.invites import Invites
+from penstock_relay.store.logins import Logins
 from penstock_relay.store.memberships import Memberships
 from penstock_relay.store.outsiders import Outsiders
+from penstock_relay.store.people import People
 from penstock_relay.store.sites import Sites
 from penstock_relay.store.tokens import Tokens
 from penstock_relay.store.users import Users
@@ -30,6 +32,8 @@ class Store:
         self.clients = Clients(database)
         self.grants = Grants(database)
         self.consents = Consents(database)
+        self.logins = Logins(database)
+        self.people = People(database)
 
     def outsiders(self, by_email: Collection[str]) -> Outsiders:
         """Memberships of users of issuers outside; `by_email`: issuers whose verified addresses count."""
