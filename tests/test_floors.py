@@ -43,6 +43,7 @@ AGENT_FLOORS = (
         ),
     ),
     Floor("the gate", (f"{AGENT}.gate.*",)),
+    Floor("whose word counts", (f"{AGENT}.callers.*",)),
     Floor("children", (f"{AGENT}.children.*",)),
     Floor("what servers offer", (f"{AGENT}.catalogue.*",)),
     Floor("the endpoint", (f"{AGENT}.endpoint.*",)),
@@ -75,7 +76,7 @@ RELAY_FLOORS = (
             *(
                 f"{RELAY}.{name}"
                 for name in (
-                    "address", "oauth", "oauth.choice", "oauth.client", "oauth.issuer",
+                    "address", "oauth", "oauth.assertion", "oauth.choice", "oauth.client", "oauth.issuer",
                     "oauth.metadata", "oauth.offers", "oauth.presets", "oauth.redirects",
                     "oauth.throttle", "oauth.web", "passwords",
                 )
@@ -86,7 +87,7 @@ RELAY_FLOORS = (
         "documents of others",
         tuple(
             f"{RELAY}.oauth.{name}"
-            for name in ("discovery", "fetch", "introspection", "issuers", "trusted")
+            for name in ("discovery", "fetch", "introspection", "issuers", "signatures", "trusted")
         ),
     ),
     Floor(
@@ -138,8 +139,8 @@ PURE = (
         f"{RELAY}.{name}"
         for name in (
             "address", "edge.deadlines", "edge.failure", "edge.limits", "edge.order", "edge.slow", "edge.sse",
-            "edge.stats", "oauth.authorize", "oauth.choice", "oauth.client", "oauth.issuer",
-            "oauth.metadata", "oauth.offers", "oauth.presets", "oauth.redirects",
+            "edge.stats", "oauth.assertion", "oauth.authorize", "oauth.choice", "oauth.client",
+            "oauth.issuer", "oauth.metadata", "oauth.offers", "oauth.presets", "oauth.redirects",
             "oauth.throttle", "oauth.web", "switchboard.calls", "switchboard.registry",
         )
     ),

@@ -40,6 +40,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
         f"{TA}/enrolment/test_enrol.py",
         "its first connection",
     ),
+    f"{A}/callers/trust.py": (f"{TA}/callers/test_callers.py", "the answers, without what it takes"),
     f"{A}/catalogue/offer.py": (f"{TA}/catalogue/test_conversation.py", "values, read from a child"),
     f"{R}/cli/__init__.py": (f"{TR}/cli/test_cli.py", "the program as a whole"),
     f"{R}/cli/app.py": (f"{TR}/cli/test_cli.py", "puts the commands together"),

@@ -7,13 +7,15 @@ restricts nothing would be worse than no line.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -23,6 +25,7 @@ from pydantic import (
     Field,
     StrictStr,
     ValidationError,
+    model_validator,
 )
 from pydantic_core import ErrorDetails
 
@@ -109,6 +112,61 @@ class ServerSettings(BaseModel):
     network: Literal["host"] = "host"
     #: How the child is confined. In this version: a process group of its own and a clean environment.
     isolation: Literal["process"] = "process"
+    #: Whose word about a caller's grant counts: the relay's, or only the company's identity provider's.
+    trust: Literal["relay", "caller"] = "relay"
+
+
+_LIFE = re.compile(r"([1-9][0-9]{0,4})([hd])")
+
+
+def _life(text: str) -> str:
+    if _LIFE.fullmatch(text) is None:
+        raise ValueError("is not a length of time; write 12h or 30d")
+    return text
+
+
+def _https(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        host = parts.hostname or ""
+    except ValueError:
+        raise ValueError("is not a URL") from None
+    local = host in ("localhost", "127.0.0.1", "::1")
+    if not host or not text.isprintable() or parts.scheme not in (("https", "http") if local else ("https",)):
+        raise ValueError("must be an https URL")
+    return text
+
+
+class CallerSettings(BaseModel):
+    """The ``[caller]`` table: whose word counts about callers of servers with ``trust = "caller"``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    #: The company's identity provider, as it names itself in its tokens (``iss``).
+    issuer: Annotated[StrictStr, AfterValidator(_https)]
+    #: The relay's client id at the provider (``aud``).
+    audience: Annotated[StrictStr, Field(min_length=1, max_length=1024)]
+    #: The provider's public keys (JWKS), as a file.
+    keys_file: Annotated[Path, AfterValidator(_absolute)] | None = None
+    #: Or where the provider publishes them. The only address that the agent ever asks besides the relay.
+    keys_url: Annotated[StrictStr, AfterValidator(_https)] | None = None
+    #: How long a grant is believed after the consent, at most.
+    max_life: Annotated[StrictStr, AfterValidator(_life)] = "30d"
+    #: 32 random bytes or more, the same for all agents of a site; each agent has its own without it.
+    challenge_key_file: Annotated[Path, AfterValidator(_absolute)] | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.keys_file is None) == (self.keys_url is None):
+            raise ValueError("needs the provider's keys from one place: keys_file or keys_url")
+        return self
+
+    @property
+    def max_life_s(self) -> float:
+        """``max_life`` in seconds."""
+        found = _LIFE.fullmatch(self.max_life)
+        assert found is not None  # noqa: S101  validated
+        return int(found[1]) * (3600.0 if found[2] == "h" else 86_400.0)
 
 
 class _File(BaseModel):
@@ -125,11 +183,12 @@ class _File(BaseModel):
     call_timeout: Annotated[float, BeforeValidator(_number), Field(ge=1, le=3600)] = 120.0
     max_children: Annotated[int, BeforeValidator(_number), Field(ge=1, le=1024)] = 64
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    caller: CallerSettings | None = None
     servers: dict[str, ServerSettings] = {}
 
 
 # Settings that one variable can carry.
-_SCALARS = tuple(name for name in _File.model_fields if name != "servers")
+_SCALARS = tuple(name for name in _File.model_fields if name not in ("caller", "servers"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +214,7 @@ class Settings:
     call_timeout: float
     max_children: int
     log_level: str
+    caller: CallerSettings | None
     servers: Mapping[str, ServerSettings]
     #: Setting -> where its value came from: "default", a file, a variable or an option.
     sources: Mapping[str, str] = field(repr=False)
@@ -216,6 +276,13 @@ def parse(text: str, config: Path, options: Options, env: Mapping[str, str]) -> 
         problems += [_sentence(error, config, sources) for error in e.errors(include_url=False)]
         file = None
     problems += _bad_names(table, config)
+    if file is not None and file.caller is None:
+        problems += [
+            f'{config}: servers.{name}.trust: "caller" needs to know whose word counts. Add a [caller] table '
+            "with issuer, audience and keys_file."
+            for name, server in file.servers.items()
+            if server.trust == "caller"
+        ]
     if problems or file is None:
         raise ConfigError("\n".join(problems))
     runtime_dir = file.runtime_dir
@@ -233,6 +300,7 @@ def parse(text: str, config: Path, options: Options, env: Mapping[str, str]) -> 
         call_timeout=file.call_timeout,
         max_children=file.max_children,
         log_level=file.log_level,
+        caller=file.caller,
         servers=MappingProxyType(dict(file.servers)),
         sources=MappingProxyType(sources),
         options=options,
@@ -343,7 +411,8 @@ def _sentence(error: ErrorDetails, config: Path, sources: Mapping[str, str]) -> 
     source = sources.get(path[0], "")
     where = source if source and source not in ("default", str(config)) else f"{config}: {'.'.join(path)}"
     if error["type"] == "extra_forbidden":
-        model = ServerSettings if path[0] == "servers" else _File
+        models: dict[str, type[BaseModel]] = {"servers": ServerSettings, "caller": CallerSettings}
+        model = models.get(path[0], _File) if len(path) > 1 else _File
         return f"{where}: unknown key. Known here: {', '.join(model.model_fields)}."
     if error["type"] == "missing":
         return f"{where}: missing."

@@ -7,12 +7,13 @@ import os
 import signal
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import msgspec
 
 from penstock import __version__, log, tls
 from penstock_agent import control, state
+from penstock_agent.callers.trust import Anyone
 from penstock_agent.children.child import ChildSpec
 from penstock_agent.children.environment import BadEnvironment, prepare
 from penstock_agent.children.pool import Children
@@ -24,6 +25,9 @@ from penstock_agent.endpoint import Endpoint
 from penstock_agent.gate.gate import Gate
 from penstock_agent.problem import Exit, Problem
 from penstock_agent.systemd import Notifier
+
+if TYPE_CHECKING:
+    from penstock_agent.callers.callers import Callers
 
 DRAIN: Final = 5.0
 """Seconds that calls get to finish after a signal to stop; streams that only listen get none."""
@@ -59,9 +63,9 @@ async def run(settings: Settings) -> int:
         context,
         settings.proxy_for(joined.relay_url),
     )
-    specs = _specs(settings)
+    specs, callers = _specs(settings), _callers(settings, joined.id.site)
     async with Children(settings.max_children) as children:
-        return await _Daemon(settings, target, specs, children, notifier).run()
+        return await _Daemon(settings, target, specs, callers, children, notifier).run()
 
 
 class _Daemon:
@@ -72,6 +76,7 @@ class _Daemon:
         settings: Settings,
         target: Target,
         specs: Mapping[str, ChildSpec],
+        callers: Callers | Anyone,
         children: Children,
         notifier: Notifier,
     ) -> None:
@@ -82,8 +87,15 @@ class _Daemon:
         self._linked = asyncio.Event()
         self._serving: set[asyncio.Task[None]] = set()
         self._tasks: asyncio.TaskGroup | None = None
+        self._callers = callers
+        self._judging: asyncio.Task[None] | None = None
         self._endpoint = Endpoint(
-            target.agent, specs, _gate(settings), children, call_timeout=settings.call_timeout
+            target.agent,
+            specs,
+            _gate(settings),
+            children,
+            call_timeout=settings.call_timeout,
+            callers=callers,
         )
         self._tunnel = Tunnel(self._start)
         self._tunnel.offer(self._offered())
@@ -103,6 +115,7 @@ class _Daemon:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 tasks.create_task(self._endpoint.run())
+                self._judging = tasks.create_task(self._callers.run())
                 tasks.create_task(self._control(tasks))
                 tasks.create_task(self._watchdog())
                 await told.wait()
@@ -236,8 +249,12 @@ class _Daemon:
         """Servers and what is exposed, from the file as it is now; all or nothing. Raises Problem."""
         settings = self._settings.reload()
         specs, gate = _specs(settings), _gate(settings)
+        callers = _callers(settings, self._target.agent.site)
         self._settings = settings
-        self._endpoint.reload(specs, gate)
+        if self._judging is not None and self._tasks is not None:
+            self._judging.cancel()
+            self._judging = self._tasks.create_task(callers.run())
+        self._endpoint.reload(specs, gate, callers)
         self._tunnel.offer(self._offered())
 
     async def _watchdog(self) -> None:
@@ -260,6 +277,28 @@ def _specs(settings: Settings) -> dict[str, ChildSpec]:
             f"The folders of the servers in {settings.state_dir} cannot be made: {error.strerror}.",
             Exit.USAGE,
         ) from None
+
+
+def _callers(settings: Settings, site: str) -> Callers | Anyone:
+    """Raises Problem."""
+    servers = [name for name, server in settings.servers.items() if server.trust == "caller"]
+    caller = settings.caller
+    if caller is None or not servers:
+        return Anyone()
+    # Loaded here: most sites have no use for it.
+    from penstock_agent.callers.callers import Callers
+    from penstock_agent.callers.challenge import Challenges
+    from penstock_agent.callers.pinned import AtUrl, InFile
+    from penstock_agent.callers.proof import Provider
+
+    if caller.keys_file is not None:
+        keys: InFile | AtUrl = InFile(caller.keys_file)
+    else:
+        url = caller.keys_url or ""
+        keys = AtUrl(url, settings.proxy_for(url))
+    key = state.challenge_key(settings.state_dir, caller.challenge_key_file)
+    provider = Provider(caller.issuer, caller.audience, caller.max_life_s)
+    return Callers(site, servers, Challenges(key, site), provider, keys)
 
 
 def _gate(settings: Settings) -> Gate:

@@ -231,3 +231,23 @@ def _check_key(path: Path) -> None:
             "whoever read it can act as this agent. "
             f"Run: chmod 600 {path}, and join again if somebody may have."
         )
+
+
+CHALLENGE_KEY = "challenge.key"
+
+
+def challenge_key(state_dir: Path, shared: Path | None) -> bytes:
+    """The key of this agent's challenges: ``shared``, or one of its own, made when it is first needed.
+
+    Raises StateError.
+    """
+    path = shared or state_dir / CHALLENGE_KEY
+    try:
+        if shared is None and not path.exists():
+            write_atomic(path, secrets.token_bytes(32), 0o600)
+        key = path.read_bytes()
+    except OSError as error:
+        raise StateError(f"The key of challenges {path} cannot be used: {error.strerror}.") from None
+    if len(key) < 32:
+        raise StateError(f"The key of challenges {path} is shorter than 32 bytes. Make one: openssl rand 32")
+    return key

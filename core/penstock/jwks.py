@@ -37,7 +37,7 @@ class Fetch(Protocol):
 
 
 class KeysUnavailable(Exception):
-    """There is no key set to judge by at the moment: the token is neither good nor bad."""
+    """There is no key set to judge by at the moment: the token is neither good nor bad. The text says why."""
 
 
 @dataclass(slots=True)
@@ -50,6 +50,8 @@ class _Set:
     """When `found` was asked for."""
     not_before: float = 0.0
     """When it may be fetched again."""
+    problem: str = "too many fetches at once"
+    """Why there was nothing the last time."""
     flight: asyncio.Event | None = None
     """Set when the fetch that is under way has ended, in whatever way."""
 
@@ -102,7 +104,7 @@ class KeyCache:
                 return usable
             if waited or (kept.flight is None and not self._may_fly(kept)):
                 if usable is None:
-                    raise KeysUnavailable
+                    raise KeysUnavailable(kept.problem)
                 return usable
             flight = kept.flight or self._start(kept)
             if usable is not None and fits:
@@ -123,7 +125,8 @@ class KeyCache:
         begun = self._ticks()
         try:
             found = jwk.parse(await self._fetch(kept.url))
-        except (FetchError, BadKeys):
+        except (FetchError, BadKeys) as error:
+            kept.problem = str(error)
             kept.not_before = self._ticks() + RETRY_S
         else:
             kept.found, kept.since, kept.not_before = found, begun, self._ticks() + self._again_s

@@ -45,6 +45,7 @@ REQUIRED: Final = ("iss", "sub", "aud", "exp", "iat")
 Reason = Literal[
     "malformed", "too_long", "header", "type", "algorithm", "key_unknown", "signature",
     "claims", "missing", "expired", "not_yet", "issuer", "audience", "life", "inactive",
+    "replayed",
 ]  # fmt: skip
 
 _FORM: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")

@@ -22,6 +22,8 @@ class Principal:
     client: str = ""
     allowance: Allowance | None = None
     """What of the server this caller may use at most; None: all that the site exposes. Travels by itself."""
+    proof: bytes = b""
+    """What the company's provider signed about the grant (``penstock.voucher``). Travels by itself."""
 
     def __post_init__(self) -> None:
         if not self.issuer or not self.subject:
@@ -33,15 +35,15 @@ class Principal:
         Raises ValueError above MAX_CLAIMS_BYTES and for text that UTF-8 cannot carry.
         """
         claims = asdict(replace(self, allowance=None))
-        del claims["allowance"]
+        del claims["allowance"], claims["proof"]
         data = msgspec.json.encode(claims, order="sorted")
         if len(data) > MAX_CLAIMS_BYTES:
             raise ValueError("The claims of this principal are too large: put the user into fewer groups.")
         return data
 
     @classmethod
-    def parse(cls, data: bytes, grant: bytes = b"") -> "Principal":
-        """Read claims, and the grant beside them: empty when it allows everything. Raises ValueError.
+    def parse(cls, data: bytes, grant: bytes = b"", proof: bytes = b"") -> "Principal":
+        """Read claims, and beside them the grant, empty when it allows everything. Raises ValueError.
 
         Members of the claims that this version does not know are ignored.
         """
@@ -49,7 +51,7 @@ class Principal:
             raise ValueError("The claims of this principal are too large.")
         allowance = Allowance.parse(grant) if grant else None
         try:
-            return replace(_decoder.decode(data), allowance=allowance)
+            return replace(_decoder.decode(data), allowance=allowance, proof=proof)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             # msgspec's own texts may name what the peer wrote; this one never does.
             raise ValueError("The claims of this principal cannot be read.") from None

@@ -164,7 +164,7 @@ class Access:
     async def ensure_fresh(self) -> int:
         """A number that stays the same while what was read from the store is still so.
 
-        Raises AccessUnavailable when the store has not been readable for 5 s.
+        Raises AccessUnavailable when the store has not been readable for 60 s.
         """
         if self._polled is None:
             await self.poll()

@@ -149,6 +149,7 @@ class _Daemon:
             public_url,
             self._seal_key,
             documents=Documents(),
+            key_documents=Documents(cache_s=0.0),
             sites=Asking(self._switchboard),
             issuers=self._issuers,
         )

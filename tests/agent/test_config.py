@@ -204,3 +204,35 @@ def test_reload_reads_the_same_place_again(tmp_path: Path) -> None:
     changed = settings.reload()
     assert changed.server("files").expose == ("a",)
     assert changed.state_dir == tmp_path
+
+
+CALLER = '[caller]\nissuer = "https://login.example"\naudience = "relay"\n'
+KEYS = 'keys_file = "/etc/keys.json"\n'
+
+
+def test_a_site_can_believe_its_own_provider_only() -> None:
+    settings = parse(CALLER + KEYS + 'max_life = "12h"\n' + SERVER + 'trust = "caller"\n')
+    assert settings.server("files").trust == "caller"
+    assert settings.caller is not None
+    assert settings.caller.max_life_s == 12 * 3600
+    assert parse(SERVER).server("files").trust == "relay"
+    assert parse(SERVER).caller is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (SERVER + 'trust = "caller"\n', 'servers.files.trust: "caller" needs to know whose word counts'),
+        (SERVER + 'trust = "blind"\n', "servers.files.trust"),
+        (CALLER, "keys_file or keys_url"),
+        (CALLER + KEYS + 'keys_url = "https://login.example/keys"\n', "from one place"),
+        (CALLER + 'keys_url = "http://login.example/keys"\n', "must be an https URL"),
+        (CALLER + 'keys_file = "keys.json"\n', "must be an absolute path"),
+        (CALLER + KEYS + 'max_life = "for ever"\n', "write 12h or 30d"),
+        (CALLER + KEYS + "unknown = 1\n", "caller.unknown: unknown key. Known here: issuer, audience"),
+        ('[caller]\nissuer = "login.example"\naudience = "r"\n' + KEYS, "must be an https URL"),
+        ('[caller]\nissuer = "https://login.example"\n' + KEYS, "caller.audience: missing"),
+    ],
+)
+def test_half_a_word_about_callers_is_refused(text: str, words: str) -> None:
+    assert words in refusal(text)

@@ -48,7 +48,7 @@ class FakeEndpoint:
     async def run(self) -> None:
         await asyncio.Event().wait()
 
-    def reload(self, specs: Mapping[str, ChildSpec], gate: Gate) -> None:
+    def reload(self, specs: Mapping[str, ChildSpec], gate: Gate, callers: object = None) -> None:
         self.reloads.append(set(specs))
 
     async def serve(self, exchange: Exchange) -> None:

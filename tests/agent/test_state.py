@@ -161,3 +161,21 @@ def test_root_hands_folder_and_files_to_the_service_user(
 def test_others_keep_their_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert state.prepare(tmp_path / "state") is None
+
+
+def test_a_key_of_challenges_is_made_once(tmp_path: Path) -> None:
+    key = state.challenge_key(tmp_path, None)
+    assert len(key) == 32
+    assert state.challenge_key(tmp_path, None) == key
+    assert (tmp_path / "challenge.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_agents_of_a_site_can_share_a_key_of_challenges(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    with pytest.raises(StateError, match="cannot be used"):
+        state.challenge_key(tmp_path, shared)
+    shared.write_bytes(b"s" * 31)
+    with pytest.raises(StateError, match="openssl rand 32"):
+        state.challenge_key(tmp_path, shared)
+    shared.write_bytes(b"s" * 32)
+    assert state.challenge_key(tmp_path, shared) == b"s" * 32

@@ -106,6 +106,7 @@ def defaults(program: str, tmp_path: Path) -> dict[str, str]:
     empty.write_text("")
     settings = agent_config.load(agent_config.Options(config=empty), {})
     own = {field.name for field in dataclasses.fields(settings)} - {
+        "caller",
         "config_file",
         "servers",
         "sources",
@@ -138,8 +139,13 @@ def test_default_files_are_the_documented_ones(program: str) -> None:
 
 
 def test_every_setting_of_a_server_is_documented_and_no_other() -> None:
-    text = section(PAGES["agent"], "Settings").split("`[servers.NAME]`")[1].split("Entries of `expose`")[0]
+    text = section(PAGES["agent"], "Settings").split("`[servers.NAME]`")[1].split("`[caller]`")[0]
     assert [row[0].strip("`") for row in rows(text)] == list(agent_config.ServerSettings.model_fields)
+
+
+def test_every_setting_about_callers_is_documented_and_no_other() -> None:
+    text = section(PAGES["agent"], "Settings").split("`[caller]`")[1].split("Entries of `expose`")[0]
+    assert [row[0].strip("`") for row in rows(text)] == list(agent_config.CallerSettings.model_fields)
 
 
 @pytest.mark.parametrize(

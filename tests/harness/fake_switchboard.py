@@ -116,6 +116,8 @@ class FakeAccess:
         self.grants = {"good": FakeGrant()} if grants is None else grants
         self.asked = 0
         self.error: Exception | None = None
+        self.dark: set[str] = set()
+        """Tokens whose issuer never answers."""
         self.change = asyncio.Event()
 
     async def changed(self) -> None:
@@ -129,4 +131,6 @@ class FakeAccess:
         self.asked += 1
         if self.error is not None:
             raise self.error
+        if token in self.dark:
+            await asyncio.get_running_loop().create_future()
         return self.grants.get(token)

@@ -170,8 +170,8 @@ class Tunnel:
             return  # its origin took it back in the same breath
         deadline = asyncio.get_running_loop().time() + held.open.deadline_ms / 1000
         try:
-            claims, grant, _ = PrincipalFrame.unpack(event.principal)
-            principal = Principal.parse(claims, grant)
+            claims, grant, proof = PrincipalFrame.unpack(event.principal)
+            principal = Principal.parse(claims, grant, proof)
         except ValueError:
             _log.error("principal_cannot_be_read", exchange=str(held.key))
             self._agent.end(held, EndReason.FAILED)

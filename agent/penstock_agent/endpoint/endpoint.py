@@ -19,6 +19,7 @@ from penstock.http import Headers, check
 from penstock.log import get
 from penstock.names import AgentId
 from penstock.outcome import rpc_error
+from penstock_agent.callers.trust import Anyone, NotProven
 from penstock_agent.catalogue.catalogues import Catalogues
 from penstock_agent.catalogue.offer import CatalogueError
 from penstock_agent.children.child import ChildSpec
@@ -26,7 +27,7 @@ from penstock_agent.endpoint import calls, failures, offers, versions
 from penstock_agent.endpoint.answers import SESSION_ID, VERSION, empty, refuse, reply
 from penstock_agent.endpoint.held import Held
 from penstock_agent.endpoint.limits import Limits
-from penstock_agent.endpoint.ports import Children, Stopping
+from penstock_agent.endpoint.ports import Callers, Children, Stopping
 from penstock_agent.endpoint.session import Session
 from penstock_agent.endpoint.sessions import Sessions, TooManySessions
 from penstock_agent.exchange import Exchange, ExchangeGone, Purpose
@@ -86,10 +87,12 @@ class Endpoint:
         *,
         call_timeout: float = 120.0,
         limits: Limits = Limits(),  # noqa: B008 - frozen
+        callers: Callers | None = None,
     ) -> None:
         """``call_timeout``: seconds after which a call is given up, when its caller does not give up
-        sooner.
+        sooner. ``callers``: None when the relay's word about them is enough.
         """
+        self._callers: Callers = callers or Anyone()
         self._servers = dict(servers)
         self._gate = gate
         self._children = children
@@ -116,9 +119,10 @@ class Endpoint:
                 for session in self._sessions:
                     session.end()
 
-    def reload(self, servers: Mapping[str, ChildSpec], gate: Gate) -> None:
+    def reload(self, servers: Mapping[str, ChildSpec], gate: Gate, callers: Callers | None = None) -> None:
         """Use another configuration from now on, for open sessions as well."""
         self._gate = gate
+        self._callers = callers or Anyone()
         changed = {name for name, spec in servers.items() if self._servers.get(name) != spec}
         for name in changed:
             self._children.forget(name)
@@ -169,6 +173,11 @@ class Endpoint:
         if len(version) > 1 or len(session_id) > 1:
             await refuse(exchange, 400, "A header of MCP stands twice: send each once.")
             return
+        try:
+            await self._callers.admit(exchange.server, exchange.principal)
+        except NotProven as e:
+            await self._deny(exchange, str(e))
+            return
         header = version[0] if version else None
         id = session_id[0] if session_id else None
         if exchange.method == "POST":
@@ -195,8 +204,21 @@ class Endpoint:
             # Why is in the agent's log: it may hold what the server said.
             await refuse(exchange, 503, "The server on site could not say what it offers.")
             return
-        body = offers.answer(catalogue, lambda item, name: gate.exposes(server, item, name))
+        challenge = self._callers.challenge(server)
+        body = offers.answer(catalogue, lambda item, name: gate.exposes(server, item, name), challenge)
         await reply(exchange, 200, body)
+
+    async def _deny(self, exchange: Exchange, text: str) -> None:
+        """To a caller whom the site does not believe, whatever was asked."""
+        if exchange.method != "POST":
+            await refuse(exchange, 403, text)
+            return
+        try:
+            message = parse_caller(exchange.body)
+        except EnvelopeError as e:
+            await reply(exchange, 400, rpc_error(e.id, e.code, str(e)))
+            return
+        await self._fail(exchange, message, failures.denied(text))
 
     async def _post(self, exchange: Exchange, header: str | None, id: str | None) -> None:
         try:

@@ -28,23 +28,27 @@ class Tool(msgspec.Struct, frozen=True, omit_defaults=True):
     description: str = ""
 
 
-class Shown(msgspec.Struct, frozen=True):
+class Shown(msgspec.Struct, frozen=True, omit_defaults=True):
     """See PROTOCOL.md, section 11."""
 
     tools: Sequence[Tool]
     prompts: int
     resources: int
+    challenge: str | None = None
 
 
-def answer(catalogue: Catalogue, exposed: Callable[[Item, str], bool]) -> bytes:
-    """As JSON, at most 1 MiB: descriptions are cut, and where that is not enough, the list is."""
+def answer(catalogue: Catalogue, exposed: Callable[[Item, str], bool], challenge: str | None = None) -> bytes:
+    """As JSON, at most 1 MiB: descriptions are cut, and where that is not enough, the list is.
+
+    ``challenge``: what the login that signs the grant has to name, where the site demands one.
+    """
     offers = [offer for offer in catalogue.items if exposed(offer.kind, offer.name)]
     tools = [offer for offer in offers if offer.kind is Item.TOOL and len(offer.name) <= MAX_NAME]
     prompts = sum(offer.kind is Item.PROMPT for offer in offers)
     resources = sum(offer.kind is Item.RESOURCE for offer in offers)
     while True:
         for length in DESCRIPTIONS:
-            found = Shown([_tool(offer, length) for offer in tools], prompts, resources)
+            found = Shown([_tool(offer, length) for offer in tools], prompts, resources, challenge)
             data = msgspec.json.encode(found)
             if len(data) <= MAX_BYTES:
                 return data

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Protocol
 
+from penstock.principal import Principal
 from penstock_agent.children.child import ChildSpec
 from penstock_agent.children.lines import Oversize
 
@@ -15,6 +16,16 @@ Spawn = Callable[[Coroutine[object, object, None]], asyncio.Task[None]]
 
 class Stopping(Exception):
     """The endpoint is ending and starts nothing any more."""
+
+
+class Callers(Protocol):
+    """Whose word the site takes; see :class:`penstock_agent.callers.callers.Callers`."""
+
+    def challenge(self, server: str, /) -> str | None: ...
+
+    async def admit(self, server: str, principal: Principal, /) -> None:
+        """Raises :exc:`~penstock_agent.callers.trust.NotProven`."""
+        ...
 
 
 class Child(Protocol):

@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 import typer
 
-from penstock_relay.cli import access, config, grants, serve, sites, tokens, users
+from penstock_relay.cli import access, clients, config, grants, serve, sites, tokens, users
 from penstock_relay.cli.common import ConfigOption, JsonOption
 
 # Plain help and errors: they start twice as fast as decorated ones, and read the same in a log.
@@ -77,6 +77,12 @@ _grants = _group("What users allowed clients.")
 _grants.command("list")(grants.list_grants)
 _grants.command("revoke")(grants.revoke)
 app.add_typer(_grants, name="grant")
+
+_clients = _group("Applications that ask users for access.")
+_clients.command("add")(clients.add)
+_clients.command("list")(clients.list_clients)
+_clients.command("remove")(clients.remove)
+app.add_typer(_clients, name="client")
 
 _config = _group("The relay's configuration.")
 _config.command("check")(config.check)

@@ -60,10 +60,14 @@ def add(
     user_name = parse_user(name)
     if email and _EMAIL.fullmatch(email) is None:
         raise Usage(f"--email {email[:80]!a} is not an e-mail address.")
+    # Where issuers outside log users in, an account is an address to know them by, and needs no password.
+    outside = not settings.oauth and any(issuer.match_email for issuer in settings.issuers)
+    if outside and not email:
+        raise Usage("--email is missing: oauth is off, and users of issuers are known by their addresses.")
     expires_at, word, origin = (
         now + seconds(ttl, what="--ttl", most=MOST_TTL),
         tokens.secret(),
-        _origin(settings),
+        "" if outside else _origin(settings),
     )
     user = User(user_name, email, None, now, admin=admin)
 
@@ -71,7 +75,12 @@ def add(
         await store.users.add(user, tokens.digest(word), expires_at)
 
     with_store(settings, work)
-    _show(ctx, json, origin, word, user_name, expires_at)
+    if not outside:
+        _show(ctx, json, origin, word, user_name, expires_at)
+    elif wants_json(ctx, json):
+        say_json({"name": user_name, "link": None, "expires_at": None})
+    else:
+        explain(f"{user_name} is whoever an issuer of the configuration says has the address {email}.")
     explain(f"Nobody may use anything yet. Next: penstock-relay access add --user {user_name} --site SITE")
 
 

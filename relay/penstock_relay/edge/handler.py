@@ -50,7 +50,9 @@ _REVOKED: Final = (
     "or ask the relay's operator for access."
 )
 RECHECK_S: Final = 1.0
-"""Between two tries to look tokens up while the store cannot be read."""
+"""Between two tries to look tokens up while that cannot be done."""
+RECHECK_TIMEOUT_S: Final = 2.0
+"""How long one look may take: the next change waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +109,31 @@ class Edge:
                 await asyncio.sleep(RECHECK_S)
 
     async def _recheck(self) -> None:
-        """Looks every token up again that has something running. Raises AccessUnavailable."""
-        for right in {running.right for running in self._running.values()}:
-            grant = await self._access.principal(*right)
-            if grant is not None and grant.member:
-                continue
+        """Looks every token up again that has something running. Raises AccessUnavailable.
+
+        All at once: an issuer outside that does not answer must not keep the others' rights alive.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            rights = {running.right for running in self._running.values()}
+            looked = [tasks.create_task(self._recheck_one(right)) for right in rights]
+        for task in looked:
+            if (unsure := task.result()) is not None:
+                raise unsure
+
+    async def _recheck_one(self, right: tuple[str, str, str]) -> AccessUnavailable | None:
+        try:
+            async with asyncio.timeout(RECHECK_TIMEOUT_S):
+                grant = await self._access.principal(*right)
+        except AccessUnavailable as error:
+            return error
+        except TimeoutError:
+            return AccessUnavailable("The issuer of a token does not answer.")
+        if grant is None or not grant.member:
             for task, running in self._running.items():
                 if running.right == right and not running.stop.is_set:
                     running.stop.set(_REVOKED, DoneReason.REVOKED)
                     task.cancel()
+        return None
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The handler that aiohttp calls for every request that it could parse."""

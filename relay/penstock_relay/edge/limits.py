@@ -16,8 +16,8 @@ MAX_LINE: Final = 8190
 """The request line, or one header."""
 MAX_DIGITS: Final = 19
 """Of a Content-Length."""
-MAX_TOKEN: Final = 4096
-"""Characters of a bearer token."""
+MAX_TOKEN: Final = 8000
+"""Characters of a bearer token: those of issuers list groups."""
 
 RETRY_AFTER: Final = 10
 """Seconds after which a caller of an absent site should ask again."""

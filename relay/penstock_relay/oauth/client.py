@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from penstock import strictjson
-from penstock_relay.oauth import redirects
+from penstock import jwk, strictjson
+from penstock.jwk import BadKeys
+from penstock_relay.oauth import assertion, redirects
 from penstock_relay.oauth.metadata import AUTH_METHODS
 
 MAX_REGISTRATION: Final = 4096
@@ -39,6 +40,16 @@ class BadClient(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Proof:
+    """What a client that signs is verified by: a key set, or where it shows one."""
+
+    jwks: bytes | None = None
+    jwks_uri: str | None = None
+    algorithm: str | None = None
+    """The only one that it signs with; None: any that is accepted."""
+
+
+@dataclass(frozen=True, slots=True)
 class Client:
     """`host` is that of the metadata document, which the client controls; None for one that registered."""
 
@@ -48,6 +59,10 @@ class Client:
     auth_method: str
     secret_hash: bytes | None
     host: str | None
+    proof: Proof | None = None
+    """Of a client whose method is private_key_jwt."""
+    preregistered: bool = False
+    """Whether the operator made it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +87,17 @@ def from_document(url: str, data: bytes) -> Client:
         raise BadClient("invalid_client_metadata", "The document names another client_id than its own URL.")
     if "client_secret" in found or "client_secret_expires_at" in found:
         raise BadClient("invalid_client_metadata", "A public document holds no secret.")
-    if found.get("token_endpoint_auth_method", "none") != "none":
+    method = found.get("token_endpoint_auth_method", "none")
+    if method not in ("none", assertion.METHOD):
         raise BadClient(
-            "invalid_client_metadata", "This relay takes token_endpoint_auth_method none in a document."
+            "invalid_client_metadata",
+            f"This relay takes token_endpoint_auth_method none or {assertion.METHOD} in a document.",
         )
     host = urlsplit(url).hostname or ""
     uris = _redirects(found, MAX_DOCUMENT_REDIRECTS)
     _flow(found)
-    return Client(url, _name(found, host), uris, "none", None, host)
+    proof = _proof(found, host) if method == assertion.METHOD else None
+    return Client(url, _name(found, host), uris, str(method), None, host, proof)
 
 
 def parse_registration(data: bytes) -> Registration:
@@ -130,17 +148,45 @@ def _flow(found: dict[str, Any]) -> None:
         raise BadClient("invalid_client_metadata", "The only response_type is code.")
 
 
+def _proof(found: dict[str, Any], host: str) -> Proof:
+    """Its keys, or where they are: on the host that its user is shown, and no other (RFC 7591, 2)."""
+    jwks, uri = found.get("jwks"), found.get("jwks_uri")
+    algorithm = found.get("token_endpoint_auth_signing_alg")
+    if algorithm is not None and algorithm not in assertion.ALGORITHMS:
+        raise BadClient(
+            "invalid_client_metadata",
+            f"token_endpoint_auth_signing_alg is one of {', '.join(assertion.ALGORITHMS)}.",
+        )
+    if (jwks is None) == (uri is None):
+        raise BadClient("invalid_client_metadata", "A client that signs has either jwks or jwks_uri.")
+    if uri is not None:
+        if not isinstance(uri, str) or not is_document_url(uri) or urlsplit(uri).hostname != host:
+            raise BadClient("invalid_client_metadata", "The jwks_uri is https, on the host of the document.")
+        return Proof(jwks_uri=uri, algorithm=algorithm)
+    data = msgspec.json.encode(jwks)
+    try:
+        jwk.parse(data)
+    except BadKeys:
+        raise BadClient("invalid_client_metadata", "The jwks has no key that can verify.") from None
+    return Proof(jwks=data, algorithm=algorithm)
+
+
 def _name(found: dict[str, Any], default: str) -> str:
     name = found.get("client_name")
     if name is None or (isinstance(name, str) and name.isspace()):
         name = default
+    return name_of(name) or default
+
+
+def name_of(name: object) -> str:
+    """What users are shown; "" when nothing of it can be seen. Raises BadClient."""
     if not isinstance(name, str) or len(name) > MAX_NAME:
         raise BadClient("invalid_client_metadata", f"client_name is text of at most {MAX_NAME} characters.")
     # Control, format (direction marks among them), surrogate and unassigned characters, and what breaks
     # lines, can make a name read as another.
     if any(_hidden(unicodedata.category(character)) for character in name):
         raise BadClient("invalid_client_metadata", "client_name has characters that cannot be shown.")
-    return name.strip() or default
+    return name.strip()
 
 
 def _hidden(category: str) -> bool:

@@ -10,11 +10,21 @@ from typing import Final
 from urllib.parse import unquote_plus
 
 from penstock.jwks import FetchError
-from penstock_relay.oauth import tokens
-from penstock_relay.oauth.client import BadClient, Client, from_document, is_document_url, parse_registration
+from penstock_relay.oauth import assertion, tokens
+from penstock_relay.oauth.client import (
+    BadClient,
+    Client,
+    Proof,
+    from_document,
+    is_document_url,
+    parse_registration,
+)
 from penstock_relay.oauth.fetch import Documents
-from penstock_relay.store import ClientRecord, Store
+from penstock_relay.oauth.signatures import Signatures, Unproven
+from penstock_relay.store import ClientRecord, SigningClient, Store
 
+MAX_SIGNING: Final = 10_000
+"""Clients with a document that sign, remembered."""
 MAX_CLIENTS: Final = 10_000
 """Registrations kept; the oldest that was never used makes room."""
 UNUSED_S: Final = 86_400.0
@@ -34,9 +44,10 @@ class TooMany(Exception):
 
 
 class Directory:
-    def __init__(self, store: Store, documents: Documents) -> None:
+    def __init__(self, store: Store, documents: Documents, signatures: Signatures) -> None:
         self._store = store
         self._documents = documents
+        self._signatures = signatures
         self._hour = 0
         self._registrations = 0
 
@@ -51,14 +62,27 @@ class Directory:
         if record is None:
             raise UnknownClient("The application is not known here. Remove the connection and add it again.")
         return Client(
-            record.client_id, record.name, record.redirect_uris, record.auth_method, record.secret_hash, None
+            record.client_id,
+            record.name,
+            record.redirect_uris,
+            record.auth_method,
+            record.secret_hash,
+            None,
+            None if record.jwks is None else Proof(jwks=record.jwks),
+            record.preregistered,
         )
 
-    async def authenticate(self, authorization: str | None, form: Mapping[str, str]) -> Client | None:
+    async def authenticate(
+        self, authorization: str | None, form: Mapping[str, str], now: float
+    ) -> Client | None:
         """The client that calls the token or revocation endpoint; None when that is not proven.
 
-        RFC 6749, 2.3.1: one method only, and the one that the client is registered with.
+        RFC 6749, 2.3.1: one method only, and the one that the client is registered with. Raises Unproven
+        when it cannot be told now.
         """
+        if "client_assertion" in form or "client_assertion_type" in form:
+            alone = authorization is None and "client_secret" not in form
+            return await self._signed(form, now) if alone else None
         client_id, secret, method = form.get("client_id"), form.get("client_secret"), "client_secret_post"
         if authorization is not None:
             basic = _basic(authorization)
@@ -68,19 +92,62 @@ class Directory:
         if client_id is None:
             return None
         if is_document_url(client_id):
-            # Such a client has nothing to prove, and its codes and tokens are bound to its name: that its
-            # document cannot be had at this moment must not disconnect it.
             proves = secret is not None or authorization is not None
-            return None if proves else Client(client_id, client_id, (), "none", None, client_id)
+            return None if proves else await self._unsigned(client_id)
         try:
             client = await self.find(client_id)
         except UnknownClient:
             return None
         if client.auth_method == "none":
             return client if secret is None else None
-        if secret is None or client.secret_hash is None or client.auth_method != method:
+        # Who types a client of the operator's into an application cannot choose how that sends the secret.
+        if secret is None or client.secret_hash is None:
+            return None
+        if client.auth_method != method and not client.preregistered:
             return None
         return client if hmac.compare_digest(client.secret_hash, tokens.digest(secret)) else None
+
+    async def _unsigned(self, client_id: str) -> Client | None:
+        """A client with a document that proves nothing: good unless it is one that signs."""
+        try:
+            client = from_document(client_id, await self._documents.get(client_id))
+        except (FetchError, BadClient):
+            # Its codes and tokens are bound to its name: that its document cannot be had at this moment must
+            # not disconnect it. But one that signed when it was connected is not let in without.
+            if await self._store.signing.find(client_id) is not None:
+                return None
+            return Client(client_id, client_id, (), "none", None, client_id)
+        return client if client.auth_method == "none" else None
+
+    async def _signed(self, form: Mapping[str, str], now: float) -> Client | None:
+        text = assertion.presented(form)
+        claimed = None if text is None else assertion.claimed(text)
+        if text is None or claimed is None or form.get("client_id", claimed) != claimed:
+            return None
+        try:
+            client = await self.find(claimed)
+        except UnknownClient:
+            known = await self._store.signing.find(claimed)
+            if known is None:
+                if is_document_url(claimed):
+                    raise Unproven("The client's document cannot be read at the moment.") from None
+                return None
+            proof = Proof(known.jwks, known.jwks_uri, known.algorithm)
+            client = Client(claimed, claimed, (), assertion.METHOD, None, claimed, proof)
+        if client.auth_method != assertion.METHOD or client.proof is None:
+            return None
+        return client if await self._signatures.proves(text, claimed, client.proof, now) else None
+
+    async def connected(self, client: Client, now: float) -> None:
+        """Remembers what a client is verified by from now on, and that it is used."""
+        if client.host is None:
+            await self._store.clients.used(client.client_id, now)
+        elif client.proof is not None:
+            proof = client.proof
+            known = SigningClient(client.client_id, proof.jwks, proof.jwks_uri, proof.algorithm)
+            await self._store.signing.remember(known, now, MAX_SIGNING)
+        else:
+            await self._store.signing.forget(client.client_id)
 
     async def register(self, data: bytes, now: float) -> dict[str, object]:
         """RFC 7591: the answer to a registration. Raises BadClient, TooMany."""

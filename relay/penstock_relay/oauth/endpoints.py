@@ -11,6 +11,7 @@ from penstock_relay.oauth import tokens, web
 from penstock_relay.oauth.client import BadClient, Client
 from penstock_relay.oauth.directory import Directory, TooMany
 from penstock_relay.oauth.metadata import SCOPE, resource_of
+from penstock_relay.oauth.signatures import Unproven
 from penstock_relay.oauth.web import Asked, Reply
 from penstock_relay.store import Grant, GrantToken, Store
 
@@ -44,7 +45,9 @@ class Endpoints:
         """RFC 7009. Either token ends the grant: a user who disconnects wants no access to remain."""
         try:
             form = asked.form()
-            client = await self._client(asked, form)
+            client = await self._client(asked, form, now)
+        except Unproven as error:
+            return _unproven(error)
         except web.BadForm as error:
             return _error(400, "invalid_request", str(error))
         except Refused as error:
@@ -64,20 +67,22 @@ class Endpoints:
         """RFC 6749, 4.1.3 and 6."""
         try:
             form = asked.form()
-            client = await self._client(asked, form)
+            client = await self._client(asked, form, now)
             match form.get("grant_type"):
                 case "authorization_code":
                     return await self._redeem(form, client, now)
                 case "refresh_token":
                     return await self._refresh(form, client, now)
+        except Unproven as error:
+            return _unproven(error)
         except web.BadForm as error:
             return _error(400, "invalid_request", str(error))
         except Refused as error:
             return _refusal(error)
         return _error(400, "unsupported_grant_type", "Use authorization_code or refresh_token.")
 
-    async def _client(self, asked: Asked, form: dict[str, str]) -> Client:
-        client = await self._directory.authenticate(first(asked.headers, "authorization"), form)
+    async def _client(self, asked: Asked, form: dict[str, str], now: float) -> Client:
+        client = await self._directory.authenticate(first(asked.headers, "authorization"), form, now)
         if client is None:
             raise Refused("invalid_client", "The client is unknown, or did not prove who it is.")
         return client
@@ -110,8 +115,7 @@ class Endpoints:
         access, refresh, reply = _tokens(grant, now)
         if not await self._store.grants.redeem(secret_hash, grant, access, refresh, now):
             raise Refused("invalid_grant", "The code is unknown, expired or used.")
-        if client.host is None:
-            await self._store.clients.used(client.client_id, now)
+        await self._directory.connected(client, now)
         return reply
 
     async def _refresh(self, form: dict[str, str], client: Client, now: float) -> Reply:
@@ -158,6 +162,11 @@ def _tokens(grant: Grant, now: float) -> tuple[GrantToken, GrantToken, Reply]:
 
 def _error(status: int, code: str, text: str) -> Reply:
     return web.json(status, {"error": code, "error_description": text}, _BASIC if status == 401 else ())
+
+
+def _unproven(error: Unproven) -> Reply:
+    value = {"error": "temporarily_unavailable", "error_description": str(error)}
+    return web.json(503, value, (("retry-after", "10"),))
 
 
 def _refusal(error: Refused) -> Reply:

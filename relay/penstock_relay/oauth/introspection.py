@@ -25,7 +25,7 @@ class Post(Protocol):
 
 
 class IntrospectionUnavailable(Exception):
-    """The issuer does not say at the moment."""
+    """The issuer does not say at the moment; the text says why, and nothing of the token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Endpoint:
 class _Flight:
     landed: asyncio.Event = field(default_factory=asyncio.Event)
     answer: dict[str, Any] | None = None
-    failed: bool = False
+    problem: str = ""
 
 
 class Introspector:
@@ -75,15 +75,15 @@ class Introspector:
             if flight is None:
                 return self._active(await self._ask(name, token))
             await flight.landed.wait()
-            if flight.failed:
-                raise IntrospectionUnavailable
+            if flight.problem:
+                raise IntrospectionUnavailable(flight.problem)
             if flight.answer is not None:
                 return self._active(flight.answer)
             # Neither: whoever asked has gone away. Now it is our turn.
 
     async def _ask(self, name: bytes, token: str) -> dict[str, Any]:
         if len(self._flights) >= MAX_ASKING:
-            raise IntrospectionUnavailable
+            raise IntrospectionUnavailable("too many questions at once")
         flight = self._flights[name] = _Flight()
         until = self._ticks() + KEPT_S  # from the question on
         fields = {"token": token, "token_type_hint": "access_token"}
@@ -95,9 +95,9 @@ class Introspector:
             if answer is None or not isinstance(answer.get("active"), bool):
                 raise FetchError("it is not an answer of RFC 7662")
             flight.answer = answer
-        except FetchError:
-            flight.failed = True
-            raise IntrospectionUnavailable from None
+        except FetchError as error:
+            flight.problem = str(error)
+            raise IntrospectionUnavailable(flight.problem) from None
         finally:
             del self._flights[name]
             flight.landed.set()

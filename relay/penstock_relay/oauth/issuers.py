@@ -17,6 +17,7 @@ from penstock_relay.oauth.trusted import Trusted
 
 QUIET_S: Final = 60.0
 """Between two lines in the log about the same trouble with the same issuer."""
+MAX_SAID: Final = 256
 
 _log = log.get(__name__)
 
@@ -89,7 +90,7 @@ class Issuers:
             return None
         except (KeysUnavailable, IntrospectionUnavailable) as error:
             assert found is not None  # noqa: S101  only issuers that were found are asked
-            self._say("issuer_unavailable", found, type(error).__name__)
+            self._say("issuer_unavailable", found, str(error))
             raise IssuerUnavailable from None
         if bearer.overage:
             self._say("issuer_left_groups_out", bearer.issuer, "overage")
@@ -121,5 +122,7 @@ class Issuers:
         """One line in a while: strangers can cause as many as they like, of few kinds."""
         key, now = (event + about.url, reason), self._ticks()
         if now >= self._said.get(key, now):
+            if len(self._said) >= MAX_SAID:
+                self._said.clear()
             self._said[key] = now + QUIET_S
             _log.warning(event, issuer=about.url, reason=reason)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from penstock.names import RESERVED
+from penstock_relay.oauth import assertion
 from penstock_relay.oauth.issuer import Issuer
 
 SCOPE: Final = "mcp"
@@ -18,6 +19,8 @@ SCOPE: Final = "mcp"
 OFFLINE: Final = "offline_access"
 """Listed by the server, never by a resource: clients that ask for it expect refresh tokens. All get them."""
 AUTH_METHODS: Final = ("none", "client_secret_post", "client_secret_basic")
+"""How clients that register themselves may prove who they are. Those with a document, and those that the
+operator made, may also sign."""
 
 PROTECTED: Final = "/.well-known/oauth-protected-resource"
 SERVER: Final = "/.well-known/oauth-authorization-server"
@@ -105,8 +108,11 @@ def authorization_server(origin: str) -> dict[str, object]:
         "response_modes_supported": ["query"],
         "grant_types_supported": ["authorization_code", "refresh_token"],
         "code_challenge_methods_supported": ["S256"],
-        "token_endpoint_auth_methods_supported": list(AUTH_METHODS),
-        "revocation_endpoint_auth_methods_supported": list(AUTH_METHODS),
+        # "none" is what Claude looks for before it shows its document.
+        "token_endpoint_auth_methods_supported": [*AUTH_METHODS, assertion.METHOD],
+        "token_endpoint_auth_signing_alg_values_supported": list(assertion.ALGORITHMS),
+        "revocation_endpoint_auth_methods_supported": [*AUTH_METHODS, assertion.METHOD],
+        "revocation_endpoint_auth_signing_alg_values_supported": list(assertion.ALGORITHMS),
         "scopes_supported": [SCOPE, OFFLINE],
         "authorization_response_iss_parameter_supported": True,
         "client_id_metadata_document_supported": True,

@@ -23,6 +23,7 @@ from penstock_relay.oauth.issuer import Issuer
 from penstock_relay.oauth.login import Login
 from penstock_relay.oauth.metadata import any_origin
 from penstock_relay.oauth.offers import Sites
+from penstock_relay.oauth.signatures import Signatures
 from penstock_relay.oauth.tokens import Seal
 from penstock_relay.oauth.visit import Visits
 from penstock_relay.oauth.web import Asked, Reply
@@ -36,7 +37,10 @@ _log = log.get(__name__)
 
 
 class AuthorizationServer:
-    """One per replica; `origin` is the public URL. `issuers` are others whose tokens are good here."""
+    """One per replica; `origin` is the public URL. `issuers` are others whose tokens are good here.
+
+    `documents` reads those of clients, `key_documents` their key sets; :meth:`run` must be running.
+    """
 
     def __init__(
         self,
@@ -45,6 +49,7 @@ class AuthorizationServer:
         key: bytes,
         *,
         documents: Documents,
+        key_documents: Documents | None = None,
         sites: Sites,
         issuers: Sequence[Issuer] = (),
         clock: Callable[[], float] = time.time,
@@ -54,7 +59,8 @@ class AuthorizationServer:
         self._documents = documents
         self._issuers = issuers
         self._clock = clock
-        found = Directory(store, documents)
+        self._signatures = Signatures(key_documents or documents, origin)
+        found = Directory(store, documents, self._signatures)
         visits = Visits(store, origin, Seal(key), lambda user: user.password_hash is not None)
         endpoints, login = Endpoints(store, found, origin), Login(store, visits)
         consent = Consent(store, found, origin, visits, login, sites)
@@ -110,14 +116,16 @@ class AuthorizationServer:
         return resource.described(method, found)
 
     async def run(self) -> NoReturn:
-        """Purges registrations that nobody used, for ever. A TaskGroup owns it."""
+        """Purges registrations that nobody used, and fetches clients' keys, for ever. A TaskGroup owns it."""
         try:
-            while True:
-                try:
-                    await self._store.clients.purge(self._clock() - directory.UNUSED_S)
-                except (SQLAlchemyError, OSError) as error:
-                    _log.warning("clients_not_purged", cause=type(error).__name__)
-                await asyncio.sleep(directory.PURGE_S)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._signatures.run())
+                while True:
+                    try:
+                        await self._store.clients.purge(self._clock() - directory.UNUSED_S)
+                    except (SQLAlchemyError, OSError) as error:
+                        _log.warning("clients_not_purged", cause=type(error).__name__)
+                    await asyncio.sleep(directory.PURGE_S)
         finally:
             await self._documents.close()
 

@@ -1,7 +1,7 @@
 """Durable records of the relay. SQLAlchemy and Alembic on SQLite."""
 
 from penstock_relay.store.agents import Agent
-from penstock_relay.store.clients import ClientRecord
+from penstock_relay.store.clients import ClientRecord, NoSuchClient
 from penstock_relay.store.consents import Consent
 from penstock_relay.store.database import StoreError
 from penstock_relay.store.endings import Ended
@@ -10,6 +10,7 @@ from penstock_relay.store.invites import Invite, Unusable
 from penstock_relay.store.logins import LoginRecord
 from penstock_relay.store.memberships import CALLING, GroupMembership, Membership, Role
 from penstock_relay.store.people import Account, Person
+from penstock_relay.store.signing import SigningClient
 from penstock_relay.store.sites import NoSuchSite, Site, SiteExists
 from penstock_relay.store.store import Store
 from penstock_relay.store.tokens import NoSuchToken, Token
@@ -31,12 +32,14 @@ __all__ = [
     "LoginRecord",
     "Membership",
     "NoPasswordHere",
+    "NoSuchClient",
     "NoSuchGrant",
     "NoSuchSite",
     "NoSuchToken",
     "NoSuchUser",
     "Person",
     "Role",
+    "SigningClient",
     "Site",
     "SiteExists",
     "Store",

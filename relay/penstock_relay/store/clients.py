@@ -1,16 +1,28 @@
-"""OAuth clients that registered themselves. Those that have a metadata document are not kept."""
+"""OAuth clients that registered themselves, and those that the operator made. Those that have a metadata
+document are not kept."""
 
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import Row, delete, func, insert, select, update
 
-from penstock_relay.store.database import Database
-from penstock_relay.store.models import ClientRow
+from penstock_relay.store.database import Database, StoreError
+from penstock_relay.store.models import ClientRow, GrantRow
+
+
+class NoSuchClient(StoreError):
+    """There is no client of that id."""
+
+    def __init__(self, client_id: str) -> None:
+        super().__init__(f"There is no client {client_id!r}. See: penstock-relay client list")
 
 
 @dataclass(frozen=True, slots=True)
 class ClientRecord:
-    """Times in seconds since the epoch; ``used_at`` None until a user connected it."""
+    """Times in seconds since the epoch; ``used_at`` None until a user connected it.
+
+    ``preregistered`` ones were made by the operator, and stay until he removes them; ``jwks`` is the key set
+    of one that signs.
+    """
 
     client_id: str
     name: str
@@ -19,6 +31,8 @@ class ClientRecord:
     secret_hash: bytes | None
     created_at: float
     used_at: float | None = None
+    preregistered: bool = False
+    jwks: bytes | None = None
 
 
 class Clients:
@@ -26,13 +40,18 @@ class Clients:
         self._database = database
 
     async def add(self, client: ClientRecord, most: int) -> bool:
-        """False when ``most`` are kept, and all were used. The oldest that was never used makes room."""
+        """False when ``most`` are kept, and all were used. The oldest that was never used makes room.
+
+        Those that the operator made neither count nor make room.
+        """
+        registered = ClientRow.preregistered.is_(False)
         async with self._database.writing() as connection:
-            count = (await connection.execute(select(func.count()).select_from(ClientRow))).scalar_one()
-            if count >= most:
+            counted = select(func.count()).select_from(ClientRow).where(registered)
+            count = (await connection.execute(counted)).scalar_one()
+            if count >= most and not client.preregistered:
                 oldest = (
                     select(ClientRow.client_id)
-                    .where(ClientRow.used_at.is_(None))
+                    .where(ClientRow.used_at.is_(None), registered)
                     .order_by(ClientRow.created_at, ClientRow.client_id)
                     .limit(1)
                     .scalar_subquery()
@@ -49,33 +68,41 @@ class Clients:
                     secret_hash=client.secret_hash,
                     created_at=client.created_at,
                     used_at=client.used_at,
+                    preregistered=client.preregistered,
+                    jwks=client.jwks,
                 )
             )
             return True
 
     async def find(self, client_id: str) -> ClientRecord | None:
-        query = select(
-            ClientRow.client_id,
-            ClientRow.name,
-            ClientRow.redirect_uris,
-            ClientRow.auth_method,
-            ClientRow.secret_hash,
-            ClientRow.created_at,
-            ClientRow.used_at,
-        ).where(ClientRow.client_id == client_id)
+        query = _COLUMNS.where(ClientRow.client_id == client_id)
         async with self._database.reading() as connection:
             row = (await connection.execute(query)).first()
-        if row is None:
-            return None
-        return ClientRecord(
-            row.client_id,
-            row.name,
-            tuple(row.redirect_uris),
-            row.auth_method,
-            row.secret_hash,
-            row.created_at,
-            row.used_at,
-        )
+        return None if row is None else _record(row)
+
+    async def list(self) -> list[ClientRecord]:
+        """All, the operator's first, then by the time they came."""
+        query = _COLUMNS.order_by(ClientRow.preregistered.desc(), ClientRow.created_at, ClientRow.client_id)
+        async with self._database.reading() as connection:
+            return [_record(row) for row in await connection.execute(query)]
+
+    async def remove(self, client_id: str, now: float) -> int:
+        """Forgets the client and ends what users granted it; how many grants. Raises NoSuchClient."""
+        async with self._database.writing() as connection:
+            gone = await connection.execute(delete(ClientRow).where(ClientRow.client_id == client_id))
+            if not gone.rowcount:
+                raise NoSuchClient(client_id)
+            ended = await connection.execute(
+                update(GrantRow)
+                .where(
+                    GrantRow.client_id == client_id,
+                    GrantRow.revoked_at.is_(None),
+                    GrantRow.expires_at > now,
+                    GrantRow.idle_at > now,
+                )
+                .values(revoked_at=now)
+            )
+            return ended.rowcount
 
     async def used(self, client_id: str, now: float) -> None:
         """Marks it as used: it is kept from then on."""
@@ -93,6 +120,32 @@ class Clients:
         """Forgets those that were never used and registered before then; how many."""
         async with self._database.writing() as connection:
             gone = await connection.execute(
-                delete(ClientRow).where(ClientRow.used_at.is_(None), ClientRow.created_at < before)
+                delete(ClientRow).where(
+                    ClientRow.used_at.is_(None),
+                    ClientRow.created_at < before,
+                    ClientRow.preregistered.is_(False),
+                )
             )
             return gone.rowcount
+
+
+def _record(
+    row: Row[str, str, list[str], str, bytes | None, float, float | None, bool, bytes | None],
+) -> ClientRecord:
+    client_id, name, uris, method, secret_hash, created_at, used_at, preregistered, jwks = row
+    return ClientRecord(
+        client_id, name, tuple(uris), method, secret_hash, created_at, used_at, preregistered, jwks
+    )
+
+
+_COLUMNS = select(
+    ClientRow.client_id,
+    ClientRow.name,
+    ClientRow.redirect_uris,
+    ClientRow.auth_method,
+    ClientRow.secret_hash,
+    ClientRow.created_at,
+    ClientRow.used_at,
+    ClientRow.preregistered,
+    ClientRow.jwks,
+)

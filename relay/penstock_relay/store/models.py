@@ -14,6 +14,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Text,
+    false,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -126,7 +127,7 @@ class MembershipRow(Base):
 
 
 class ClientRow(Base):
-    """An OAuth client that registered itself."""
+    """An OAuth client that registered itself, or that the operator made."""
 
     __tablename__ = "clients"
 
@@ -137,6 +138,8 @@ class ClientRow(Base):
     secret_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))
     created_at: Mapped[float] = mapped_column(Double)
     used_at: Mapped[float | None] = mapped_column(Double, index=True)
+    preregistered: Mapped[bool] = mapped_column(Boolean, server_default=false())
+    jwks: Mapped[bytes | None] = mapped_column(LargeBinary)
 
 
 class GrantRow(Base):
@@ -277,3 +280,15 @@ class LogoutTokenRow(Base):
 
     jti_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
     expires_at: Mapped[float] = mapped_column(Double, index=True)
+
+
+class SigningClientRow(Base):
+    """A client with a metadata document that said, when a user connected it, that it signs."""
+
+    __tablename__ = "signing_clients"
+
+    client_id: Mapped[str] = mapped_column(String(2048), primary_key=True)
+    jwks: Mapped[bytes | None] = mapped_column(LargeBinary)
+    jwks_uri: Mapped[str | None] = mapped_column(String(2048))
+    algorithm: Mapped[str | None] = mapped_column(String(16))
+    seen_at: Mapped[float] = mapped_column(Double)

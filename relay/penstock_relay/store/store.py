@@ -13,6 +13,7 @@ from penstock_relay.store.logins import Logins
 from penstock_relay.store.memberships import Memberships
 from penstock_relay.store.outsiders import Outsiders
 from penstock_relay.store.people import People
+from penstock_relay.store.signing import SigningClients
 from penstock_relay.store.sites import Sites
 from penstock_relay.store.tokens import Tokens
 from penstock_relay.store.users import Users
@@ -34,6 +35,7 @@ class Store:
         self.consents = Consents(database)
         self.logins = Logins(database)
         self.people = People(database)
+        self.signing = SigningClients(database)
 
     def outsiders(self, by_email: Collection[str]) -> Outsiders:
         """Memberships of users of issuers outside; `by_email`: issuers whose verified addresses count."""

@@ -35,7 +35,7 @@ def request_of(call: Call, left: float) -> Request:
 
 @lru_cache(maxsize=1024)
 def _content(principal: Principal) -> tuple[bytes, bytes]:
-    content = PrincipalFrame.pack(principal.dump(), principal.dump_grant())
+    content = PrincipalFrame.pack(principal.dump(), principal.dump_grant(), principal.proof)
     if len(content) > MAX_PRINCIPAL:
         raise ValueError("The claims and the grant of this principal are too large together.")
     return sha256(content).digest(), content

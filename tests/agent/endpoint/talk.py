@@ -16,6 +16,7 @@ from penstock.principal import Principal
 from penstock_agent.children.child import ChildGone, ChildSpec
 from penstock_agent.children.lines import Oversize
 from penstock_agent.endpoint import Endpoint, Limits
+from penstock_agent.endpoint.ports import Callers
 from penstock_agent.exchange import Purpose
 from penstock_agent.gate.gate import Gate
 from tests.harness.fake_exchange import ALICE, WAIT, FakeExchange
@@ -244,6 +245,7 @@ async def talking(
     limits: Limits | None = None,
     call_timeout: float = 120.0,
     servers: Mapping[str, ChildSpec] | None = None,
+    callers: Callers | None = None,
 ) -> AsyncIterator[Talk]:
     """An endpoint that runs, and what talks to it. Leaving it checks that no child was left behind."""
     servers = {"files": spec()} if servers is None else servers
@@ -255,6 +257,7 @@ async def talking(
         children,
         call_timeout=call_timeout,
         limits=limits or Limits(),
+        callers=callers,
     )
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(endpoint.run())

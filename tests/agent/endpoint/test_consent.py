@@ -6,6 +6,8 @@ import json
 from dataclasses import replace
 
 from penstock.allowance import Allowance, Later
+from penstock.principal import Principal
+from penstock_agent.callers.trust import NotProven
 from penstock_agent.endpoint import Limits
 from penstock_agent.exchange import Purpose
 from tests.agent.endpoint.talk import FakeChild, Talk, talking
@@ -118,3 +120,45 @@ async def test_nothing_runs_while_it_is_not_known_what_only_reads() -> None:
         await called.until_end()
         assert "did not say which those are" in called.content.decode()
         assert child.heard_nothing
+
+
+class ProviderOnly:
+    """Believes nobody whose proof is not "good"."""
+
+    def challenge(self, server: str, /) -> str | None:
+        return f"challenge of {server}"
+
+    async def admit(self, server: str, principal: Principal, /) -> None:
+        if principal.proof != b"good":
+            raise NotProven("Log in.")
+
+
+async def test_a_caller_whom_the_site_does_not_believe_reaches_nothing() -> None:
+    async with talking(callers=ProviderOnly()) as talk:
+        proven = replace(ALICE, proof=b"good")
+        session, child = await talk.session(principal=proven)
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "read"}}
+        refused = talk.send("POST", body, session=session)
+        await refused.until_end()
+        assert json.loads(refused.content)["result"]["isError"]
+        assert b"Log in." in refused.content
+        for method, status in (("GET", 403), ("DELETE", 403)):
+            refused = talk.send(method, session=session)
+            await refused.until_end()
+            assert (refused.status, b"Log in." in refused.content) == (status, True)
+        begun = talk.send("POST", {**body, "method": "initialize"})
+        await begun.until_end()
+        assert json.loads(begun.content)["error"]["code"] == -32012
+        junk = talk.send("POST", b"junk")
+        await junk.until_end()
+        assert junk.status == 400
+        assert child.heard_nothing
+        assert len(talk.children.started) == 1
+
+
+async def test_the_relay_is_told_what_the_login_has_to_sign() -> None:
+    async with talking(callers=ProviderOnly()) as talk:
+        asked = talk.send("POST", purpose=Purpose.CONSENT)
+        await lists(talk)
+        await asked.until_end()
+        assert json.loads(asked.content)["challenge"] == "challenge of files"

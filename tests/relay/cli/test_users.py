@@ -278,3 +278,18 @@ def test_a_relay_without_oauth_gives_no_links(run: Run, monkeypatch: pytest.Monk
     monkeypatch.setenv("PENSTOCK_RELAY_OAUTH", "false")
     assert "oauth" in failed(run("user", "add", "alice"), 2)
     assert listed(run) == []
+
+
+def test_where_issuers_log_users_in_an_account_is_an_address(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PENSTOCK_RELAY_OAUTH", "false")
+    assert "Set oauth = true" in failed(run("user", "add", "alice", "--email", "a@example.com"), 2)
+    tables = [{"url": "https://login.example.com", "match_email": True}]
+    monkeypatch.setenv("PENSTOCK_RELAY_ISSUERS", json.dumps(tables))
+    assert "--email" in failed(run("user", "add", "alice"), 2)
+    result = run("user", "add", "alice", "--email", "a@example.com")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "a@example.com" in result.stderr
+    value = json.loads(run("user", "add", "bob", "--email", "b@example.com", "--json").stdout)
+    assert value == {"name": "bob", "link": None, "expires_at": None}

@@ -421,3 +421,26 @@ async def test_who_is_no_member_any_more_loses_what_runs_and_an_unreadable_store
         served.access.error = None
         await answer.closed.wait()
         assert answer.reasons == [DoneReason.REVOKED]
+
+
+async def test_an_issuer_that_never_answers_keeps_nobody_elses_right_alive() -> None:
+    answers = [FakeAnswer(content_type=EVENT_STREAM, complete=False) for _ in range(2)]
+    todo = list(answers)
+
+    async def next_one(call: Call) -> Answer:
+        return todo.pop(0)
+
+    access = FakeAccess({"good": FakeGrant(), "dark": FakeGrant()})
+    async with (
+        serving(FakeSwitchboard(next_one), access) as served,
+        served.caller() as mine,
+        served.caller() as theirs,
+    ):
+        for caller, token in ((mine, "good"), (theirs, "dark")):
+            caller.writer.write(caller.head("GET", Authorization=f"Bearer {token}"))
+            assert b"200" in await caller.reader.readuntil(b"\r\n\r\n")
+        access.dark.add("dark")
+        revoke(served)
+        await answers[0].closed.wait()
+        assert answers[0].reasons == [DoneReason.REVOKED]
+        assert not answers[1].reasons

@@ -16,12 +16,14 @@ from penstock_relay.oauth import client, redirects
 from penstock_relay.oauth.client import (
     BadClient,
     Client,
+    Proof,
     Registration,
     from_document,
     is_document_url,
     parse_registration,
 )
 from tests.harness.jsontext import json_texts
+from tests.harness.signing import public_jwk
 
 URL: Final = "https://app.example.com/oauth/client.json"
 CALLBACK: Final = "https://app.example.com/cb"
@@ -197,11 +199,63 @@ def test_a_document_holds_no_secret(member: str, value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "method", ["client_secret_post", "client_secret_basic", "private_key_jwt", "", 1, []]
+    "method", ["client_secret_post", "client_secret_basic", "client_secret_jwt", "", 1, []]
 )
-def test_a_client_with_a_document_proves_itself_with_nothing(method: object) -> None:
+def test_a_client_with_a_document_shares_no_secret(method: object) -> None:
     with pytest.raises(BadClient, match="token_endpoint_auth_method"):
         from_document(URL, metadata(token_endpoint_auth_method=method))
+
+
+KEYS_URI = "https://app.example.com/keys.json"
+
+
+def signing(**changes: object) -> bytes:
+    values: dict[str, object] = {"token_endpoint_auth_method": "private_key_jwt", "jwks_uri": KEYS_URI}
+    return metadata(**{**values, **changes})
+
+
+def test_a_client_with_a_document_may_sign() -> None:
+    found = from_document(URL, signing())
+    assert (found.auth_method, found.proof) == ("private_key_jwt", Proof(jwks_uri=KEYS_URI))
+    found = from_document(URL, signing(token_endpoint_auth_signing_alg="RS256"))
+    assert found.proof == Proof(jwks_uri=KEYS_URI, algorithm="RS256")
+    keys = {"keys": [public_jwk("ec")]}
+    found = from_document(URL, signing(jwks_uri=None, jwks=keys))
+    assert found.proof is not None
+    assert found.proof.jwks is not None
+    assert json.loads(found.proof.jwks) == keys
+
+
+def test_keys_of_a_client_that_does_not_sign_are_nothing() -> None:
+    assert from_document(URL, signing(token_endpoint_auth_method="none")).proof is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"jwks_uri": None},
+        {"jwks": {"keys": [public_jwk("ec")]}},  # and jwks_uri
+        {"jwks_uri": None, "jwks": {"keys": []}},
+        {"jwks_uri": None, "jwks": "keys"},
+        {"jwks_uri": None, "jwks": {"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}},
+        {"jwks_uri": 7},
+        {"jwks_uri": "http://client.example/keys.json"},
+        {"jwks_uri": "https://keys.example/keys.json"},
+        {"jwks_uri": "https://app.example.com.evil.example/keys.json"},
+        {"jwks_uri": "https://app.example.com:8443/keys.json"},
+        {"jwks_uri": "https://127.0.0.1/keys.json"},
+        {"jwks_uri": "https://app.example.com/../keys.json"},
+        {"jwks_uri": "https://app.example.com"},
+        {"token_endpoint_auth_signing_alg": "HS256"},
+        {"token_endpoint_auth_signing_alg": "none"},
+        {"token_endpoint_auth_signing_alg": ["RS256"]},
+    ],
+    ids=str,
+)
+def test_a_client_that_signs_shows_its_keys_on_its_own_host(changes: dict[str, object]) -> None:
+    with pytest.raises(BadClient) as caught:
+        from_document(URL, signing(**changes))
+    assert caught.value.code == "invalid_client_metadata"
 
 
 def test_a_registration_is_read() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from penstock_relay.store import ClientRecord, Store
-from tests.relay.store.accounts import url_in
+from penstock_relay.store import ClientRecord, NoSuchClient, Store
+from tests.relay.store.accounts import NOW, fill, redeemed, url_in
 
 
 @pytest.fixture
@@ -127,3 +127,46 @@ async def test_a_purge_takes_the_old_that_were_never_used(store: Store) -> None:
     assert await store.clients.purge(100.0) == 2
     assert await kept(store, "old", "edge", "used", "older") == ["edge", "used"]
     assert await store.clients.purge(100.0) == 0
+
+
+# -- clients that the operator made
+
+OURS = ClientRecord("app-1", "App", ("https://a.example/cb",), "none", None, 1.0, preregistered=True)
+
+
+async def test_a_client_of_the_operator_comes_back_as_it_was(store: Store) -> None:
+    signing = replace(OURS, client_id="app-2", auth_method="private_key_jwt", jwks=b'{"keys":[]}')
+    for record in (OURS, signing):
+        assert await store.clients.add(record, 0)
+        assert await store.clients.find(record.client_id) == record
+
+
+async def test_a_client_of_the_operator_is_never_dropped(store: Store) -> None:
+    await store.clients.add(OURS, 0)
+    assert await store.clients.purge(1e9) == 0
+    assert await store.clients.add(client("one", 50.0), 1)
+    assert await store.clients.add(client("two", 60.0), 1)  # in the place of one, not of the operator's
+    assert await kept(store, "app-1", "one", "two") == ["app-1", "two"]
+
+
+async def test_the_list_has_the_operators_first(store: Store) -> None:
+    await store.clients.add(client("b", 2.0), 10)
+    await store.clients.add(client("a", 0.5), 10)
+    await store.clients.add(OURS, 10)
+    assert [found.client_id for found in await store.clients.list()] == ["app-1", "a", "b"]
+
+
+async def test_a_client_that_is_removed_takes_its_grants_along(store: Store) -> None:
+    await fill(store)
+    await store.clients.add(replace(OURS, client_id="client"), 0)
+    for number in range(2):
+        await redeemed(store, number)
+    await store.grants.revoke("grant-1", NOW)
+    await store.clients.add(OURS, 0)
+    assert await store.clients.remove("app-1", NOW + 1) == 0  # of another client
+    assert await store.clients.remove("client", NOW + 1) == 1
+    assert await store.clients.find("client") is None
+    ended = {grant.id: grant.revoked_at for grant in await store.grants.list()}
+    assert ended == {"grant-0": NOW + 1, "grant-1": NOW}
+    with pytest.raises(NoSuchClient, match="client list"):
+        await store.clients.remove("client", NOW + 1)
