@@ -32,6 +32,7 @@ from penstock_relay.oauth.issuers import Issuers
 from penstock_relay.oauth.resource import ResourceMetadata
 from penstock_relay.oauth.server import AuthorizationServer, key_of
 from penstock_relay.oauth.trusted import Trusted
+from penstock_relay.oauth.upstream.party import Party
 from penstock_relay.ops import Readiness, serve_ops
 from penstock_relay.store import Store
 from penstock_relay.switchboard.switchboard import Switchboard
@@ -78,6 +79,7 @@ class _Daemon:
         by_email = [issuer.url for issuer in self._issuers if issuer.match_email]
         self._callers = Callers(self._access, self._outside, store.outsiders(by_email))
         self._store = store
+        self._upstream = _upstream(settings)
         self._seal_key = key_of(settings.state_dir) if settings.oauth else b""
         self._stats = Stats()
         self._switchboard = Switchboard(secrets.token_hex(4))
@@ -106,6 +108,8 @@ class _Daemon:
                 tasks.create_task(self._access.run())
                 if self._outside is not None:
                     tasks.create_task(self._outside.run())
+                if self._upstream is not None:
+                    tasks.create_task(self._upstream.run())
                 edge = tasks.create_task(self._edge())
                 tasks.create_task(self._ops())
                 tasks.create_task(self._tunnel(context))
@@ -152,6 +156,9 @@ class _Daemon:
             key_documents=Documents(cache_s=0.0),
             sites=Asking(self._switchboard),
             issuers=self._issuers,
+            organisation=self._settings.organisation,
+            local_accounts=self._settings.local_accounts,
+            upstream=self._upstream,
         )
         self._pages_made.set_result(server)
         return server
@@ -244,6 +251,20 @@ def _outside(settings: Settings, issuers: Sequence[Issuer]) -> Issuers:
                     f"{cause}. It must hold the client's secret, readable for the relay's user."
                 ) from None
     return Issuers(issuers, introspection=endpoints, trusted=Trusted())
+
+
+def _upstream(settings: Settings) -> Party | None:
+    if settings.upstream is None:
+        return None
+    try:
+        secret = settings.upstream.secret()
+    except (OSError, ValueError) as error:
+        cause = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError(
+            f"upstream: client_secret_file: {settings.upstream.client_secret_file} cannot be read: {cause}. "
+            "It must hold the client's secret, readable for the relay's user."
+        ) from None
+    return Party(settings.upstream, secret, Trusted(), clock=time.time)
 
 
 def _bind(address: Address) -> socket.socket:

@@ -20,6 +20,7 @@ from penstock_relay.oauth.client import (
     parse_registration,
 )
 from penstock_relay.oauth.fetch import Documents
+from penstock_relay.oauth.organisation import Organisation
 from penstock_relay.oauth.signatures import Signatures, Unproven
 from penstock_relay.store import ClientRecord, SigningClient, Store
 
@@ -35,6 +36,11 @@ REGISTRATIONS: Final = 100
 """In an hour, by all strangers together."""
 
 
+_NOT_ALLOWED: Final = (
+    "The relay's operator does not allow this application. Ask for it to be added to allowed_clients."
+)
+
+
 class UnknownClient(Exception):
     """There is no such client, or it could not be asked who it is; the text is for the user."""
 
@@ -44,15 +50,28 @@ class TooMany(Exception):
 
 
 class Directory:
-    def __init__(self, store: Store, documents: Documents, signatures: Signatures) -> None:
+    def __init__(
+        self,
+        store: Store,
+        documents: Documents,
+        signatures: Signatures,
+        organisation: Organisation,
+    ) -> None:
         self._store = store
+        self._organisation = organisation
         self._documents = documents
         self._signatures = signatures
         self._hour = 0
         self._registrations = 0
 
     async def find(self, client_id: str) -> Client:
-        """Raises UnknownClient, SQLAlchemyError."""
+        """Raises UnknownClient, also for one that the organisation does not allow; SQLAlchemyError."""
+        client = await self._described(client_id)
+        if not self._organisation.allows(client_id, client.redirect_uris):
+            raise UnknownClient(_NOT_ALLOWED)
+        return client
+
+    async def _described(self, client_id: str) -> Client:
         if is_document_url(client_id):
             try:
                 return from_document(client_id, await self._documents.get(client_id))
@@ -109,6 +128,8 @@ class Directory:
 
     async def _unsigned(self, client_id: str) -> Client | None:
         """A client with a document that proves nothing: good unless it is one that signs."""
+        if not self._organisation.allows(client_id, ()):
+            return None
         try:
             client = from_document(client_id, await self._documents.get(client_id))
         except (FetchError, BadClient):
@@ -123,6 +144,8 @@ class Directory:
         text = assertion.presented(form)
         claimed = None if text is None else assertion.claimed(text)
         if text is None or claimed is None or form.get("client_id", claimed) != claimed:
+            return None
+        if is_document_url(claimed) and not self._organisation.allows(claimed, ()):
             return None
         try:
             client = await self.find(claimed)

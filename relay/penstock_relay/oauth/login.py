@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from typing import Final, ParamSpec, TypeVar
+from typing import Final, ParamSpec, Protocol, TypeVar
 
 from penstock import log
 from penstock_relay import passwords
@@ -22,6 +22,9 @@ from penstock_relay.store import Store
 _WRONG: Final = "The user name or the password is wrong."
 _BUSY: Final = "Too many people log in at this moment. Wait a minute and try again."
 
+_NO_PASSWORDS: Final = (
+    "Users log in through their identity provider. Go back to the application and start again."
+)
 _OFTEN: Final = "Too many wrong passwords for this name. Wait a quarter of an hour, or ask for a new link."
 HASHERS: Final = 2
 """Passwords that are hashed at a time, each with 19 MiB and a core."""
@@ -34,10 +37,28 @@ T = TypeVar("T")
 _log = log.get(__name__)
 
 
+class Elsewhere(Protocol):
+    """Another way to log in."""
+
+    @property
+    def label(self) -> str:
+        """What its button says."""
+        ...
+
+    def link(self, visitor: Visitor, onward: str, now: float) -> str:
+        """Where its button leads."""
+        ...
+
+
 class Login:
-    def __init__(self, store: Store, visits: Visits) -> None:
+    def __init__(
+        self, store: Store, visits: Visits, *, local: bool = True, elsewhere: Elsewhere | None = None
+    ) -> None:
+        """`local`: whether there are accounts of this relay's own."""
         self._store = store
         self._visits = visits
+        self._local = local
+        self._elsewhere = elsewhere
         self._throttle = Throttle()
         self._hashing = Turns(at_once=HASHERS, waiting=32)
         # Threads of their own: a caller who goes leaves its turn, but what runs then still runs here.
@@ -49,6 +70,8 @@ class Login:
 
     async def login(self, asked: Asked, now: float) -> Reply:
         """Checks name and password, and goes on to where the user came from."""
+        if not self._local:
+            return pages.problem(404, "There are no passwords here", _NO_PASSWORDS)
         form = asked.form()
         visitor = await self._visits.visitor(asked, now)
         onward, name = form.get("next", ""), form.get("name", "").strip().lower()
@@ -83,13 +106,18 @@ class Login:
         resource: str = "", name: str = "", wrong: str = "",
     ) -> Reply:  # fmt: skip
         seal = self._visits.sealed(now, "login", visitor.browser, onward)
+        other = self._elsewhere
         reply = pages.page(
-            "login", status, next=onward, seal=seal, client=client, resource=resource, name=name, wrong=wrong
-        )
+            "login", status, next=onward, seal=seal, client=client, resource=resource, name=name, wrong=wrong,
+            local=self._local, label=None if other is None else other.label,
+            link=None if other is None else other.link(visitor, onward, now),
+        )  # fmt: skip
         return replace(reply, headers=(*reply.headers, self._visits.cookie("browser", visitor.browser)))
 
     async def invite(self, asked: Asked, now: float) -> Reply:
         """Where a new user, or one who lost the password, chooses one. The link works once."""
+        if not self._local:
+            return pages.problem(404, "There are no passwords here", _NO_PASSWORDS)
         word = asked.path.removeprefix("/invite/")
         user = await self._store.users.invited(tokens.digest(word), now)
         if user is None:

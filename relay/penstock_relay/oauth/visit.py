@@ -64,14 +64,16 @@ class Visits:
         user = await self._store.logins.find(_login(browser, login), now)
         return Visitor(browser, user if user is not None and self._accepts(user) else None, login)
 
-    async def enter(self, user: User, now: float, sid: str | None = None) -> Headers | None:
+    async def enter(
+        self, user: User, now: float, sid: str | None = None, lasts: float = LOGIN_S
+    ) -> Headers | None:
         """The cookies of a browser where `user` has just logged in; `sid`: the provider's session, if any.
 
         None when the user has been disabled since, or has another password.
         """
         # A new browser cookie: a page that was opened before the login is worth nothing after it.
         browser, login = tokens.secret(), tokens.secret()
-        record = LoginRecord(_login(browser, login), user.name, now, now + LOGIN_S, sid)
+        record = LoginRecord(_login(browser, login), user.name, now, now + lasts, sid)
         if not await self._store.logins.add(record, user.password_hash):
             return None
         return (self.cookie("browser", browser), self.cookie("login", login))

@@ -88,6 +88,14 @@ class People:
             ).first()
         return None if row is None else Account(User(*row[:-2]), row[-2], row[-1])
 
+    async def person(self, user: User) -> Person | None:
+        """What a site is told of the user; None for one of this relay's own."""
+        if user.issuer is None or user.subject is None:
+            return None
+        async with self._database.reading() as connection:
+            groups = await travelling_groups(connection, user.name)
+        return Person(user.issuer, user.subject, user.full_name, user.email, groups)
+
     async def groups(self, user: str) -> tuple[str, ...]:
         """Of the user, by name; all of them."""
         async with self._database.reading() as connection:
@@ -114,7 +122,9 @@ class People:
             return begun.rowcount > 0
 
     async def end_check(self, user: str, now: float, *, person: Person | None, refresh: bytes | None) -> None:
-        """What came of it: what the provider says now, or None when it vouches for the user no more."""
+        """What came of it: what the provider says now, or None when it does not vouch for the user any more:
+        then nothing that it said before counts either.
+        """
         async with self._database.writing() as connection:
             await connection.execute(
                 update(UpstreamUserRow)
@@ -123,6 +133,8 @@ class People:
             )
             if person is not None:
                 await _said(connection, user, person, now)
+            else:
+                await _doubt(connection, user)
 
     async def abandon_check(self, user: str) -> None:
         """The provider could not be asked: everything stays as it was."""
@@ -159,10 +171,7 @@ class People:
                 logins = await end_logins(connection, now, *which)
                 ended = Ended()
                 if grants:
-                    # With the grants goes the right to have the user checked quietly: only a login helps.
-                    await connection.execute(
-                        update(UpstreamUserRow).where(UpstreamUserRow.user == user).values(refresh=None)
-                    )
+                    await _doubt(connection, user)
                     ended = await end_grants(connection, user, now)
                 found[user] = Ended(logins, ended.grants, ended.tokens)
             return found
@@ -179,6 +188,13 @@ async def _meant(connection: AsyncConnection, issuer: str, subject: str | None, 
         .distinct()
     )
     return list((await connection.execute(query)).scalars())
+
+
+async def _doubt(connection: AsyncConnection, user: str) -> None:
+    """Nothing but a login makes the user good again."""
+    await connection.execute(
+        update(UpstreamUserRow).where(UpstreamUserRow.user == user).values(refresh=None, checked_at=0.0)
+    )
 
 
 async def _said(connection: AsyncConnection, user: str, person: Person, now: float) -> None:
