@@ -20,6 +20,9 @@ from penstock_relay.store import Grant, GrantToken, Store
 _BASIC: Final = (("www-authenticate", 'Basic realm="penstock"'),)
 
 
+_NO_ACCESS: Final = "The user has no access to this MCP endpoint any more."
+
+
 class Refused(Exception):
     """An error of RFC 6749, 5.2; the text is its error_description."""
 
@@ -136,7 +139,7 @@ class Endpoints:
             raise Refused("invalid_grant", "The refresh token is unknown, expired or revoked.")
         self._same_resource(form, holder.grant.site, holder.grant.server)
         if holder.disabled or not holder.member:
-            raise Refused("invalid_grant", "The user has no access to this MCP endpoint any more.")
+            raise Refused("invalid_grant", _NO_ACCESS)
         # The setting may have been shortened since.
         ends = min(holder.grant.expires_at, holder.grant.created_at + self._lives.absolute_s)
         if ends <= now:
@@ -146,6 +149,9 @@ class Endpoints:
                 raise Refused("invalid_grant", "The user has to log in again.")
             case Standing.UNKNOWN:
                 raise Unproven("The user's identity provider cannot be asked at the moment.")
+        # Asked again: the provider may have taken the user out of a group just now.
+        if not await self._store.memberships.allows(*_place(holder.grant)):
+            raise Refused("invalid_grant", _NO_ACCESS)
         grant = replace(holder.grant, expires_at=ends, idle_at=min(now + self._lives.idle_s, ends))
         access, refresh, reply = self._tokens(grant, now)
         if not await self._store.grants.rotate(found[1], access, refresh, now, tokens.GRACE_S, grant.idle_at):
@@ -172,6 +178,10 @@ class Endpoints:
         resource = resource_of(self._origin, url)
         if resource is None or (resource.site, resource.server) != (site, server):
             raise Refused("invalid_target", "The resource is not the one that the user granted.")
+
+
+def _place(grant: Grant) -> tuple[str, str, str]:
+    return grant.user, grant.site, grant.server
 
 
 def _error(status: int, code: str, text: str) -> Reply:

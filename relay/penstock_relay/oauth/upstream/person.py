@@ -73,5 +73,6 @@ def handles(person: Person) -> tuple[str, str]:
     """
     digest = hashlib.sha256(f"{len(person.issuer)}:{person.issuer}{person.subject}".encode()).hexdigest()
     spare = f"user-{digest[:24]}"
-    address = person.email.lower()
+    # Some letters of other alphabets have a small form in ours, the sign for kelvin for one.
+    address = person.email.lower() if person.email.isascii() else ""
     return (address if _HANDLE.fullmatch(address) else spare), spare
