@@ -227,6 +227,7 @@ class Settings(BaseSettings):
         self.urls(self.listen, self.tunnel_listen)
         if self.upstream is not None and not self.oauth:
             raise ConfigError("upstream is how users log in at the relay, and oauth = false forbids that.")
+        self.upstream_secret()
         if self.upstream is None and not self.local_accounts:
             raise ConfigError(
                 "local_accounts is false and there is no upstream, so nobody could log in. Set upstream, or "
@@ -240,6 +241,17 @@ class Settings(BaseSettings):
             )
         if lives.access_s > organisation.MAX_ACCESS_S:
             raise ConfigError("access_life must not be longer than 24h: a client renews it by itself.")
+
+    def upstream_secret(self) -> str | None:
+        """What the relay proves itself with at the identity provider, read now. Raises ConfigError."""
+        try:
+            return None if self.upstream is None else self.upstream.secret()
+        except (OSError, ValueError) as error:
+            cause = error.strerror if isinstance(error, OSError) else str(error)
+            raise ConfigError(
+                f"upstream: client_secret_file cannot be read: {cause}. It must hold the client's secret, "
+                "readable for the relay's user."
+            ) from None
 
     @property
     def organisation(self) -> Organisation:

@@ -256,15 +256,7 @@ def _outside(settings: Settings, issuers: Sequence[Issuer]) -> Issuers:
 def _upstream(settings: Settings) -> Party | None:
     if settings.upstream is None:
         return None
-    try:
-        secret = settings.upstream.secret()
-    except (OSError, ValueError) as error:
-        cause = error.strerror if isinstance(error, OSError) else str(error)
-        raise ConfigError(
-            f"upstream: client_secret_file: {settings.upstream.client_secret_file} cannot be read: {cause}. "
-            "It must hold the client's secret, readable for the relay's user."
-        ) from None
-    return Party(settings.upstream, secret, Trusted(), clock=time.time)
+    return Party(settings.upstream, settings.upstream_secret(), Trusted(), clock=time.time)
 
 
 def _bind(address: Address) -> socket.socket:

@@ -1,5 +1,7 @@
 """``penstock-relay config``."""
 
+from typing import Final
+
 import typer
 
 from penstock_relay.cli.common import (
@@ -11,6 +13,8 @@ from penstock_relay.cli.common import (
     settings_of,
     wants_json,
 )
+
+_UNSET: Final = {"upstream": "(none)", "allowed_clients": "(all)"}
 
 
 @guarded
@@ -33,12 +37,14 @@ def check(ctx: typer.Context, config: ConfigOption = None, json: JsonOption = Fa
         return
     say("The configuration is good. In force:")
     for key, value in shown.items():
-        say(f"  {key} = {_text(value)}")
+        say(f"  {key} = {_UNSET.get(key) if value is None and key in _UNSET else _text(value)}")
 
 
 def _text(value: object) -> str:
     if value is None:
         return "(known once the relay runs)"
+    if isinstance(value, dict):
+        return str(value["issuer"])
     if isinstance(value, list):
         # Of a table, what it is about; --json has all of it.
         words = [str(each["url"]) if isinstance(each, dict) else str(each) for each in value]

@@ -244,6 +244,11 @@ def parse_user(name: str) -> str:
 def _origin(settings: "Settings") -> str:
     from penstock_relay import listening
 
+    if not settings.local_accounts:
+        raise Usage(
+            "local_accounts is off: users log in through the identity provider, and are known here from "
+            "their first login on. Give groups access with: penstock-relay access add --group GROUP --site SITE"
+        )
     if not settings.oauth:
         raise Usage("oauth is off in this relay's configuration, so nobody could log in. Set oauth = true.")
     if settings.public_url is not None:

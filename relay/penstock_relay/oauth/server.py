@@ -76,8 +76,8 @@ class AuthorizationServer:
         sealer = KeySealer(key)
         found = Directory(store, documents, self._signatures, organisation)
         visits = Visits(store, origin, Seal(key), rules.accepts)
-        standings = Standings(store, rules, upstream, sealer)
-        endpoints = Endpoints(store, found, origin, standings, organisation.lives)
+        self._standings = Standings(store, rules, upstream, sealer)
+        endpoints = Endpoints(store, found, origin, self._standings, organisation.lives)
         door = None if upstream is None else UpstreamLogin(upstream, store, visits, origin, sealer)
         login = Login(store, visits, local=local_accounts, elsewhere=door)
         later = organisation.later_tools
@@ -144,6 +144,7 @@ class AuthorizationServer:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._signatures.run())
+                tasks.create_task(self._standings.run())
                 while True:
                     try:
                         await self._store.clients.purge(self._clock() - directory.UNUSED_S)

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import func, literal, select
+from sqlalchemy import exists, func, literal, select
 
 from penstock.principal import Principal
 from penstock_relay.store.database import Database
@@ -20,8 +20,8 @@ class Outsiders:
     async def allows(self, principal: Principal, site: str, server: str) -> bool:
         """Whether that user here, who is not disabled, may use that server.
 
-        It is the one who logged in as the same subject of the same issuer; else the one user with the same
-        address. Two users with one address are none: nobody can tell which of them it is.
+        It is the one who logged in as the same subject of the same issuer; else the one user of this relay's
+        own with the same address. Two users with one address are none: nobody can tell which of them it is.
         """
         async with self._database.reading() as connection:
             query = select(UserRow.name, UserRow.disabled_at).join(
@@ -37,7 +37,8 @@ class Outsiders:
             ).all()
             if not users and principal.issuer in self._by_email and principal.email:
                 same = func.lower(UserRow.email) == principal.email.lower()
-                by_email = select(UserRow.name, UserRow.disabled_at).where(same)
+                own = ~exists().where(UpstreamUserRow.user == UserRow.name)
+                by_email = select(UserRow.name, UserRow.disabled_at).where(same, own)
                 users = (await connection.execute(by_email)).all()
             if len(users) != 1 or users[0].disabled_at is not None:
                 return False

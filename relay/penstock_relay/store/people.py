@@ -123,7 +123,7 @@ class People:
 
     async def end_check(self, user: str, now: float, *, person: Person | None, refresh: bytes | None) -> None:
         """What came of it: what the provider says now, or None when it does not vouch for the user any more:
-        then nothing that it said before counts either.
+        then nothing that it said before counts either, and the user's logins end.
         """
         async with self._database.writing() as connection:
             await connection.execute(
@@ -135,6 +135,7 @@ class People:
                 await _said(connection, user, person, now)
             else:
                 await _doubt(connection, user)
+                await end_logins(connection, now, LoginRow.user == user)
 
     async def abandon_check(self, user: str) -> None:
         """The provider could not be asked: everything stays as it was."""

@@ -293,3 +293,11 @@ def test_where_issuers_log_users_in_an_account_is_an_address(
     assert "a@example.com" in result.stderr
     value = json.loads(run("user", "add", "bob", "--email", "b@example.com", "--json").stdout)
     assert value == {"name": "bob", "link": None, "expires_at": None}
+
+
+def test_where_all_users_log_in_elsewhere_no_account_is_made_here(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PENSTOCK_RELAY_LOCAL_ACCOUNTS", "false")
+    assert "local_accounts is off" in failed(run("user", "add", "alice"), 2)
+    assert listed(run) == []

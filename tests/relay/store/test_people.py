@@ -152,11 +152,15 @@ async def test_one_at_a_time_asks_the_provider_about_a_user(store: Store) -> Non
     assert account is not None
     assert (account.checked_at, account.refresh) == (NOW + 22, b"next")
     assert await store.people.groups(anna) == ("other",)
+    await logged_in(store, anna, 1)
+    await logged_in(store, anna, 2)
     assert await store.people.begin_check(anna, NOW + 23, NOW + 40)
+    assert await store.logins.count(anna, NOW + 23) == 2
     await store.people.end_check(anna, NOW + 24, person=None, refresh=None)
     account = await store.people.find(anna)
     assert account is not None
     assert (account.checked_at, account.refresh) == (0.0, None)
+    assert await store.logins.count(anna, NOW + 24) == 0
     assert not await store.people.begin_check("alice", NOW, NOW + 20)
 
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, NoReturn
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from penstock import log
 from penstock_relay.oauth.upstream.party import NotVouched, Party
@@ -22,6 +24,8 @@ CHECK_S: Final = 30.0
 """How long one check may take, on all replicas; then another one may try."""
 AT_ONCE: Final = 8
 """Checks under way on this replica; further ones wait."""
+MAX_WAITING: Final = 256
+"""Users whose check is under way or waits."""
 
 _log = log.get(__name__)
 
@@ -51,8 +55,22 @@ class Rules:
         return self.local_accounts and user.password_hash is not None
 
 
+class _Check:
+    """One that is under way, however many wait for it."""
+
+    def __init__(self, name: str, now: float) -> None:
+        self.name: Final = name
+        self.now: Final = now
+        self.done: Final = asyncio.Event()
+        self.found = Standing.UNKNOWN
+
+
 class Standings:
-    """`party` is None where there is no identity provider."""
+    """`party` is None where there is no identity provider. :meth:`run` must be running.
+
+    A check is not part of the request that needs it: a client that goes away must not lose the refresh token
+    that the provider has just given in the place of the one before.
+    """
 
     def __init__(self, store: Store, rules: Rules, party: Party | None, sealer: Sealer) -> None:
         self._store = store
@@ -60,7 +78,16 @@ class Standings:
         self._party = party
         self._sealer = sealer
         self._turn = asyncio.Semaphore(AT_ONCE)
-        self._under_way: dict[str, asyncio.Lock] = {}
+        self._under_way: dict[str, _Check] = {}
+        self._wanted: asyncio.Queue[_Check] = asyncio.Queue()  # of those under way: MAX_WAITING at most
+
+    async def run(self) -> NoReturn:
+        """Checks users as it becomes due, for ever. A TaskGroup owns it."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                check = await self._wanted.get()
+                await self._turn.acquire()
+                tasks.create_task(self._checked(check))
 
     async def of(self, name: str, now: float) -> Standing:
         """The standing of a user, who is asked about at the provider where that is due."""
@@ -69,45 +96,48 @@ class Standings:
             return Standing.ENDED
         if user.issuer is None or self._party is None:
             return Standing.GOOD
-        most = self._party.settings.max_age_s
         account = await self._store.people.find(name)
         if account is None:
             return Standing.ENDED
+        most = self._party.settings.max_age_s
         if now - account.checked_at < (most / 2 if account.refresh is not None else most):
             return Standing.GOOD
         if account.refresh is None:
             return Standing.ENDED
-        # One lock per user under way: the second one of a user finds the work done.
-        lock = self._under_way.setdefault(name, asyncio.Lock())
-        try:
-            async with lock:
-                return await self._checked(self._party, name, now, most)
-        finally:
-            if not lock.locked():
-                self._under_way.pop(name, None)
+        check = self._under_way.get(name)
+        if check is None:
+            if len(self._under_way) >= MAX_WAITING:
+                return _meanwhile(account, now, most)
+            check = self._under_way[name] = _Check(name, now)
+            self._wanted.put_nowait(check)
+        await check.done.wait()
+        return check.found
 
-    async def _checked(self, party: Party, name: str, now: float, most: float) -> Standing:
+    async def _checked(self, check: _Check) -> None:
+        try:
+            if self._party is not None:
+                check.found = await self._check(self._party, check.name, check.now)
+        except (SQLAlchemyError, OSError) as error:
+            _log.warning("user_not_checked", user=check.name, cause=type(error).__name__)
+        finally:
+            del self._under_way[check.name]
+            check.done.set()
+            self._turn.release()
+
+    async def _check(self, party: Party, name: str, now: float) -> Standing:
         account = await self._store.people.find(name)
         if account is None or account.refresh is None:
             return Standing.ENDED
-        age = now - account.checked_at
-        if age < most / 2:
-            return Standing.GOOD
-        meanwhile = Standing.GOOD if age < most else Standing.UNKNOWN
+        meanwhile = _meanwhile(account, now, party.settings.max_age_s)
         if not await self._store.people.begin_check(name, now, now + CHECK_S):
             return meanwhile  # another replica asks
-        return await self._check(party, account, now, meanwhile)
-
-    async def _check(self, party: Party, account: Account, now: float, meanwhile: Standing) -> Standing:
-        name, kept = account.user.name, account.refresh
-        secret = None if kept is None else self._sealer.open(purpose(name), kept)
+        secret = self._sealer.open(purpose(name), account.refresh)
         if secret is None:
             _log.warning("upstream_refresh_token_unreadable", user=name)
             await self._store.people.end_check(name, now, person=None, refresh=None)
             return Standing.ENDED
         try:
-            async with self._turn:
-                found = await party.refresh(secret.decode(), account.user.subject or "")
+            found = await party.refresh(secret.decode(), account.user.subject or "")
         except ProviderUnavailable as error:
             _log.warning("identity_provider_unavailable", issuer=party.settings.issuer, cause=str(error))
             await self._store.people.abandon_check(name)
@@ -116,11 +146,16 @@ class Standings:
             _log.info("user_not_vouched_for", user=name, reason=error.reason)
             await self._store.people.end_check(name, now, person=None, refresh=None)
             return Standing.ENDED
-        next_one = kept
+        kept = account.refresh
         if found.refresh is not None:
-            next_one = self._sealer.seal(purpose(name), found.refresh.encode())
-        await self._store.people.end_check(name, now, person=found.person, refresh=next_one)
+            kept = self._sealer.seal(purpose(name), found.refresh.encode())
+        await self._store.people.end_check(name, now, person=found.person, refresh=kept)
         return Standing.GOOD
+
+
+def _meanwhile(account: Account, now: float, most: float) -> Standing:
+    """While the provider cannot be asked."""
+    return Standing.GOOD if now - account.checked_at < most else Standing.UNKNOWN
 
 
 def purpose(name: str) -> str:

@@ -193,7 +193,9 @@ async def site(
         ) as made:
             found = Site(made.server, made.store, made.shelf, made.sites, made.now, company)
             made.server._clock = lambda: found.now
+            checking = tasks.create_task(made.server._standings.run())
             yield found
+            checking.cancel()
         running.cancel()
 
 

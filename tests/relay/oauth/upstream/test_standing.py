@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
+from penstock_relay.oauth.upstream import standing
 from penstock_relay.oauth.upstream.standing import CHECK_S, Rules, Standing, Standings
 from penstock_relay.store import GroupMembership, User
 from tests.relay.oauth.upstream.company import Company, Employee, Site, connected, site
@@ -165,6 +168,59 @@ async def test_two_replicas_do_not_use_one_token_of_the_provider_twice(tmp_path:
         here.wait(CHECK_S)
         assert await of(here).of(name, here.now) is Standing.GOOD
         assert asked(here) == 1
+
+
+async def test_a_client_that_goes_away_loses_nothing(tmp_path: Path) -> None:
+    async with site(tmp_path, Company(offline=True)) as here:
+        name, _ = await connected(here)
+        here.wait(7 * HOUR)
+        standings, usual, asking = of(here), here.company.send, asyncio.Event()
+        go_on = asyncio.Event()
+
+        async def slow(method: str, url: str, **more: Any) -> tuple[int, bytes]:
+            asking.set()
+            await go_on.wait()
+            return await usual(method, url, **more)
+
+        here.company.send = slow  # type: ignore[method-assign]
+        async with asyncio.TaskGroup() as tasks:
+            gone = tasks.create_task(standings.of(name, here.now))
+            await asking.wait()
+            gone.cancel()
+            later = tasks.create_task(standings.of(name, here.now))
+            await asyncio.sleep(0)
+            go_on.set()
+        assert later.result() is Standing.GOOD
+        assert asked(here) == 1
+        here.wait(7 * HOUR)
+        assert await standings.of(name, here.now) is Standing.GOOD
+
+
+async def test_only_so_many_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with site(tmp_path, Company(offline=True)) as here:
+        name, _ = await connected(here)
+        monkeypatch.setattr(standing, "MAX_WAITING", 0)
+        here.wait(7 * HOUR)
+        assert await of(here).of(name, here.now) is Standing.GOOD
+        here.wait(5 * HOUR)
+        assert await of(here).of(name, here.now) is Standing.UNKNOWN
+        assert asked(here) == 0
+
+
+async def test_a_store_that_fails_meanwhile_leaves_it_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with site(tmp_path, Company(offline=True)) as here:
+        name, _ = await connected(here)
+        here.wait(7 * HOUR)
+
+        async def failing(*_: object) -> bool:
+            raise OperationalError("", {}, Exception())
+
+        with monkeypatch.context() as broken:
+            broken.setattr(here.store.people, "begin_check", failing)
+            assert await of(here).of(name, here.now) is Standing.UNKNOWN
+        assert await of(here).of(name, here.now) is Standing.GOOD
 
 
 async def test_a_token_that_was_sealed_with_another_key_is_of_no_use(tmp_path: Path) -> None:
