@@ -247,7 +247,8 @@ def _origin(settings: "Settings") -> str:
     if not settings.local_accounts:
         raise Usage(
             "local_accounts is off: users log in through the identity provider, and are known here from "
-            "their first login on. Give groups access with: penstock-relay access add --group GROUP --site SITE"
+            "their first login on. Give a group access with: penstock-relay access add --group GROUP "
+            "--site SITE"
         )
     if not settings.oauth:
         raise Usage("oauth is off in this relay's configuration, so nobody could log in. Set oauth = true.")
