@@ -73,12 +73,16 @@ RELAY_FLOORS = (
         "values of the relay",
         (
             RELAY,
+            f"{RELAY}.audit.*",
             *(
                 f"{RELAY}.{name}"
                 for name in (
-                    "address", "oauth", "oauth.assertion", "oauth.choice", "oauth.client", "oauth.issuer",
-                    "oauth.metadata", "oauth.offers", "oauth.presets", "oauth.redirects",
-                    "oauth.throttle", "oauth.web", "passwords",
+                    "address", "oauth", "oauth.assertion", "oauth.buckets", "oauth.choice", "oauth.client",
+                    "oauth.copies", "oauth.issuer", "oauth.limits", "oauth.metadata", "oauth.naming",
+                    "oauth.offers", "oauth.organisation", "oauth.presets", "oauth.redirects",
+                    "oauth.throttle", "oauth.tries",
+                    "oauth.upstream", "oauth.upstream.idtoken", "oauth.upstream.person",
+                    "oauth.vendors", "oauth.web", "passwords",
                 )
             ),
         ),
@@ -87,17 +91,24 @@ RELAY_FLOORS = (
         "documents of others",
         tuple(
             f"{RELAY}.oauth.{name}"
-            for name in ("discovery", "fetch", "introspection", "issuers", "signatures", "trusted")
+            for name in (
+                "discovery", "fetch", "introspection", "issuers", "resolve", "signatures", "trusted",
+                "upstream.provider",
+            )
         ),
     ),
     Floor(
         "settings and files",
-        (f"{RELAY}.config", f"{RELAY}.files", f"{RELAY}.listening", f"{RELAY}.oauth.issuer_settings"),
+        (
+            f"{RELAY}.config", f"{RELAY}.egress", f"{RELAY}.files", f"{RELAY}.listening",
+            f"{RELAY}.oauth.issuer_settings", f"{RELAY}.oauth.upstream.settings",
+        ),
     ),
     Floor(
         "records",
         (
-            f"{RELAY}.store.*", f"{RELAY}.ca", f"{RELAY}.access", f"{RELAY}.callers", f"{RELAY}.enrolment",
+            f"{RELAY}.store.*", f"{RELAY}.ca", f"{RELAY}.access", f"{RELAY}.auditing", f"{RELAY}.bearers",
+            f"{RELAY}.enrolment",
             f"{RELAY}.oauth.tokens",
         ),
     ),
@@ -107,7 +118,8 @@ RELAY_FLOORS = (
             f"{RELAY}.oauth.{name}"
             for name in (
                 "account", "authorize", "consent", "directory", "endpoints", "login", "pages",
-                "resource", "server", "visit",
+                "resource", "server", "visit", "upstream.attempt", "upstream.login", "upstream.logout",
+                "upstream.party", "upstream.sealing", "upstream.standing",
             )
         ),
     ),
@@ -138,10 +150,14 @@ PURE = (
     *(
         f"{RELAY}.{name}"
         for name in (
-            "address", "edge.deadlines", "edge.failure", "edge.limits", "edge.order", "edge.slow", "edge.sse",
-            "edge.stats", "oauth.assertion", "oauth.authorize", "oauth.choice", "oauth.client",
-            "oauth.issuer", "oauth.metadata", "oauth.offers", "oauth.presets", "oauth.redirects",
-            "oauth.throttle", "oauth.web", "switchboard.calls", "switchboard.registry",
+            "address", "audit.*", "edge.callers", "edge.clientcert", "edge.deadlines", "edge.failure",
+            "edge.limits", "edge.order", "edge.peer", "edge.slow", "edge.sse", "edge.stats",
+            "oauth.assertion", "oauth.authorize", "oauth.buckets", "oauth.choice", "oauth.client",
+            "oauth.copies",
+            "oauth.issuer", "oauth.limits", "oauth.metadata", "oauth.naming", "oauth.offers",
+            "oauth.organisation", "oauth.upstream.idtoken", "oauth.upstream.person",
+            "oauth.presets", "oauth.redirects", "oauth.throttle", "oauth.tries", "oauth.vendors",
+            "oauth.web", "switchboard.calls", "switchboard.registry",
         )
     ),
 )  # fmt: skip

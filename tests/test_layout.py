@@ -54,6 +54,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     f"{R}/edge/stats.py": (f"{TR}/test_ops.py", "counters, seen in the metrics"),
     f"{R}/store/agents.py": (f"{TR}/store/test_records.py", "records refer to each other"),
     f"{R}/store/invites.py": (f"{TR}/store/test_records.py", "records refer to each other"),
+    f"{R}/store/revocation.py": (f"{TR}/store/test_record.py", "the end of a grant is what it records"),
     f"{R}/store/sites.py": (f"{TR}/store/test_records.py", "records refer to each other"),
     f"{R}/store/store.py": (f"{TR}/store/test_records.py", "records refer to each other"),
     f"{R}/store/tokens.py": (f"{TR}/store/test_records.py", "records refer to each other"),
@@ -103,6 +104,8 @@ OF_SEVERAL: dict[str, str] = {
     "tests/core/tunnel/test_rules.py": "the rules of an exchange: both ends, and links between them",
     "tests/core/test_envelope_child.py": "envelope.py's other half: what children write",
     f"{TR}/cli/test_cli.py": "all commands: they share a store",
+    f"{TR}/oauth/test_abuse.py": "strangers: the authorization server as a whole",
+    f"{TR}/oauth/test_recorded.py": "what all pages and endpoints leave in the audit log",
     f"{TR}/oauth/test_flow.py": "a user connects a client: the authorization server as a whole",
     f"{TR}/store/test_records.py": "all records: they refer to each other",
 }

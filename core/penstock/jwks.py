@@ -27,7 +27,14 @@ MAX_FLIGHTS: Final = 32
 
 
 class FetchError(Exception):
-    """The document cannot be had; the text tells nothing of what answered."""
+    """The document cannot be had; the text tells nothing of what answered.
+
+    `withdrawn`: its host was reached, and has no document there that may be used.
+    """
+
+    def __init__(self, text: str, *, withdrawn: bool = False) -> None:
+        super().__init__(text)
+        self.withdrawn = withdrawn
 
 
 class Fetch(Protocol):

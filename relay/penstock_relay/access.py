@@ -22,7 +22,8 @@ from penstock.allowance import Allowance
 from penstock.log import get
 from penstock.principal import Principal
 from penstock_relay.oauth import tokens
-from penstock_relay.store import Holder, Person, Store, Token
+from penstock_relay.oauth.upstream.person import Person
+from penstock_relay.store import Holder, Store, Token
 
 ISSUER: Final = "penstock"
 """Issuer of the principals of personal access tokens; issuers of OAuth tokens are URLs."""

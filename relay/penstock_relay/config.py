@@ -5,18 +5,32 @@ ignores a line of its configuration is a relay that is not configured as its ope
 """
 
 import difflib
+import ipaddress
 import os
 import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, PlainSerializer, ValidationError
+from cryptography import x509
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from penstock_relay.address import Address, public_origin, tunnel_origin
+from penstock_relay import egress
+from penstock_relay.address import Address, Network, public_origin, tunnel_origin
 from penstock_relay.oauth import organisation
+from penstock_relay.oauth.introspection import Endpoint
 from penstock_relay.oauth.issuer_settings import Issuers
 from penstock_relay.oauth.organisation import Lives, Organisation
 from penstock_relay.oauth.upstream.settings import Group, UpstreamSettings
@@ -35,7 +49,6 @@ NOT_ENFORCED: Final[Mapping[str, str]] = {
     "master_key_file": "This version does not encrypt its store; remove the setting, keep state_dir private.",
     "tls_cert": _NO_TLS,
     "tls_key": _NO_TLS,
-    "trusted_proxies": "This version believes no X-Forwarded-For; remove the setting.",
 }
 
 # Kubernetes gives every pod variables for each Service of its namespace, so that a Service called
@@ -92,8 +105,65 @@ def _client_pattern(value: str) -> str:
 
 Duration = Annotated[str, AfterValidator(_duration)]
 ClientPattern = Annotated[str, AfterValidator(_client_pattern)]
+
+
+def _networks(value: object) -> object:
+    if isinstance(value, str):  # as the environment has it, where a variable without a value says nothing
+        if not value.strip():
+            return None
+        value = [] if value.strip() == "none" else [part.strip() for part in value.split(",")]
+    if not isinstance(value, list | tuple):
+        return value
+    return tuple(_network(each) for each in value)
+
+
+def _network(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError('write networks as text: ["10.0.0.0/8"]')
+    try:
+        found = ipaddress.ip_network(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not a network, for example 10.0.0.0/8 or fd00::/8") from None
+    if found.prefixlen == 0:
+        raise ValueError(f"{value!r} is everybody: whoever is trusted may name any address as the caller's")
+    return found
+
+
 AsText = PlainSerializer(str, return_type=str)
+AsTexts = PlainSerializer(lambda value: None if value is None else list(map(str, value)))
+NetworksSetting = Annotated[tuple[Network, ...] | None, NoDecode, BeforeValidator(_networks), AsTexts]
 AddressSetting = Annotated[Address, NoDecode, BeforeValidator(_address), AsText]
+
+
+class CallersSettings(BaseModel):
+    """Who may call MCP endpoints at all."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    egress: tuple[str, ...] = ()
+    """Networks, names of vendors whose networks are shipped, and ``file:`` with an absolute path."""
+
+    client_ca_file: Path | None = None
+    """PEM of the CAs whose client certificates, which the proxy has seen, let callers of any network in."""
+
+    client_names: tuple[str, ...] = ()
+    """DNS names of which such a certificate has one."""
+
+    client_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")] = "Client-Cert"
+    """Where the proxy writes the certificate: as in RFC 9440, or as percent-encoded PEM."""
+
+    @field_validator("egress")
+    @classmethod
+    def _each(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(egress.check, entries))
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.client_ca_file is None) != (not self.client_names):
+            raise ValueError("client_ca_file and client_names belong together")
+        if not self.egress and self.client_ca_file is None:
+            raise ValueError("nobody could call: list networks in egress, or set client_ca_file")
+        return self
 
 
 class Settings(BaseSettings):
@@ -116,6 +186,14 @@ class Settings(BaseSettings):
 
     listen: AddressSetting = Address("127.0.0.1", 8080)
     """Address of the public listener; port 0 picks one. It speaks HTTP: a reverse proxy terminates TLS."""
+
+    trusted_proxies: NetworksSetting = None
+    """Networks of the reverse proxies in front of the public listener, as ``["10.0.0.0/8", "fd00::/8"]``.
+
+    From these the caller's address is taken out of ``X-Forwarded-For``, and limits count by it; nobody
+    else's header is believed, and no other header of theirs. Empty: callers connect to the relay itself.
+    Unset, callers who come from an address that is not public, or with that header, are limited together.
+    """
 
     tunnel_listen: AddressSetting = Address("0.0.0.0", 8443)  # noqa: S104  the agents' way in
     """Address of the tunnel listener, where agents enrol and keep their links. Port 0 picks one."""
@@ -144,6 +222,12 @@ class Settings(BaseSettings):
 
     issuers: Issuers = ()
     """Authorization servers outside whose tokens are good here: tables ``[[issuers]]``."""
+    callers: CallersSettings | None = None
+    """Networks from which MCP endpoints may be called, as ``egress = ["anthropic", "203.0.113.0/24"]``.
+
+    Others are refused before anything else about them counts. The pages of ``oauth`` stay open to all. It
+    needs ``trusted_proxies``: without, nobody's address is known.
+    """
 
     upstream: UpstreamSettings | None = None
     """The company's identity provider, through which users log in: a table ``[upstream]``."""
@@ -220,11 +304,11 @@ class Settings(BaseSettings):
         return f"wss://{Address(self.tunnel_listen.host, tunnel_listen.port)}"
 
     def check(self) -> None:
-        """Raises ConfigError when ``serve`` could not know its own URLs, or settings contradict each other.
-
-        Call it before binding anything.
-        """
+        """Raises ConfigError when ``serve`` would refuse to start. Call it before binding anything."""
         self.urls(self.listen, self.tunnel_listen)
+        self.caller_networks()
+        self.caller_anchors()
+        self.introspection()
         if self.upstream is not None and not self.oauth:
             raise ConfigError("upstream is how users log in at the relay, and oauth = false forbids that.")
         self.upstream_secret()
@@ -258,6 +342,57 @@ class Settings(BaseSettings):
         """What the organisation allows its users."""
         lives = Lives(*map(organisation.seconds, (self.access_life, self.refresh_idle, self.max_grant_life)))
         return Organisation(self.allowed_clients, lives, self.later_tools)
+
+    def caller_anchors(self) -> list[x509.Certificate]:
+        """CAs of callers' certificates, read now; none where they do not count. Raises ConfigError."""
+        path = None if self.callers is None else self.callers.client_ca_file
+        if path is None:
+            return []
+        if not self.trusted_proxies:
+            raise ConfigError(
+                "callers.client_ca_file needs trusted_proxies: the certificate of a caller is what a proxy "
+                "says it is. Set trusted_proxies to the networks of your proxies."
+            )
+        try:
+            return x509.load_pem_x509_certificates(path.read_bytes())
+        except OSError as error:
+            raise ConfigError(f"callers.client_ca_file: cannot read {path}: {error.strerror}.") from None
+        except ValueError:
+            raise ConfigError(f"callers.client_ca_file: {path} holds no certificates (PEM).") from None
+
+    def caller_networks(self) -> tuple[Network, ...] | None:
+        """Where callers may come from, files read now; None: from everywhere. Raises ConfigError."""
+        if self.callers is None:
+            return None
+        if self.trusted_proxies is None:
+            raise ConfigError(
+                "callers needs trusted_proxies: without, the address of every caller is that of the "
+                "proxy in front of the relay. Set trusted_proxies to the networks of your proxies, or to [] "
+                "if callers connect to the relay itself."
+            )
+        try:
+            return egress.networks(self.callers.egress)
+        except ValueError as error:
+            raise ConfigError(f"callers.egress: {error}.") from None
+
+    def introspection(self) -> dict[str, Endpoint]:
+        """Where opaque tokens are asked about, by the URL of the issuer; secrets are read from their files.
+
+        Raises ConfigError.
+        """
+        found = {}
+        for table in self.issuers:
+            if table.introspection is None:
+                continue
+            try:
+                found[table.url] = table.introspection.endpoint()
+            except (OSError, ValueError) as error:
+                cause = error.strerror if isinstance(error, OSError) else str(error)
+                raise ConfigError(
+                    f"issuers: client_secret_file: {table.introspection.client_secret_file} cannot be read: "
+                    f"{cause}. It must hold the client's secret, readable for the relay's user."
+                ) from None
+        return found
 
 
 def load(config: Path | None = None) -> Settings:

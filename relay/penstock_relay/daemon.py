@@ -9,26 +9,28 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Sequence
 from typing import Final, NoReturn
 from urllib.parse import urlsplit
 
 from penstock import log, tls
-from penstock_relay import listening
+from penstock_relay import auditing, listening
 from penstock_relay.access import Access
 from penstock_relay.address import Address
 from penstock_relay.asking import Asking
+from penstock_relay.bearers import Bearers
 from penstock_relay.ca import CaError, CertificateAuthority
-from penstock_relay.callers import Callers
 from penstock_relay.config import ConfigError, Settings
 from penstock_relay.door.door import Door
+from penstock_relay.edge.callers import Callers
+from penstock_relay.edge.clientcert import Certificates
 from penstock_relay.edge.connection import NoParser
 from penstock_relay.edge.serve import serve_edge
 from penstock_relay.edge.stats import Stats
+from penstock_relay.egress import assistants
 from penstock_relay.listening import Listening
 from penstock_relay.oauth.fetch import Documents
-from penstock_relay.oauth.issuer import Issuer
 from penstock_relay.oauth.issuers import Issuers
+from penstock_relay.oauth.limits import Limits
 from penstock_relay.oauth.resource import ResourceMetadata
 from penstock_relay.oauth.server import AuthorizationServer, key_of
 from penstock_relay.oauth.trusted import Trusted
@@ -43,6 +45,8 @@ SPREAD_MS: Final = 5000
 """Over how long agents spread their next dialling when this relay stops."""
 CERTIFICATE_CHECK: Final = 12 * 3600.0
 """How often the tunnel certificate is looked at, and renewed once a third of its life is left."""
+EGRESS_CHECK: Final = 300.0
+"""How often the files of callers.egress are read again."""
 BACKLOG: Final = 512
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -61,7 +65,8 @@ async def serve(settings: Settings) -> None:
     ca = CertificateAuthority.open(settings.state_dir, time.time())
     async with await Store.open(settings.database) as store:
         with _bind(settings.tunnel_listen) as listener:
-            await _Daemon(settings, ca, store, listener).run()
+            async with auditing.recorded(store, settings):
+                await _Daemon(settings, ca, store, listener).run()
 
 
 class _Daemon:
@@ -75,12 +80,22 @@ class _Daemon:
         self._listener = listener
         self._access = Access(store)
         self._issuers = tuple(table.issuer() for table in settings.issuers)
-        self._outside = _outside(settings, self._issuers) if self._issuers else None
+        self._outside = (
+            Issuers(self._issuers, introspection=settings.introspection(), trusted=Trusted())
+            if self._issuers
+            else None
+        )
         by_email = [issuer.url for issuer in self._issuers if issuer.match_email]
-        self._callers = Callers(self._access, self._outside, store.outsiders(by_email))
+        self._bearers = Bearers(self._access, self._outside, store.outsiders(by_email))
         self._store = store
         self._upstream = _upstream(settings)
         self._seal_key = key_of(settings.state_dir) if settings.oauth else b""
+        networks = settings.caller_networks()
+        trusted = settings.trusted_proxies
+        self._callers = None
+        if networks is not None and trusted is not None:
+            self._callers = Callers(networks, trusted, _certificates(settings))
+        self._limits = Limits(assistants(networks))
         self._stats = Stats()
         self._switchboard = Switchboard(secrets.token_hex(4))
         self._door = Door(self._switchboard, store, ca)
@@ -106,6 +121,7 @@ class _Daemon:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._access.run())
+                tasks.create_task(auditing.keep(self._store))
                 if self._outside is not None:
                     tasks.create_task(self._outside.run())
                 if self._upstream is not None:
@@ -115,6 +131,7 @@ class _Daemon:
                 tasks.create_task(self._tunnel(context))
                 tasks.create_task(self._renew(context))
                 tasks.create_task(self._authorization())
+                tasks.create_task(self._reread())
                 await told.wait()
                 await self._drain(edge)
                 raise _Stop
@@ -133,11 +150,13 @@ class _Daemon:
                 address.port,
                 listening=self._public_open,
                 switchboard=self._switchboard,
-                access=self._callers,
+                access=self._bearers,
                 stats=self._stats,
                 pages=self._pages if self._settings.oauth else self._metadata if self._issuers else None,
                 oauth=self._settings.oauth,
                 issuers=self._issuers,
+                trusted_proxies=self._settings.trusted_proxies,
+                callers=self._callers,
             )
         except NoParser as error:
             raise ConfigError(str(error)) from None
@@ -153,9 +172,10 @@ class _Daemon:
             public_url,
             self._seal_key,
             documents=Documents(),
-            key_documents=Documents(cache_s=0.0),
+            key_documents=Documents(keeps=False),
             sites=Asking(self._switchboard),
             issuers=self._issuers,
+            limits=self._limits,
             organisation=self._settings.organisation,
             local_accounts=self._settings.local_accounts,
             upstream=self._upstream,
@@ -184,7 +204,7 @@ class _Daemon:
     def _public_open(self, host: str, port: int) -> str:
         address = Address(host, port)
         self._switchboard.public_url = self._settings.public_url_at(address)
-        self._callers.origin = self._switchboard.public_url
+        self._bearers.origin = self._switchboard.public_url
         self._readiness.opened("public")
         self._public_listen.set_result(address)
         return self._switchboard.public_url
@@ -225,6 +245,18 @@ class _Daemon:
                 # The one in use is good for months yet; stopping would cost every site its link now.
                 _log.error("tunnel_certificate_not_renewed", cause=type(error).__name__)
 
+    async def _reread(self) -> None:
+        """The files of callers.egress, for ever: what vendors publish changes while the relay runs."""
+        while self._callers is not None:
+            await asyncio.sleep(EGRESS_CHECK)
+            try:
+                networks = await asyncio.to_thread(self._settings.caller_networks)
+            except ConfigError as error:
+                # The last list that could be read is better than none, in both directions.
+                _log.error("callers_egress_not_read", cause=str(error))
+            else:
+                self._callers.replace(networks or ())
+
     async def _drain(self, edge: asyncio.Task[None]) -> None:
         self._readiness.drain()
         self._switchboard.drain(SPREAD_MS)
@@ -238,19 +270,11 @@ class _Daemon:
         await asyncio.wait((edge,))
 
 
-def _outside(settings: Settings, issuers: Sequence[Issuer]) -> Issuers:
-    endpoints = {}
-    for table in settings.issuers:
-        if table.introspection is not None:
-            try:
-                endpoints[table.url] = table.introspection.endpoint()
-            except (OSError, ValueError) as error:
-                cause = error.strerror if isinstance(error, OSError) else str(error)
-                raise ConfigError(
-                    f"issuers: client_secret_file: {table.introspection.client_secret_file} cannot be read: "
-                    f"{cause}. It must hold the client's secret, readable for the relay's user."
-                ) from None
-    return Issuers(issuers, introspection=endpoints, trusted=Trusted())
+def _certificates(settings: Settings) -> Certificates | None:
+    callers, anchors = settings.callers, settings.caller_anchors()
+    if callers is None or not anchors:
+        return None
+    return Certificates(anchors, callers.client_names, callers.client_header.lower(), time.time)
 
 
 def _upstream(settings: Settings) -> Party | None:

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from penstock.enrolment import MALFORMED, BadEnrolment, Enrol, Enrolled, Refused
 from penstock.joinstring import SECRET_BYTES
 from penstock.names import AgentId
+from penstock_relay import audit
 from penstock_relay.ca import BadCsr, CertificateAuthority, parse_csr, serial_text
 from penstock_relay.store import Agent, Store, Unusable
 
@@ -63,7 +64,7 @@ async def enrol(request: Enrol, store: Store, ca: CertificateAuthority, now: flo
     identity = AgentId(invite.site, "".join(secrets.choice(_NAME_CHARACTERS) for _ in range(_NAME_LENGTH)))
     certificate = ca.sign_agent(csr, identity, now)
     agent = Agent(identity, serial_text(certificate), certificate.not_valid_after_utc.timestamp(), now)
-    unusable = await store.invites.take(digest, agent, now)
+    unusable = await store.by(audit.invite(digest, invite.site)).invites.take(digest, agent, now)
     if unusable is not None:
         return _refused(unusable)
     return Enrolled(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qs, urljoin, urlsplit
@@ -32,6 +33,11 @@ class Person:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._http.aclose()
+
+    @property
+    def cookies(self) -> Mapping[str, str]:
+        """What the browser keeps, by name."""
+        return {cookie.name: cookie.value or "" for cookie in self._http.cookies.jar}
 
     async def open(self, url: str) -> str | None:
         """Shows what is at `url`; where it leads to when that is not the relay."""

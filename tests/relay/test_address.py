@@ -1,8 +1,12 @@
 """Addresses and origins: one spelling for each, and refusals in words that repeat no password."""
 
-import pytest
+import ipaddress
 
-from penstock_relay.address import Address, is_loopback, public_origin, tunnel_origin
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock_relay.address import Address, Network, Ranges, is_loopback, public_origin, tunnel_origin
 
 
 @pytest.mark.parametrize("text", ["127.0.0.1:8080", "[::1]:0", "relay.example.com:65535", "localhost:1"])
@@ -67,3 +71,27 @@ def test_a_password_in_a_url_is_never_repeated(read: object, place: str) -> None
         with pytest.raises(ValueError, match="is not accepted") as refused:
             read(f"{scheme}://user:canary@{place}")
         assert "canary" not in str(refused.value)
+
+
+def nets(*texts: str) -> list[Network]:
+    return [ipaddress.ip_network(text) for text in texts]
+
+
+def test_an_address_is_in_one_of_many_networks_or_in_none() -> None:
+    ranges = Ranges(nets("192.0.2.0/24", "192.0.2.128/25", "198.51.100.7/32", "2001:db8::/32"))
+    for inside in ("192.0.2.0", "192.0.2.255", "198.51.100.7", "2001:db8::", "2001:db8:ffff::1"):
+        assert inside in ranges
+    for outside in ("192.0.1.255", "192.0.3.0", "198.51.100.6", "2001:db9::", "::", "0.0.0.0", "", "x"):
+        assert outside not in ranges
+    assert "192.0.2.1" not in Ranges([])
+
+
+@given(
+    st.lists(st.tuples(st.ip_addresses(v=4), st.integers(1, 32)), max_size=8),
+    st.ip_addresses(v=4),
+)
+def test_ranges_say_what_the_networks_say(
+    given_networks: list[tuple[ipaddress.IPv4Address, int]], address: ipaddress.IPv4Address
+) -> None:
+    found = [ipaddress.IPv4Network((each, length), strict=False) for each, length in given_networks]
+    assert (str(address) in Ranges(found)) is any(address in network for network in found)

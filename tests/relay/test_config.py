@@ -10,6 +10,7 @@ from penstock_relay import config
 from penstock_relay.address import Address
 from penstock_relay.config import ConfigError, Settings, load
 from penstock_relay.oauth.organisation import Lives, Organisation
+from tests.harness.certs import Authority
 
 
 @pytest.fixture(autouse=True)
@@ -136,9 +137,7 @@ def test_the_variables_that_kubernetes_makes_for_our_service_are_no_settings(
     assert load().listen.port == 8080
 
 
-@pytest.mark.parametrize(
-    "key", ["console_listen", "nats_url", "master_key_file", "tls_cert", "tls_key", "trusted_proxies"]
-)
+@pytest.mark.parametrize("key", ["console_listen", "nats_url", "master_key_file", "tls_cert", "tls_key"])
 def test_a_setting_that_is_not_enforced_is_refused_in_a_sentence(
     key: str, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -346,3 +345,159 @@ def test_an_organisation_is_what_its_settings_say(file: Path) -> None:
     found = settings.organisation
     assert found == Organisation(("claude.ai", "*.openai.com"), Lives(600, 7200, 604_800), later_tools=False)
     assert load().organisation == Organisation(None, Lives(3600, 30 * 86_400, 180 * 86_400), later_tools=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("10.0.0.0/8", ["10.0.0.0/8"]),
+        ("10.0.0.0/8, fd00::/8 ,127.0.0.1", ["10.0.0.0/8", "fd00::/8", "127.0.0.1/32"]),
+        ("none", []),
+        ("", None),
+        (" ", None),
+    ],
+)
+def test_trusted_proxies_are_networks(
+    given: str, kept: list[str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load().trusted_proxies is None  # unset, which is not the same as none
+    monkeypatch.setenv("PENSTOCK_RELAY_TRUSTED_PROXIES", given)
+    settings = load()
+    assert settings.model_dump(mode="json")["trusted_proxies"] == kept
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ('["10.0.0.0/8", "x"]', "'x' is not a network"),
+        ('["10.0.0.1/8"]', "is not a network"),
+        ("[7]", "as text"),
+        ('["0.0.0.0/0"]', "is everybody"),
+        ('["::/0"]', "is everybody"),
+    ],
+)
+def test_a_trusted_proxy_that_is_none_is_refused(file: Path, given: str, why: str) -> None:
+    file.write_text(f"trusted_proxies = {given}\n")
+    with pytest.raises(ConfigError, match=rf"^trusted_proxies: .*{why}"):
+        load(file)
+
+
+LOCAL = 'tunnel_listen = "127.0.0.1:0"\n'
+
+
+def test_callers_are_restricted_to_networks_vendors_and_files(file: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "mine.txt"
+    listed.write_text("192.0.2.0/24\n")
+    file.write_text(
+        f'{LOCAL}trusted_proxies = ["127.0.0.0/8"]\n'
+        f'[callers]\negress = ["anthropic", "203.0.113.0/24", "file:{listed}"]\n'
+    )
+    settings = load(file)
+    settings.check()
+    found = list(map(str, settings.caller_networks() or ()))
+    assert found == ["160.79.104.0/21", "203.0.113.0/24", "192.0.2.0/24"]
+    listed.unlink()
+    with pytest.raises(ConfigError, match=r"^callers\.egress: cannot read .*mine\.txt: No such file"):
+        settings.check()
+
+
+def test_callers_can_be_given_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load().caller_networks() is None
+    monkeypatch.setenv("PENSTOCK_RELAY_CALLERS", '{"egress": ["anthropic"]}')
+    assert load().callers is not None
+    monkeypatch.setenv("PENSTOCK_RELAY_CALLERS", "anthropic")
+    with pytest.raises(ConfigError, match=r"^callers: Input should be a valid dictionary"):
+        load()
+
+
+def test_callers_are_not_restricted_where_nobody_knows_their_address(file: Path) -> None:
+    restricted = '[callers]\negress = ["anthropic"]\n'
+    file.write_text(LOCAL + restricted)
+    with pytest.raises(ConfigError, match=r"callers needs trusted_proxies.*or to \[\] if"):
+        load(file).check()
+    file.write_text(f"{LOCAL}trusted_proxies = []\n{restricted}")
+    load(file).check()
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ('egress = ["openai"]', "https://openai.com/chatgpt-connectors.json"),
+        ('egress = ["mistral"]', "nor one of: anthropic"),
+        ('egress = ["file:relative"]', "absolute path"),
+        ('egress = ["10.0.0.1/8"]', "is not a network"),
+        ('egress = ["0.0.0.0/0"]', "is everybody"),
+        ("egress = []", "nobody could call"),
+        ("", "nobody could call"),
+        ('client_names = ["a.example"]', "belong together"),
+        ('egress = ["anthropic"]\nclient_ca_file = "/x"', "belong together"),
+        ('egress = ["anthropic"]\nclient_header = "a b"', "client_header: .*pattern"),
+        ('egress = ["anthropic"]\nextra = 1', "not permitted"),
+    ],
+)
+def test_a_restriction_of_callers_that_is_none_is_refused(file: Path, given: str, why: str) -> None:
+    file.write_text(f"[callers]\n{given}\n")
+    with pytest.raises(ConfigError, match=why):
+        load(file)
+
+
+def test_callers_may_be_known_by_a_certificate_that_their_proxy_has_seen(file: Path, tmp_path: Path) -> None:
+    anchor = tmp_path / "ca.pem"
+    wanted = f'[callers]\nclient_ca_file = "{anchor}"\nclient_names = ["a.example"]\n'
+    file.write_text(f'{LOCAL}trusted_proxies = ["10.0.0.0/8"]\n{wanted}')
+    with pytest.raises(ConfigError, match=r"callers\.client_ca_file: cannot read .*: No such file"):
+        load(file).check()
+    anchor.write_text("nonsense")
+    with pytest.raises(ConfigError, match=r"callers\.client_ca_file: .*ca\.pem holds no certificates"):
+        load(file).check()
+    anchor.write_bytes(Authority(tmp_path).ca.read_bytes())
+    load(file).check()
+    assert len(load(file).caller_anchors()) == 1
+    assert load(file).caller_networks() == ()
+    file.write_text(f"{LOCAL}trusted_proxies = []\n{wanted}")
+    with pytest.raises(ConfigError, match="what a proxy says it is"):
+        load(file).check()
+
+
+# -- issuers outside
+
+TABLE = """
+[[issuers]]
+url = "https://login.example.com"
+audience = "https://mcp.example.com"
+[issuers.introspection]
+url = "https://login.example.com/introspect"
+client_id = "relay"
+client_secret_file = "{secret}"
+"""
+
+
+def test_issuers_are_tables_of_the_file_or_json_in_the_environment(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_text(TABLE.format(secret=tmp_path / "secret"))
+    (table,) = load(file).issuers
+    assert (table.url, table.audience) == ("https://login.example.com", ("https://mcp.example.com",))
+    monkeypatch.setenv("PENSTOCK_RELAY_ISSUERS", '[{"url": "https://other.example.com"}]')
+    (table,) = load(file).issuers
+    assert table.url == "https://other.example.com"
+
+
+def test_an_issuer_that_cannot_be_meant_is_refused_in_words(file: Path) -> None:
+    file.write_text('[[issuers]]\nurl = "https://a.example"\nalgorithms = ["none"]\n')
+    with pytest.raises(ConfigError, match=r"issuers\.0\.algorithms: algorithms are some of RS256"):
+        load(file)
+
+
+def test_a_secret_that_cannot_be_read_stops_the_relay_before_it_starts(file: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    file.write_text('tunnel_url = "wss://t.example.com:443"\n' + TABLE.format(secret=secret))
+    with pytest.raises(ConfigError, match=r"secret cannot be read: No such file"):
+        load(file).check()
+    secret.write_text("")
+    with pytest.raises(ConfigError, match="is empty"):
+        load(file).check()
+    secret.write_text("s3cret\n")
+    load(file).check()
+    assert load(file).introspection()["https://login.example.com"].secret == "s3cret"
+    assert "s3cret" not in repr(load(file))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 import os
 import signal
@@ -26,6 +27,7 @@ from penstock_relay.ca import CaError, CertificateAuthority
 from penstock_relay.config import ConfigError, Settings
 from penstock_relay.listening import Listening
 from penstock_relay.store import Store
+from tests.harness.certs import Authority
 from tests.harness.link_pair import AGENT, WAIT, until
 
 BOTH_LOOPS = True
@@ -42,8 +44,10 @@ def no_log_handlers() -> Iterator[None]:
     root.setLevel(level)
 
 
-def settings_of(folder: Path, **changes: str) -> Settings:
-    addresses = {name: "127.0.0.1:0" for name in ("listen", "tunnel_listen", "ops_listen")} | changes
+def settings_of(folder: Path, **changes: object) -> Settings:
+    addresses: dict[str, object] = {
+        name: "127.0.0.1:0" for name in ("listen", "tunnel_listen", "ops_listen")
+    } | changes
     return Settings(state_dir=folder, **addresses)  # type: ignore[arg-type]  # as TOML gives them
 
 
@@ -108,7 +112,7 @@ class Relay:
 
 
 @asynccontextmanager
-async def relay_in(folder: Path, **changes: str) -> AsyncIterator[Relay]:
+async def relay_in(folder: Path, **changes: object) -> AsyncIterator[Relay]:
     folder.mkdir(exist_ok=True)
     async with asyncio.timeout(4 * WAIT), asyncio.TaskGroup() as tasks:
         relay = Relay(folder, tasks.create_task(daemon.serve(settings_of(folder, **changes))))
@@ -136,6 +140,69 @@ async def test_what_it_says_is_open_is_open(tmp_path: Path) -> None:
         writer.write(b"GET /ca HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b"BEGIN CERTIFICATE" in await reader.read()
         writer.transport.abort()
+
+
+async def test_who_may_call_is_read_again_while_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(daemon, "EGRESS_CHECK", 0.0)
+    listed = tmp_path / "listed"
+    listed.write_text("192.0.2.0/24\n")
+    callers = {"egress": [f"file:{listed}"]}
+
+    async def called(*head: str) -> int:
+        return (await get(relay.at.listen, "/plant/files/mcp", *head))[0]
+
+    async def calls_are_answered(expected: int) -> None:
+        async with asyncio.timeout(WAIT):
+            while await called() != expected:
+                pass
+
+    async with relay_in(tmp_path / "relay", trusted_proxies=["127.0.0.1"], callers=callers) as relay:
+        assert await called() == 403
+        assert await called("X-Forwarded-For: 192.0.2.1") == 401
+        assert await called("X-Forwarded-For: 192.0.2.1, 198.51.100.1") == 403
+        assert (await get(relay.at.listen, "/oauth/grants"))[0] == 200
+        listed.write_text("127.0.0.0/8\n")
+        await calls_are_answered(401)
+        listed.write_text("nonsense\n")
+        await until(lambda: "callers_egress_not_read" in caplog.text, "the log")
+        assert await called() == 401
+        listed.write_text("192.0.2.0/24\n")
+        await calls_are_answered(403)
+
+
+async def test_who_may_call_can_be_told_by_a_certificate_that_the_proxy_has_seen(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    callers = {"client_ca_file": str(authority.ca), "client_names": ["a.example"], "client_header": "X-Seen"}
+    changes = {"trusted_proxies": ["127.0.0.0/8"], "callers": callers}
+    leaf = authority.agent_named([x509.DNSName("a.example")]).certificate
+    seen = base64.b64encode(leaf.public_bytes(serialization.Encoding.DER)).decode()
+    async with relay_in(tmp_path / "relay", **changes) as relay:
+        assert (await get(relay.at.listen, "/plant/files/mcp"))[0] == 403
+        assert (await get(relay.at.listen, "/plant/files/mcp", f"X-Seen: :{seen}:"))[0] == 401
+        assert (await get(relay.at.listen, "/plant/files/mcp", f"Client-Cert: :{seen}:"))[0] == 403
+
+
+async def test_a_relay_that_cannot_tell_who_may_call_does_not_start(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"callers\.egress: cannot read /nowhere"):
+        await daemon.serve(settings_of(tmp_path, trusted_proxies=[], callers={"egress": ["file:/nowhere"]}))
+    with pytest.raises(ConfigError, match="needs trusted_proxies"):
+        await daemon.serve(settings_of(tmp_path, callers={"egress": ["anthropic"]}))
+
+
+async def test_strangers_are_told_apart_by_what_a_trusted_proxy_says(tmp_path: Path) -> None:
+    body = b'{"redirect_uris": ["https://a.example/cb"]}'
+
+    async def registered(address: str) -> int:
+        head = (f"X-Forwarded-For: {address}", "Content-Type: application/json")
+        return (await get(relay.at.listen, "/oauth/register", *head, method="POST", body=body))[0]
+
+    async with relay_in(tmp_path / "relay", trusted_proxies=["127.0.0.0/8"]) as relay:
+        while await registered("192.0.2.1") == 201:
+            pass
+        assert await registered("192.0.2.1") == 429
+        assert await registered("192.0.2.2") == 201
 
 
 @pytest.mark.parametrize("setting", ["listen", "tunnel_listen", "ops_listen"])

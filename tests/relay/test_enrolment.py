@@ -75,6 +75,20 @@ async def test_a_good_secret_gets_a_certificate_under_a_name_that_the_relay_chos
     assert agent.enrolled_at == NOW
 
 
+async def test_an_enrolment_is_recorded_as_done_by_the_join_string(
+    store: Store, ca: CertificateAuthority, secret: bytes
+) -> None:
+    reply = await enrol(asking(secret), store, ca, NOW)
+    assert isinstance(reply, Enrolled)
+    made, used = [entry.values() for entry in await store.audit.last(2)]
+    assert (made["kind"], used["kind"]) == ("agent_invited", "agent_enrolled")
+    name = made["about"]["invite"]
+    assert secret_hash(secret).hex().startswith(name)
+    assert used["actor"] == {"kind": "invite", "invite": name, "site": "mill"}
+    assert used["about"]["agent"] == reply.agent
+    assert secret.hex() not in str(used)
+
+
 async def test_agents_of_one_site_get_names_of_their_own(store: Store, ca: CertificateAuthority) -> None:
     names = set()
     for _ in range(5):

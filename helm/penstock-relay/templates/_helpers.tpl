@@ -65,6 +65,14 @@ tunnel_listen = "0.0.0.0:8443"
 ops_listen = "0.0.0.0:9090"
 state_dir = "/var/lib/penstock-relay"
 log_level = {{ .Values.logLevel | toRawJson }}
+{{- with .Values.trustedProxies }}
+trusted_proxies = {{ toRawJson . }}
+{{- end }}
+{{- with .Values.callers.egress }}
+
+[callers]
+egress = {{ toRawJson . }}
+{{- end }}
 {{- end -}}
 
 {{- define "penstock-relay.publicHost" -}}
@@ -98,6 +106,9 @@ says what to do.
 {{- if not (regexMatch ":[0-9]+$" $public) -}}{{- $public = printf "%s:443" $public -}}{{- end -}}
 {{- if and .Values.ingress.enabled (eq (lower $public) (lower (trimPrefix "wss://" .Values.tunnelUrl))) -}}
 {{- fail (printf "\n\npublicUrl and tunnelUrl are both %s, but an Ingress ends TLS and the tunnel must reach the relay unopened.\nGive the tunnel a host or a port of its own, for example: --set tunnelUrl=wss://tunnel.example.com:443\n" $public) -}}
+{{- end -}}
+{{- if and .Values.callers.egress (not .Values.trustedProxies) -}}
+{{- fail "\n\ncallers.egress is set, but trustedProxies is not: the relay would take the address of every caller for that of what stands in front of it.\nSet trustedProxies, for example: --set 'trustedProxies={10.244.0.0/16}'\n" -}}
 {{- end -}}
 {{- if and .Values.tunnelService.loadBalancerSourceRanges (ne .Values.tunnelService.type "LoadBalancer") -}}
 {{- fail (printf "\n\ntunnelService.loadBalancerSourceRanges has no effect on a Service of type %s: everybody could connect.\nUse networkPolicy.tunnelFrom, or tunnelService.type=LoadBalancer\n" .Values.tunnelService.type) -}}

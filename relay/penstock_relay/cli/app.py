@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 import typer
 
-from penstock_relay.cli import access, clients, config, grants, serve, sites, tokens, users
+from penstock_relay.cli import access, audit, clients, config, grants, serve, sites, tokens, users
 from penstock_relay.cli.common import ConfigOption, JsonOption
 
 # Plain help and errors: they start twice as fast as decorated ones, and read the same in a log.
@@ -77,6 +77,13 @@ _grants = _group("What users allowed clients.")
 _grants.command("list")(grants.list_grants)
 _grants.command("revoke")(grants.revoke)
 app.add_typer(_grants, name="grant")
+
+_audit = _group("The audit log: who did what.")
+_audit.command("show")(audit.show)
+_audit.command("verify")(audit.verify)
+_audit.command("export")(audit.export)
+_audit.command("prune")(audit.prune)
+app.add_typer(_audit, name="audit")
 
 _clients = _group("Applications that ask users for access.")
 _clients.command("add")(clients.add)

@@ -2,7 +2,10 @@
 
 import asyncio
 import functools
+import os
+import pwd
 import re
+import socket
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final, ParamSpec, TypeVar
 import typer
 
 if TYPE_CHECKING:
+    from penstock_relay.audit import Actor
     from penstock_relay.config import Settings
     from penstock_relay.store import Store
 
@@ -96,14 +100,26 @@ def wants_json(ctx: typer.Context, here: bool) -> bool:
 
 
 def with_store(settings: "Settings", work: Callable[["Store"], Coroutine[object, object, T]]) -> T:
-    """Runs ``work`` on the store of ``settings``, opened for it alone. Raises StoreError."""
+    """Runs ``work`` on the store of ``settings``, opened for it alone, as who runs us. Raises StoreError."""
     from penstock_relay.store import Store
 
     async def run() -> T:
         async with await Store.open(settings.database) as store:
-            return await work(store)
+            return await work(store.by(operator()))
 
     return asyncio.run(run())
+
+
+def operator() -> "Actor":
+    """Who runs this command, for the audit log."""
+    from penstock_relay import audit
+
+    uid = os.getuid()
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:  # a container need not have a name for its user
+        name = str(uid)
+    return audit.command(uid, name, socket.gethostname(), os.environ.get("SUDO_USER"))
 
 
 def seconds(text: str, *, what: str, most: str) -> int:

@@ -37,14 +37,14 @@ def check(ctx: typer.Context, config: ConfigOption = None, json: JsonOption = Fa
         return
     say("The configuration is good. In force:")
     for key, value in shown.items():
-        say(f"  {key} = {_UNSET.get(key) if value is None and key in _UNSET else _text(value)}")
+        say(f"  {key} = {_text(key, value)}")
 
 
-def _text(value: object) -> str:
+def _text(key: str, value: object) -> str:
     if value is None:
-        return "(known once the relay runs)"
+        return "(known once the relay runs)" if key.endswith("_url") else "(not set)"
     if isinstance(value, dict):
-        return str(value["issuer"])
+        return "; ".join(f"{inner}: {_text(inner, each)}" for inner, each in value.items())
     if isinstance(value, list):
         # Of a table, what it is about; --json has all of it.
         words = [str(each["url"]) if isinstance(each, dict) else str(each) for each in value]

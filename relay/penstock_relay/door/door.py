@@ -24,6 +24,7 @@ from penstock.names import AgentId, BadName
 from penstock.tls import peer_agent
 from penstock.tunnel.limits import MAX_MESSAGE, SUBPROTOCOL
 from penstock_relay import enrolment
+from penstock_relay.audit import Kind
 from penstock_relay.ca import CertificateAuthority
 from penstock_relay.store import Store
 from penstock_relay.switchboard.switchboard import Switchboard
@@ -137,6 +138,7 @@ class Door:
             _log.info("agent_enrolled", site=reply.site, agent=reply.agent)
         else:
             _log.warning("enrolment_refused", reason=reply.reason)
+            self._store.audit.stranger(Kind.ENROLMENT_REFUSED, reason=reply.reason)
         await connection.send(conversation.encode(reply))
 
 

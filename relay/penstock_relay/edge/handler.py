@@ -16,6 +16,7 @@ from penstock_relay.access import AccessUnavailable
 from penstock_relay.edge import body, deadlines, failure, order, stream
 from penstock_relay.edge.connection import Connection
 from penstock_relay.edge.failure import Said
+from penstock_relay.edge.finder import Finder
 from penstock_relay.edge.limits import RETRY_AFTER, Limits
 from penstock_relay.edge.order import Admitted, Asked, Own, Place
 from penstock_relay.edge.ports import Access, Exchanges, Grant, Pages
@@ -79,13 +80,15 @@ class Edge:
         limits: Limits,
         stats: Stats,
         pages: Pages | None = None,
+        find: Finder | None = None,
     ) -> None:
-        """`pages` answers what `place.oauth` lets through."""
+        """`pages` answers what `place.oauth` lets through, and is told whom `find` takes the caller for."""
         self._switchboard = switchboard
         self._access = access
         self._place = place
         self._limits = limits
         self._pages = pages
+        self._find = find or Finder(None, proxied=False)
         self._stats = stats
         self._budget = body.Budget(limits.bodies, stats)
         self._running: dict[asyncio.Task[object], _Running] = {}
@@ -142,6 +145,7 @@ class Edge:
             request.method,
             request.raw_path,
             tuple([(name.lower(), value) for name, value in request.headers.items()]),
+            None if self._place.callers is None else request.remote,
         )
         admitted = order.admit(asked, self._place)
         if isinstance(admitted, Refusal):
@@ -218,7 +222,8 @@ class Edge:
                 )
             except body.Refused as error:
                 return self._refuse(error.refusal)
-            reply = await self._pages.handle(Page(own.method, own.path, own.query, asked.headers, data))
+            who = self._find(request.remote, asked.headers)
+            reply = await self._pages.handle(Page(own.method, own.path, own.query, asked.headers, data, who))
         self._stats.answered(reply.status)
         headers = [(name.title(), value) for name, value in reply.headers]
         return web.Response(status=reply.status, body=reply.body, headers=headers)

@@ -1,9 +1,9 @@
 """The order in which a request is judged before its body counts. Pure: values in, a Refusal out.
 
-Malformed 400; Host 421; Origin 403; path of no known form 404; token 401; access 404; method 405;
-encoding or type 415; Accept 406; length 413. (Then JSON 400 and offline, which need the body: `failure`.)
-The first check that fails answers. `admit` is what can be said before the token is looked up, `permit` what
-comes after; between the two there is exactly one look-up, of the token.
+Malformed 400; Host 421; Origin 403; path of no known form 404; network 403; token 401; access 404; method
+405; encoding or type 415; Accept 406; length 413. (Then JSON 400 and offline, for which `failure` needs the
+body.) The first check that fails answers. `admit` is what can be said before the token is looked up, `permit`
+what comes after; between the two there is exactly one look-up, of the token.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from penstock import http
 from penstock.http import Headers, Refusal
 from penstock.names import RESERVED
+from penstock_relay.edge.callers import Callers
 from penstock_relay.edge.limits import MAX_DIGITS, MAX_HEADER_BYTES, MAX_HEADERS, MAX_NAME, MAX_TOKEN
 from penstock_relay.oauth.issuer import Issuer
 from penstock_relay.oauth.metadata import PROTECTED, any_origin, asked, challenge
@@ -67,6 +68,8 @@ class Place:
     """Whether the embedded authorization server answers here."""
     issuers: tuple[Issuer, ...] = ()
     """Issuers outside whose tokens are good here, too."""
+    callers: Callers | None = None
+    """Who may call MCP endpoints at all; None: everybody."""
 
     def owns(self, path: str) -> bool:
         """Whether it is a page of the relay's own."""
@@ -83,6 +86,7 @@ class Place:
         *,
         oauth: bool = False,
         issuers: tuple[Issuer, ...] = (),
+        callers: Callers | None = None,
     ) -> Place:
         """For the public URL (an origin, lower case) and the address that the listener really has."""
         parts = urlsplit(public_url)
@@ -94,7 +98,7 @@ class Place:
         if ipaddress.ip_address(host).is_loopback:
             shown = f"[{host}]" if ":" in host else host
             hosts |= {f"{shown}:{port}", f"localhost:{port}"}
-        return cls(public_url, frozenset(hosts), oauth, issuers)
+        return cls(public_url, frozenset(hosts), oauth, issuers, callers)
 
 
 @dataclass(slots=True)
@@ -105,6 +109,8 @@ class Asked:
     method: str
     target: str
     headers: Headers
+    remote: str | None = None
+    """Address of the TCP peer; only where it matters who may call."""
 
 
 @dataclass(slots=True)
@@ -150,7 +156,7 @@ class Scope(Protocol):
 
 
 def admit(asked: Asked, place: Place) -> Admitted | Own | Refusal:
-    """Malformed, Host, Origin, path, and whether there is a token at all."""
+    """Malformed, Host, Origin, path, network, and whether there is a token at all."""
     values: dict[str, str] = {}
     travelling: list[tuple[str, str]] = []
     problem = _headers(asked.headers, values, travelling) or _malformed(asked, values)
@@ -176,6 +182,8 @@ def admit(asked: Asked, place: Place) -> Admitted | Own | Refusal:
         if _OF_LATER_VERSIONS.fullmatch(path):
             return Refusal(404, "This version of the relay serves /{site}/{server}/mcp only.")
         return Refusal(404, "There is nothing at this path: an MCP endpoint is /{site}/{server}/mcp.")
+    if place.callers is not None and not place.callers.allow(asked.remote, asked.headers):
+        return ELSEWHERE
     token = _token(values.get("authorization", ""))
     if token is None:
         return unauthorised(place, found[1], found[2], presented=False)
@@ -212,6 +220,12 @@ def _check(method: str, encoding: str | None, media_type: str | None, accept: st
     named = (("content-encoding", encoding), ("content-type", media_type), ("accept", accept))
     return http.check(method, tuple((name, value) for name, value in named if value is not None))
 
+
+ELSEWHERE: Final = Refusal(
+    403,
+    "This relay takes calls only from the networks that its operator has listed, and this address is in none "
+    "of them. Ask the operator.",
+)
 
 NO_ACCESS: Final = Refusal(
     404,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from aiohttp import web
 
 from penstock import log
+from penstock_relay.address import Network
+from penstock_relay.edge.callers import Callers
 from penstock_relay.edge.connection import Server, require_parser
+from penstock_relay.edge.finder import Finder
 from penstock_relay.edge.handler import Edge
 from penstock_relay.edge.limits import Limits
 from penstock_relay.edge.order import Place
@@ -38,12 +41,15 @@ async def serve_edge(
     pages: Callable[[str], Pages] | None = None,
     oauth: bool | None = None,
     issuers: tuple[Issuer, ...] = (),
+    trusted_proxies: Sequence[Network] | None = None,
+    callers: Callers | None = None,
 ) -> None:
     """Serves the public until it is cancelled; then ends what is running and closes.
 
     `pages` makes the relay's own for its public URL; without it there are none. `oauth` says whether they are
     those of an authorization server (unless told otherwise: if there are any), `issuers` which others there
-    are.
+    are. `trusted_proxies` may say in whose name they call; None: it is not known who they are. `callers` says
+    who may call MCP endpoints.
 
     `port` 0 picks a free one. Raises NoParser, and OSError when the address cannot be had.
     """
@@ -62,8 +68,11 @@ async def serve_edge(
             real_port,
             oauth=pages is not None if oauth is None else oauth,
             issuers=issuers,
+            callers=callers,
         )
-        edge = Edge(switchboard, access, place, limits, stats, None if pages is None else pages(public_url))
+        find = Finder(trusted_proxies, proxied=public_url.startswith("https://"))
+        made = None if pages is None else pages(public_url)
+        edge = Edge(switchboard, access, place, limits, stats, made, find)
         runner = web.ServerRunner(Server(edge.handle, limits, stats), shutdown_timeout=limits.stop_s)
         await runner.setup()
         try:

@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 
 from penstock import log
 from penstock.allowance import Allowance, Later
+from penstock_relay import audit
 from penstock_relay.access import user_principal
+from penstock_relay.audit import Kind
 from penstock_relay.oauth import choice, pages, web
 from penstock_relay.oauth.login import Login
 from penstock_relay.oauth.offers import Sites
@@ -40,7 +42,7 @@ class Account:
             if not self._visits.fits(form, now, "grants", visitor.browser, user):
                 return pages.problem(400, "Start again", AGAIN)
             if any(grant.id == form.get("grant") for grant in await self._store.grants.list(user=user)):
-                await self._store.grants.revoke(form["grant"], now)
+                await self._store.by(audit.user(user)).grants.revoke(form["grant"], now)
             return web.redirect("/oauth/grants")
         shown = [
             {
@@ -74,7 +76,7 @@ class Account:
         if posted and "tick" not in form:
             if form.get("decision") == "save":
                 (allowed,) = choice.chosen(form, choice.parse_shown(shown), later=self._later).values()
-                await self._store.grants.allow(id, allowed.dump().decode())
+                await self._store.by(audit.user(user.name)).grants.allow(id, allowed.dump().decode())
                 _log.info("grant_changed", user=user.name, site=grant.site, server=grant.server)
             return web.redirect("/oauth/grants")
         person = await self._store.people.person(user)
@@ -111,6 +113,7 @@ class Account:
         user = visitor.user
         if user is None or not self._visits.fits(form, now, "grants", visitor.browser, user.name):
             return pages.problem(400, "Start again", AGAIN)
+        await self._store.by(audit.user(user.name)).audit.happened(Kind.LOGOUT)
         reply = pages.problem(200, "You are logged out", "Applications that you connected go on working.")
         return replace(reply, headers=(*reply.headers, *await self._visits.leave(visitor, now)))
 

@@ -4,7 +4,6 @@ but where the user may be sent back to."""
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ import msgspec
 
 from penstock import jwk, strictjson
 from penstock.jwk import BadKeys
+from penstock.lookalike import unseen
 from penstock_relay.oauth import assertion, redirects
 from penstock_relay.oauth.metadata import AUTH_METHODS
 
@@ -182,12 +182,8 @@ def name_of(name: object) -> str:
     """What users are shown; "" when nothing of it can be seen. Raises BadClient."""
     if not isinstance(name, str) or len(name) > MAX_NAME:
         raise BadClient("invalid_client_metadata", f"client_name is text of at most {MAX_NAME} characters.")
-    # Control, format (direction marks among them), surrogate and unassigned characters, and what breaks
-    # lines, can make a name read as another.
-    if any(_hidden(unicodedata.category(character)) for character in name):
+    # Control, format (direction marks among them), surrogate and unassigned characters, what breaks lines,
+    # and what shows nothing, can make a name read as another.
+    if any(map(unseen, name)):
         raise BadClient("invalid_client_metadata", "client_name has characters that cannot be shown.")
     return name.strip()
-
-
-def _hidden(category: str) -> bool:
-    return category[0] == "C" or category in ("Zl", "Zp")

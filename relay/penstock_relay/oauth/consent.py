@@ -15,12 +15,17 @@ from urllib.parse import urlsplit
 
 from penstock import log
 from penstock.allowance import Allowance
+from penstock_relay import audit
 from penstock_relay.access import user_principal
+from penstock_relay.audit import Kind
 from penstock_relay.oauth import authorize, choice, pages, tokens, web
 from penstock_relay.oauth.authorize import Request, Returned, Shown
-from penstock_relay.oauth.directory import Directory, UnknownClient
+from penstock_relay.oauth.directory import Directory, TooMany, UnknownClient
+from penstock_relay.oauth.limits import TOO_OFTEN
 from penstock_relay.oauth.login import Login
+from penstock_relay.oauth.naming import name_warning
 from penstock_relay.oauth.offers import Sites
+from penstock_relay.oauth.vendors import takes_answers
 from penstock_relay.oauth.visit import AGAIN, Visitor, Visits
 from penstock_relay.oauth.web import Asked, Reply
 from penstock_relay.store import Code, Store, User
@@ -68,14 +73,15 @@ class Consent:
     async def authorize(self, asked: Asked, now: float) -> Reply:
         """The login page, the consent page, or the way back to the client."""
         visitor = await self._visits.visitor(asked, now)
-        request = await self._request(asked.query)
+        request = await self._request(asked.query, asked, now)
         if isinstance(request, Reply):
             return request
         resource = request.resource
+        warning = name_warning(request.client, request.redirect_uri)
         if visitor.user is None:
             return self._login.page(
                 visitor, f"/oauth/authorize?{asked.query}", now,
-                client=request.client.name, resource=f"{resource.server} at {resource.site}",
+                client=request.client.name, warning=warning, resource=f"{resource.server} at {resource.site}",
             )  # fmt: skip
         user = visitor.user
         if not await self._may(user, resource.server, request):
@@ -99,7 +105,7 @@ class Consent:
             form, now, "consent", visitor.browser, user.name, query, shown
         ):
             return pages.problem(400, "Start again", AGAIN)
-        request = await self._request(query)
+        request = await self._request(query, asked, now)
         if isinstance(request, Reply):
             return request
         if not await self._may(user, request.resource.server, request):
@@ -107,6 +113,13 @@ class Consent:
         if "tick" in form:
             return await self._page(_Form(visitor, user, request, query), now, form)
         if form.get("decision") != "allow":
+            await self._store.by(audit.user(user.name)).audit.happened(
+                Kind.CONSENT_DENIED,
+                client=request.client.client_id,
+                client_name=request.client.name,
+                site=request.resource.site,
+                server=request.resource.server,
+            )
             return self._back(request, error="access_denied", error_description="The user did not allow it.")
         lines = choice.parse_shown(shown)
         allowed = choice.chosen(form, lines, later=self._later)
@@ -124,11 +137,11 @@ class Consent:
         client, site = request.client.client_id, request.resource.site
         text = allowance.dump().decode()
         ahead = Ahead(user.name, client, request.redirect_uri, site, server, text, now + AHEAD_S)
-        await self._store.consents.put(ahead, now)
+        await self._store.by(audit.user(user.name)).consents.put(ahead, now)
 
     async def _allowed(self, user: User, request: Request, allowed: str, now: float) -> Reply:
         code, resource = tokens.secret(), request.resource
-        await self._store.grants.add_code(
+        await self._store.by(audit.user(user.name)).grants.add_code(
             Code(
                 tokens.digest(code), user.name, request.client.client_id, request.client.name,
                 request.redirect_uri, request.challenge, request.resource_url, resource.site, resource.server,
@@ -163,6 +176,7 @@ class Consent:
             wrong=wrong,
             client=request.client.name,
             host=request.client.host,
+            warning=name_warning(request.client, request.redirect_uri),
             first=all(grant.client_id != request.client.client_id for grant in granted),
             site=site,
             server=server,
@@ -200,12 +214,14 @@ class Consent:
     async def _may(self, user: User, server: str, request: Request) -> bool:
         return await self._store.memberships.allows(user.name, request.resource.site, server)
 
-    async def _request(self, query: str) -> Request | Reply:
+    async def _request(self, query: str, asked: Asked, now: float) -> Request | Reply:
         """The authorization request in `query`, or what its fault leads to."""
         try:
             given = web.fields(query)
-            client = await self._directory.find(given.get("client_id", ""))
+            client = await self._directory.find(given.get("client_id", ""), asked.peer, now)
             uri = authorize.redirect_uri(given, client)
+        except TooMany:
+            return pages.problem(429, "Not now", TOO_OFTEN)
         except (web.BadForm, UnknownClient, Shown) as error:
             return pages.problem(400, "This request cannot be answered", str(error))
         try:
@@ -213,7 +229,15 @@ class Consent:
         except Returned as error:
             state = given.get("state") if len(given.get("state", "")) <= authorize.MAX_STATE else None
             values = {"error": error.code, "error_description": str(error)}
-            return web.redirect(authorize.answer(uri, state, self._origin, **values))
+            answer = authorize.answer(uri, state, self._origin, **values)
+            if takes_answers(uri):
+                return web.redirect(answer)
+            # Anybody may register, with any host: nobody is sent there without a click (RFC 9700, 4.11.2).
+            target = urlsplit(uri)
+            return pages.page(
+                "onward", 400, client=client.name, why=str(error), onward=answer,
+                target=f"{target.scheme}://{target.netloc}",
+            )  # fmt: skip
 
     def _back(self, request: Request, **values: str) -> Reply:
         return web.redirect(authorize.answer(request.redirect_uri, request.state, self._origin, **values))

@@ -10,6 +10,7 @@ from typing import Final
 from urllib.parse import unquote_plus
 
 from penstock.jwks import FetchError
+from penstock_relay.audit import STRANGER
 from penstock_relay.oauth import assertion, tokens
 from penstock_relay.oauth.client import (
     BadClient,
@@ -20,8 +21,10 @@ from penstock_relay.oauth.client import (
     parse_registration,
 )
 from penstock_relay.oauth.fetch import Documents
+from penstock_relay.oauth.limits import Limits
 from penstock_relay.oauth.organisation import Organisation
 from penstock_relay.oauth.signatures import Signatures, Unproven
+from penstock_relay.oauth.web import Peer
 from penstock_relay.store import ClientRecord, SigningClient, Store
 
 MAX_SIGNING: Final = 10_000
@@ -32,8 +35,6 @@ UNUSED_S: Final = 86_400.0
 """A registration that nobody used for so long is purged. One that was used is kept for ever: ChatGPT never
 registers an existing connection again."""
 PURGE_S: Final = 3600.0
-REGISTRATIONS: Final = 100
-"""In an hour, by all strangers together."""
 
 
 _NOT_ALLOWED: Final = (
@@ -46,7 +47,11 @@ class UnknownClient(Exception):
 
 
 class TooMany(Exception):
-    """Too many registrations at the moment."""
+    """Too many ask at the moment; `again_s`: seconds until they may again."""
+
+    def __init__(self, again_s: int = 3600) -> None:
+        super().__init__()
+        self.again_s = again_s
 
 
 class Directory:
@@ -55,31 +60,41 @@ class Directory:
         store: Store,
         documents: Documents,
         signatures: Signatures,
+        limits: Limits,
         organisation: Organisation,
     ) -> None:
         self._store = store
         self._organisation = organisation
         self._documents = documents
         self._signatures = signatures
-        self._hour = 0
-        self._registrations = 0
+        self._limits = limits
 
-    async def find(self, client_id: str) -> Client:
-        """Raises UnknownClient, also for one that the organisation does not allow; SQLAlchemyError."""
-        client = await self._described(client_id)
-        if not self._organisation.allows(client_id, client.redirect_uris):
-            raise UnknownClient(_NOT_ALLOWED)
-        return client
+    async def find(self, client_id: str, peer: Peer, now: float) -> Client:
+        """Raises UnknownClient, also for one that the organisation does not allow; TooMany when `peer` had
+        too many documents fetched; SQLAlchemyError.
+        """
+        if is_document_url(client_id):
+            wait = self._limits.fetch(peer, now) if self._documents.costs(client_id) else 0
+            if wait:
+                raise TooMany(wait)
+        return await self._described(client_id)
 
     async def _described(self, client_id: str) -> Client:
         if is_document_url(client_id):
+            if not self._organisation.allows(client_id, ()):
+                raise UnknownClient(_NOT_ALLOWED)
             try:
                 return from_document(client_id, await self._documents.get(client_id))
             except (FetchError, BadClient) as error:
                 raise UnknownClient(f"The application's own description cannot be used: {error}") from None
+        return await self._registered(client_id)
+
+    async def _registered(self, client_id: str) -> Client:
         record = await self._store.clients.find(client_id)
         if record is None:
             raise UnknownClient("The application is not known here. Remove the connection and add it again.")
+        if not self._organisation.allows(client_id, record.redirect_uris):
+            raise UnknownClient(_NOT_ALLOWED)
         return Client(
             record.client_id,
             record.name,
@@ -114,7 +129,7 @@ class Directory:
             proves = secret is not None or authorization is not None
             return None if proves else await self._unsigned(client_id)
         try:
-            client = await self.find(client_id)
+            client = await self._registered(client_id)
         except UnknownClient:
             return None
         if client.auth_method == "none":
@@ -148,7 +163,7 @@ class Directory:
         if is_document_url(claimed) and not self._organisation.allows(claimed, ()):
             return None
         try:
-            client = await self.find(claimed)
+            client = await self._described(claimed)
         except UnknownClient:
             known = await self._store.signing.find(claimed)
             if known is None:
@@ -157,12 +172,16 @@ class Directory:
                 return None
             proof = Proof(known.jwks, known.jwks_uri, known.algorithm)
             client = Client(claimed, claimed, (), assertion.METHOD, None, claimed, proof)
-        if client.auth_method != assertion.METHOD or client.proof is None:
+        if client.proof is None:
             return None
         return client if await self._signatures.proves(text, claimed, client.proof, now) else None
 
     async def connected(self, client: Client, now: float) -> None:
-        """Remembers what a client is verified by from now on, and that it is used."""
+        """A user is connected with `client`: what is known of it is kept before what nobody used, and what
+        it is verified by from now on.
+        """
+        if client.host is not None:
+            self._documents.use(client.client_id)
         if client.host is None:
             await self._store.clients.used(client.client_id, now)
         elif client.proof is not None:
@@ -172,15 +191,12 @@ class Directory:
         else:
             await self._store.signing.forget(client.client_id)
 
-    async def register(self, data: bytes, now: float) -> dict[str, object]:
+    async def register(self, data: bytes, peer: Peer, now: float) -> dict[str, object]:
         """RFC 7591: the answer to a registration. Raises BadClient, TooMany."""
         asked = parse_registration(data)
-        hour = int(now // 3600)
-        if hour != self._hour:
-            self._hour, self._registrations = hour, 0
-        if self._registrations >= REGISTRATIONS:
-            raise TooMany
-        self._registrations += 1
+        wait = self._limits.register(peer, now)
+        if wait:
+            raise TooMany(wait)
         client_id = f"dcr-{tokens.identifier()}"
         secret = None if asked.auth_method == "none" else tokens.secret()
         record = ClientRecord(
@@ -191,7 +207,7 @@ class Directory:
             None if secret is None else tokens.digest(secret),
             now,
         )
-        if not await self._store.clients.add(record, MAX_CLIENTS):
+        if not await self._store.by(STRANGER).clients.add(record, MAX_CLIENTS):
             raise TooMany
         proof = {} if secret is None else {"client_secret": secret, "client_secret_expires_at": 0}
         return {

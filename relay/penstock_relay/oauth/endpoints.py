@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import Final
 
 from penstock.http import first
+from penstock_relay import audit
 from penstock_relay.oauth import tokens, web
 from penstock_relay.oauth.client import BadClient, Client
 from penstock_relay.oauth.directory import Directory, TooMany
+from penstock_relay.oauth.limits import TOO_OFTEN, Limits
 from penstock_relay.oauth.metadata import SCOPE, resource_of
 from penstock_relay.oauth.organisation import Lives
 from penstock_relay.oauth.signatures import Unproven
@@ -33,25 +35,35 @@ class Refused(Exception):
 
 class Endpoints:
     def __init__(
-        self, store: Store, directory: Directory, origin: str, standings: Standings, lives: Lives
+        self,
+        store: Store,
+        directory: Directory,
+        origin: str,
+        limits: Limits,
+        standings: Standings,
+        lives: Lives,
     ) -> None:
         self._store = store
         self._directory = directory
         self._origin = origin
+        self._limits = limits
         self._standings = standings
         self._lives = lives
 
     async def register(self, asked: Asked, now: float) -> Reply:
         """RFC 7591, open to all: what a stranger gets is a name, and no right."""
         try:
-            return web.json(201, await self._directory.register(asked.body, now))
+            return web.json(201, await self._directory.register(asked.body, asked.peer, now))
         except BadClient as error:
             return _error(400, error.code, str(error))
-        except TooMany:
-            return _error(429, "temporarily_unavailable", "Too many registrations. Try again in an hour.")
+        except TooMany as error:
+            return _too_often("Too many registrations. Try again later.", error.again_s)
 
     async def revoke(self, asked: Asked, now: float) -> Reply:
         """RFC 7009. Either token ends the grant: a user who disconnects wants no access to remain."""
+        wait = self._limits.refusing(asked.peer, now)
+        if wait:
+            return _too_often(TOO_OFTEN, wait)
         try:
             form = asked.form()
             client = await self._client(asked, form, now)
@@ -60,6 +72,7 @@ class Endpoints:
         except web.BadForm as error:
             return _error(400, "invalid_request", str(error))
         except Refused as error:
+            self._limits.refused(asked.peer, now)
             return _refusal(error)
         found = tokens.parse(form.get("token", ""))
         holder = None if found is None else await self._store.grants.find_token(found[1])
@@ -69,11 +82,15 @@ class Endpoints:
             and hmac.compare_digest(holder.token.secret_hash, found[2])
             and holder.grant.client_id == client.client_id
         ):
-            await self._store.grants.revoke(holder.grant.id, now)
+            store = self._store.by(audit.client(client.client_id, holder.grant.user))
+            await store.grants.revoke(holder.grant.id, now)
         return web.json(200, {})
 
     async def token(self, asked: Asked, now: float) -> Reply:
         """RFC 6749, 4.1.3 and 6."""
+        wait = self._limits.refusing(asked.peer, now)
+        if wait:
+            return _too_often(TOO_OFTEN, wait)
         try:
             form = asked.form()
             client = await self._client(asked, form, now)
@@ -87,6 +104,7 @@ class Endpoints:
         except web.BadForm as error:
             return _error(400, "invalid_request", str(error))
         except Refused as error:
+            self._limits.refused(asked.peer, now)
             return _refusal(error)
         return _error(400, "unsupported_grant_type", "Use authorization_code or refresh_token.")
 
@@ -122,7 +140,8 @@ class Endpoints:
             allowed=code.allowed,
         )
         access, refresh, reply = self._tokens(grant, now)
-        if not await self._store.grants.redeem(secret_hash, grant, access, refresh, now):
+        store = self._store.by(audit.client(client.client_id, code.user))
+        if not await store.grants.redeem(secret_hash, grant, access, refresh, now):
             raise Refused("invalid_grant", "The code is unknown, expired or used.")
         await self._directory.connected(client, now)
         return reply
@@ -154,7 +173,8 @@ class Endpoints:
             raise Refused("invalid_grant", _NO_ACCESS)
         grant = replace(holder.grant, expires_at=ends, idle_at=min(now + self._lives.idle_s, ends))
         access, refresh, reply = self._tokens(grant, now)
-        if not await self._store.grants.rotate(found[1], access, refresh, now, tokens.GRACE_S, grant.idle_at):
+        store = self._store.by(audit.client(client.client_id, grant.user))
+        if not await store.grants.rotate(found[1], access, refresh, now, tokens.GRACE_S, grant.idle_at):
             raise Refused("invalid_grant", "The refresh token is unknown, expired or revoked.")
         return reply
 
@@ -191,6 +211,11 @@ def _error(status: int, code: str, text: str) -> Reply:
 def _unproven(error: Unproven) -> Reply:
     value = {"error": "temporarily_unavailable", "error_description": str(error)}
     return web.json(503, value, (("retry-after", "10"),))
+
+
+def _too_often(text: str, again_s: int) -> Reply:
+    value: dict[str, object] = {"error": "temporarily_unavailable", "error_description": text}
+    return web.json(429, value, (("retry-after", str(again_s)),))
 
 
 def _refusal(error: Refused) -> Reply:

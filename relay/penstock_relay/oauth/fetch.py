@@ -11,10 +11,9 @@ import ipaddress
 import socket
 import ssl
 import time
-from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -24,16 +23,23 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
+from penstock import log
 from penstock.jwks import FetchError
+from penstock_relay.oauth import vendors
+from penstock_relay.oauth.copies import Copies
+from penstock_relay.oauth.resolve import Resolver
 
 MAX_DOCUMENT: Final = 64 * 1024
 TIMEOUT_S: Final = 3.0
 """For all of it: resolving, connecting and reading."""
-CACHE_S: Final = 300.0
-MAX_CACHED: Final = 256
 AT_ONCE: Final = 8
-"""Fetches, and threads that wait for name servers."""
+"""Fetches from hosts of strangers."""
+KNOWN_AT_ONCE: Final = 4
+"""Fetches from hosts that are in use, so that strangers do not keep these waiting."""
+PER_HOST: Final = 2
 _LATE: Final = "it did not come in time"
+_TROUBLE: Final = frozenset({408, 425, 429})
+"""Like those from 500 on: what says nothing about the document."""
 
 _BLOCKED: Final = tuple(
     ipaddress.ip_network(text)
@@ -44,6 +50,8 @@ _BLOCKED: Final = tuple(
     )
 )  # fmt: skip
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+
+_log = log.get(__name__)
 
 Lookup = Callable[[str, int], Awaitable[list[str]]]
 """The addresses of a host name. Raises OSError."""
@@ -75,22 +83,6 @@ class _Flight:
     landed: asyncio.Event = field(default_factory=asyncio.Event)
     data: bytes | None = None
     problem: str | None = None
-
-
-class _System:
-    """The system's resolver, in threads of its own: name servers of strangers that never answer must not
-    take the loop's threads, where passwords are checked."""
-
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(AT_ONCE, "resolve")  # starts no thread before there is a name
-
-    async def find(self, host: str, port: int) -> list[str]:
-        ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-        found = await asyncio.get_running_loop().run_in_executor(self._pool, ask)
-        return [str(entry[4][0]) for entry in found]
-
-    def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 class _Judged(AbstractResolver):
@@ -132,7 +124,7 @@ class _Connector(aiohttp.TCPConnector):
             use_dns_cache=False,
             socket_factory=self._socket,
             force_close=True,
-            limit=AT_ONCE,
+            limit=AT_ONCE + KNOWN_AT_ONCE,
             ssl=True if context is None else context,
         )
 
@@ -157,7 +149,7 @@ class _Connector(aiohttp.TCPConnector):
 
 
 class Documents:
-    """Fetches, and remembers for `cache_s` seconds: 0 where somebody else remembers.
+    """Fetches, and remembers unless somebody else does (`keeps`).
 
     `port`, `allow`, `find` and `context` are others in tests only.
     """
@@ -171,29 +163,43 @@ class Documents:
         port: int = 443,
         ticks: Callable[[], float] = time.monotonic,
         timeout_s: float = TIMEOUT_S,
-        cache_s: float = CACHE_S,
+        keeps: bool = True,
     ) -> None:
-        self._system = _System()
-        self._find = self._system.find if find is None else find
+        self._copies = Copies()
+        self._resolver = Resolver(self._known)
+        self._find = self._resolver.find if find is None else find
         self._allow = allow
         self._context = context
         self._port = port
         self._ticks = ticks
         self._timeout_s = timeout_s
-        self._cache_s = cache_s
+        self._keeps = keeps
         self._turn = asyncio.Semaphore(AT_ONCE)
-        self._kept: dict[str, tuple[float, bytes]] = {}
+        self._known_turn = asyncio.Semaphore(KNOWN_AT_ONCE)
+        self._at_host: dict[str, tuple[asyncio.Semaphore, int]] = {}
         self._flights: dict[str, _Flight] = {}
         self._session: aiohttp.ClientSession | None = None
 
+    def costs(self, url: str) -> bool:
+        """Whether the document would have to be fetched now."""
+        now = self._ticks()
+        return self._copies.fresh(url, now) is None and self._copies.failed(url, now) is None
+
+    def use(self, url: str) -> None:
+        """A user is connected with the client that `url` describes: its copy is kept before others."""
+        self._copies.use(url)
+
     async def get(self, url: str, /) -> bytes:
-        """The document at `url`, at most `cache_s` old. Raises FetchError."""
+        """The document at `url`, at most five minutes old, a day if its host fails. Raises FetchError."""
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         try:
             while True:
-                kept = self._kept.get(url)
-                if kept is not None and self._ticks() < kept[0]:
-                    return kept[1]
+                now = self._ticks()
+                data, problem = self._copies.fresh(url, now), self._copies.failed(url, now)
+                if data is not None:
+                    return data
+                if problem is not None:
+                    return self._last_good(url, problem)
                 flight = self._flights.get(url)
                 if flight is None:
                     return await self._fly(url, deadline)
@@ -202,39 +208,76 @@ class Documents:
                 if flight.data is not None:
                     return flight.data
                 if flight.problem is not None:
-                    raise FetchError(flight.problem)
+                    return self._last_good(url, flight.problem)
         except TimeoutError:
-            raise FetchError(_LATE) from None
+            return self._last_good(url, _LATE)
+
+    def _last_good(self, url: str, problem: str) -> bytes:
+        data = self._copies.stale(url, self._ticks())
+        if data is None:
+            raise FetchError(problem) from None
+        return data
 
     async def close(self) -> None:
         """Closes what is open."""
-        self._system.close()
+        self._resolver.close()
         session, self._session = self._session, None
         if session is not None:
             await session.close()
 
     async def _fly(self, url: str, deadline: float) -> bytes:
         flight = self._flights[url] = _Flight()
+        begun = False
         try:
-            async with asyncio.timeout_at(deadline), self._turn:
+            async with asyncio.timeout_at(deadline), self._turns(url):
+                begun = True
                 flight.data = await self._fetch(url)
         except TimeoutError:
             flight.problem = _LATE
+            if begun:  # otherwise it was not the host that was slow
+                self._failed(url, FetchError(_LATE))
             raise
         except FetchError as error:
             flight.problem = str(error)
-            raise
+            self._failed(url, error)
+            return self._last_good(url, str(error))
         finally:
             del self._flights[url]
             flight.landed.set()
-        self._keep(url, flight.data)
+        if self._keeps:
+            self._copies.keep(url, flight.data, self._ticks())
         return flight.data
 
-    def _keep(self, url: str, data: bytes) -> None:
-        self._kept.pop(url, None)
-        if len(self._kept) >= MAX_CACHED:
-            del self._kept[next(iter(self._kept))]
-        self._kept[url] = (self._ticks() + self._cache_s, data)
+    def _failed(self, url: str, error: FetchError) -> None:
+        if not self._keeps:
+            return
+        now = self._ticks()
+        self._copies.fail(url, str(error), now, withdrawn=error.withdrawn)
+        if self._copies.stale(url, now) is not None:
+            _log.warning(
+                "client_document_stale",
+                host=_host(url),
+                age_s=int(self._copies.age(url, now)),
+                cause=str(error),
+                meaning="the last good copy is used, for a day at most",
+            )
+
+    @asynccontextmanager
+    async def _turns(self, url: str) -> AsyncIterator[None]:
+        """Waits for the host first: who waits for that takes no turn of others."""
+        host = _host(url)
+        turn, users = self._at_host.get(host, (asyncio.Semaphore(PER_HOST), 0))
+        self._at_host[host] = (turn, users + 1)
+        try:
+            async with turn, self._known_turn if self._known(host) else self._turn:
+                yield
+        finally:
+            turn, users = self._at_host.pop(host)
+            if users > 1:
+                self._at_host[host] = (turn, users - 1)
+
+    def _known(self, host: str) -> bool:
+        return host in vendors.HOSTS or self._copies.knows(host)
 
     async def _fetch(self, url: str) -> bytes:
         try:
@@ -249,10 +292,12 @@ class Documents:
         try:
             async with self._opened().get(url, allow_redirects=False) as response:
                 kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+                if response.status in _TROUBLE or response.status >= 500:
+                    raise FetchError("its host cannot answer now")
                 if response.status != 200 or "content-encoding" in response.headers:
-                    raise FetchError("there is no such document")
+                    raise FetchError("there is no such document", withdrawn=True)
                 if kind != "application/json" and not kind.endswith("+json"):
-                    raise FetchError("it is not JSON")
+                    raise FetchError("it is not JSON", withdrawn=True)
                 return await read(response.content, MAX_DOCUMENT)
         except (aiohttp.ClientError, OSError, ValueError):
             raise FetchError("its host cannot be reached") from None
@@ -279,8 +324,15 @@ async def read(content: aiohttp.StreamReader, most: int) -> bytes:
     async for chunk in content.iter_any():
         data += chunk
         if len(data) > most:
-            raise FetchError("it is too long")
+            raise FetchError("it is too long", withdrawn=True)
     return bytes(data)
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _is_address(host: str) -> bool:

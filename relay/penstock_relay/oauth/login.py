@@ -11,13 +11,15 @@ from functools import partial
 from typing import Final, ParamSpec, Protocol, TypeVar
 
 from penstock import log
-from penstock_relay import passwords
+from penstock_relay import audit, passwords
+from penstock_relay.audit import Kind
 from penstock_relay.oauth import pages, tokens, web
 from penstock_relay.oauth.directory import TooMany, Turns
-from penstock_relay.oauth.throttle import Throttle
+from penstock_relay.oauth.limits import Limits
+from penstock_relay.oauth.tries import Tries
 from penstock_relay.oauth.visit import AGAIN, Visitor, Visits
 from penstock_relay.oauth.web import Asked, Reply
-from penstock_relay.store import Store
+from penstock_relay.store import Store, User
 
 _WRONG: Final = "The user name or the password is wrong."
 _BUSY: Final = "Too many people log in at this moment. Wait a minute and try again."
@@ -25,7 +27,10 @@ _BUSY: Final = "Too many people log in at this moment. Wait a minute and try aga
 _NO_PASSWORDS: Final = (
     "Users log in through their identity provider. Go back to the application and start again."
 )
-_OFTEN: Final = "Too many wrong passwords for this name. Wait a quarter of an hour, or ask for a new link."
+_OFTEN: Final = (
+    "Too many wrong passwords for this name, or from where you are. Wait a quarter of an hour, or use a "
+    "browser where you have logged in before."
+)
 HASHERS: Final = 2
 """Passwords that are hashed at a time, each with 19 MiB and a core."""
 
@@ -52,14 +57,20 @@ class Elsewhere(Protocol):
 
 class Login:
     def __init__(
-        self, store: Store, visits: Visits, *, local: bool = True, elsewhere: Elsewhere | None = None
+        self,
+        store: Store,
+        visits: Visits,
+        limits: Limits,
+        *,
+        local: bool = True,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         """`local`: whether there are accounts of this relay's own."""
         self._store = store
         self._visits = visits
+        self._tries = Tries(limits)
         self._local = local
         self._elsewhere = elsewhere
-        self._throttle = Throttle()
         self._hashing = Turns(at_once=HASHERS, waiting=32)
         # Threads of their own: a caller who goes leaves its turn, but what runs then still runs here.
         self._hashers = ThreadPoolExecutor(HASHERS, thread_name_prefix="passwords")
@@ -79,11 +90,13 @@ class Login:
             return pages.problem(400, "Start again", AGAIN)
         password = form.get("password", "")
         if _NAME.fullmatch(name) is None or len(password) > passwords.LONGEST:
+            self._store.audit.stranger(Kind.LOGIN_FAILED)
             return self.page(visitor, onward, now, wrong=_WRONG, status=401)  # nobody's
-        if self._throttle.refuses(name, now):
+        device = self._visits.device(asked, name, now)
+        if not self._tries.begin(name, device, asked.peer, now):
+            _log.warning("login_refused", peer=asked.peer.address)
+            self._store.audit.stranger(Kind.LOGIN_THROTTLED)
             return self.page(visitor, onward, now, name=name, wrong=_OFTEN, status=429)
-        # Counted before it is judged: guesses that come at once, or do not wait for the answer, count too.
-        self._throttle.failed(name, now)
         user = await self._store.users.find(name)
         known = user is not None and user.password_hash is not None and user.disabled_at is None
         # The same work for a name that nobody has: the time taken tells nothing.
@@ -95,21 +108,25 @@ class Login:
             return self.page(visitor, onward, now, name=name, wrong=_BUSY, status=503)
         entered = await self._visits.enter(user, now) if user is not None and good and known else None
         if entered is None:
-            _log.warning("login_failed")
+            _log.warning("login_failed", peer=asked.peer.address)
+            # A name that nobody has may be anything, a password typed into the wrong field for one.
+            self._store.audit.stranger(Kind.LOGIN_FAILED, user=None if user is None else user.name)
             return self.page(visitor, onward, now, name=name, wrong=_WRONG, status=401)
-        self._throttle.succeeded(name)
+        self._tries.succeeded(name, device, asked.peer)
         _log.info("login", user=name)
+        await self._store.by(audit.user(name)).audit.happened(Kind.LOGIN, method="password")
         return web.redirect(onward, entered)
 
     def page(
         self, visitor: Visitor, onward: str, now: float, *, status: int = 200, client: str = "",
-        resource: str = "", name: str = "", wrong: str = "",
+        warning: str | None = None, resource: str = "", name: str = "", wrong: str = "",
     ) -> Reply:  # fmt: skip
+        """`client` is what the client calls itself, `warning` what its user should know about that name."""
         seal = self._visits.sealed(now, "login", visitor.browser, onward)
         other = self._elsewhere
         reply = pages.page(
-            "login", status, next=onward, seal=seal, client=client, resource=resource, name=name, wrong=wrong,
-            local=self._local, label=None if other is None else other.label,
+            "login", status, next=onward, seal=seal, client=client, warning=warning, resource=resource,
+            name=name, wrong=wrong, local=self._local, label=None if other is None else other.label,
             link=None if other is None else other.link(visitor, onward, now),
         )  # fmt: skip
         return replace(reply, headers=(*reply.headers, self._visits.cookie("browser", visitor.browser)))
@@ -134,20 +151,21 @@ class Login:
             if not wrong and password != form.get("again"):
                 wrong = "The two passwords are not the same."
             if not wrong:
-                return await self._accept(word, password, now)
+                return await self._accept(user, word, password, now)
         reply = pages.page(
             "invite", 400 if wrong else 200, user=user.name, action=asked.path, wrong=wrong,
             seal=self._visits.sealed(now, "invite", visitor.browser, word),
         )  # fmt: skip
         return replace(reply, headers=(*reply.headers, self._visits.cookie("browser", visitor.browser)))
 
-    async def _accept(self, word: str, password: str, now: float) -> Reply:
+    async def _accept(self, invited: User, word: str, password: str, now: float) -> Reply:
         try:
             async with self._hashing:
                 hashed = await self._hash(passwords.hash_password, password)
         except TooMany:
             return pages.problem(503, "Try again", _BUSY)
-        user = await self._store.users.accept(tokens.digest(word), hashed, now)
+        store = self._store.by(audit.user(invited.name))
+        user = await store.users.accept(tokens.digest(word), hashed, now)
         if user is None:
             return pages.problem(404, "This link does not work", "It was used a moment ago.")
         _log.info("invite_accepted", user=user.name)

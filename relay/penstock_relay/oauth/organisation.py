@@ -9,7 +9,12 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
-from penstock_relay.oauth import tokens
+ACCESS_S: Final = 3600.0
+"""How long an access token is good."""
+IDLE_S: Final = 30 * 86_400.0
+"""A grant that is not refreshed for so long ends."""
+ABSOLUTE_S: Final = 180 * 86_400.0
+"""And every grant does after so long."""
 
 MAX_ACCESS_S: Final = 86_400.0
 """Longest life of an access token that can be set."""
@@ -32,11 +37,11 @@ def seconds(text: str) -> float:
 class Lives:
     """How long things are good, in seconds."""
 
-    access_s: float = tokens.ACCESS_S
+    access_s: float = ACCESS_S
     """An access token."""
-    idle_s: float = tokens.IDLE_S
+    idle_s: float = IDLE_S
     """A grant that is not refreshed."""
-    absolute_s: float = tokens.ABSOLUTE_S
+    absolute_s: float = ABSOLUTE_S
     """A grant in any case."""
 
 

@@ -20,6 +20,7 @@ from penstock_relay.oauth.directory import Directory
 from penstock_relay.oauth.endpoints import Endpoints
 from penstock_relay.oauth.fetch import Documents
 from penstock_relay.oauth.issuer import Issuer
+from penstock_relay.oauth.limits import Limits
 from penstock_relay.oauth.login import Login
 from penstock_relay.oauth.metadata import any_origin
 from penstock_relay.oauth.offers import Sites
@@ -60,6 +61,7 @@ class AuthorizationServer:
         key_documents: Documents | None = None,
         sites: Sites,
         issuers: Sequence[Issuer] = (),
+        limits: Limits | None = None,
         organisation: Organisation = _OPEN,
         local_accounts: bool = True,
         upstream: Party | None = None,
@@ -71,15 +73,16 @@ class AuthorizationServer:
         self._documents = documents
         self._issuers = issuers
         self._clock = clock
+        limits = limits or Limits()
         self._signatures = Signatures(key_documents or documents, origin)
         rules = Rules(local_accounts, None if upstream is None else upstream.settings.issuer)
         sealer = KeySealer(key)
-        found = Directory(store, documents, self._signatures, organisation)
+        found = Directory(store, documents, self._signatures, limits, organisation)
         visits = Visits(store, origin, Seal(key), rules.accepts)
         self._standings = Standings(store, rules, upstream, sealer)
-        endpoints = Endpoints(store, found, origin, self._standings, organisation.lives)
+        endpoints = Endpoints(store, found, origin, limits, self._standings, organisation.lives)
         door = None if upstream is None else UpstreamLogin(upstream, store, visits, origin, sealer)
-        login = Login(store, visits, local=local_accounts, elsewhere=door)
+        login = Login(store, visits, limits, local=local_accounts, elsewhere=door)
         later = organisation.later_tools
         consent = Consent(store, found, origin, visits, login, sites, later=later)
         account = Account(store, visits, login, sites, later=later)
@@ -140,7 +143,10 @@ class AuthorizationServer:
         return resource.described(method, found)
 
     async def run(self) -> NoReturn:
-        """Purges registrations that nobody used, and fetches clients' keys, for ever. A TaskGroup owns it."""
+        """Purges what nobody used and logins that are over, and fetches clients' keys, for ever.
+
+        A TaskGroup owns it.
+        """
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._signatures.run())

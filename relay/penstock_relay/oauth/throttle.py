@@ -11,14 +11,15 @@ MAX_NAMES: Final = 10_000
 
 
 class Throttle:
-    """Failures by user name, whether or not there is such a user."""
+    """Failures by user name, whether or not there is such a user; or by whatever else is tried for."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_FAILURES) -> None:
+        self._most = most
         self._failures: dict[str, tuple[float, int]] = {}
 
     def refuses(self, name: str, now: float) -> bool:
         began, count = self._failures.get(name, (now, 0))
-        return count >= MAX_FAILURES and now < began + WINDOW_S
+        return count >= self._most and now < began + WINDOW_S
 
     def failed(self, name: str, now: float) -> None:
         began, count = self._failures.pop(name, (now, 0))
@@ -30,7 +31,7 @@ class Throttle:
 
     def _least(self, now: float) -> str:
         """Whom to forget: never a name that must wait, as long as there is another one."""
-        waits = (began + WINDOW_S > now and count >= MAX_FAILURES for began, count in self._failures.values())
+        waits = (began + WINDOW_S > now and count >= self._most for began, count in self._failures.values())
         free = (name for name, waiting in zip(self._failures, waits, strict=True) if not waiting)
         return next(free, next(iter(self._failures)))
 

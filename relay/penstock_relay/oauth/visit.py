@@ -22,6 +22,8 @@ FORM_S: Final = 600.0
 """How long a form may lie open."""
 LOGIN_S: Final = 12 * 3600.0
 """How long a browser stays logged in."""
+DEVICE_S: Final = 180 * 86_400.0
+"""How long a browser where a user has logged in is told from those of strangers."""
 
 AGAIN: Final = (
     "This form is too old, or was made for another browser. Go back to the application and start again."
@@ -64,6 +66,15 @@ class Visits:
         user = await self._store.logins.find(_login(browser, login), now)
         return Visitor(browser, user if user is not None and self._accepts(user) else None, login)
 
+    def device(self, asked: Asked, name: str, now: float) -> str | None:
+        """The device that `asked` comes from, if `name` has logged in there before.
+
+        It proves nothing but that: who guesses passwords elsewhere shall not use up the tries of those who
+        have them (OWASP, "device cookies").
+        """
+        device, _, sealed = asked.cookies.get(f"{self._prefix}-device", "").partition("/")
+        return device if self._seal.good(sealed, now, "device", name, device) else None
+
     async def enter(
         self, user: User, now: float, sid: str | None = None, lasts: float = LOGIN_S
     ) -> Headers | None:
@@ -76,7 +87,13 @@ class Visits:
         record = LoginRecord(_login(browser, login), user.name, now, now + lasts, sid)
         if not await self._store.logins.add(record, user.password_hash):
             return None
-        return (self.cookie("browser", browser), self.cookie("login", login))
+        device = tokens.secret()
+        known = f"{device}/{self._seal.make(now + DEVICE_S, 'device', user.name, device)}"
+        return (
+            self.cookie("browser", browser),
+            self.cookie("login", login),
+            self.cookie("device", known, keep_s=DEVICE_S),
+        )
 
     async def leave(self, visitor: Visitor, now: float) -> Headers:
         """Ends the login of a browser, also for whoever else has its cookies."""

@@ -29,6 +29,16 @@ class BadForm(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Peer:
+    """Where a request came from."""
+
+    address: str = ""
+    """An IP address as it is usually written; empty where it is not known."""
+    shared: bool = True
+    """Whether it stands for callers that cannot be told apart: it may not be blamed for any one of them."""
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """One request for a page of the relay's own. Header names are lower case."""
 
@@ -37,6 +47,7 @@ class Asked:
     query: str
     headers: Headers = ()
     body: bytes = b""
+    peer: Peer = Peer()
 
     @property
     def cookies(self) -> Mapping[str, str]:

@@ -9,7 +9,7 @@ from penstock_relay.store.grants import Code, Grant, GrantToken, Holder, NoSuchG
 from penstock_relay.store.invites import Invite, Unusable
 from penstock_relay.store.logins import LoginRecord
 from penstock_relay.store.memberships import CALLING, GroupMembership, Membership, Role
-from penstock_relay.store.people import Account, Person
+from penstock_relay.store.people import Account
 from penstock_relay.store.signing import SigningClient
 from penstock_relay.store.sites import NoSuchSite, Site, SiteExists
 from penstock_relay.store.store import Store
@@ -37,7 +37,6 @@ __all__ = [
     "NoSuchSite",
     "NoSuchToken",
     "NoSuchUser",
-    "Person",
     "Role",
     "SigningClient",
     "Site",

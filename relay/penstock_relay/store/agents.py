@@ -6,8 +6,10 @@ from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from penstock.names import AgentId
+from penstock_relay.audit import Kind
 from penstock_relay.store.database import Database
 from penstock_relay.store.models import AgentRow
+from penstock_relay.store.record import record
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,4 +58,12 @@ async def insert_agent(connection: AsyncConnection, agent: Agent) -> None:
             not_after=agent.not_after,
             enrolled_at=agent.enrolled_at,
         )
+    )
+    await record(
+        connection,
+        Kind.AGENT_ENROLLED,
+        site=agent.id.site,
+        agent=agent.id.agent,
+        serial=agent.serial,
+        not_after=agent.not_after,
     )

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import Row, delete, func, insert, select, update
 
+from penstock_relay.audit import Kind
 from penstock_relay.store.database import Database, StoreError
 from penstock_relay.store.models import ClientRow, GrantRow
+from penstock_relay.store.record import record
+from penstock_relay.store.revocation import end_grants
 
 
 class NoSuchClient(StoreError):
@@ -48,17 +51,18 @@ class Clients:
         async with self._database.writing() as connection:
             counted = select(func.count()).select_from(ClientRow).where(registered)
             count = (await connection.execute(counted)).scalar_one()
+            dropped = None
             if count >= most and not client.preregistered:
                 oldest = (
                     select(ClientRow.client_id)
                     .where(ClientRow.used_at.is_(None), registered)
                     .order_by(ClientRow.created_at, ClientRow.client_id)
                     .limit(1)
-                    .scalar_subquery()
                 )
-                gone = await connection.execute(delete(ClientRow).where(ClientRow.client_id == oldest))
-                if not gone.rowcount:
+                dropped = (await connection.execute(oldest)).scalar_one_or_none()
+                if dropped is None:
                     return False
+                await connection.execute(delete(ClientRow).where(ClientRow.client_id == dropped))
             await connection.execute(
                 insert(ClientRow).values(
                     client_id=client.client_id,
@@ -71,6 +75,14 @@ class Clients:
                     preregistered=client.preregistered,
                     jwks=client.jwks,
                 )
+            )
+            await record(
+                connection,
+                Kind.CLIENT_ADDED if client.preregistered else Kind.CLIENT_REGISTERED,
+                client=client.client_id,
+                client_name=client.name,
+                auth=client.auth_method,
+                **({} if dropped is None else {"dropped": dropped}),
             )
             return True
 
@@ -89,27 +101,22 @@ class Clients:
     async def remove(self, client_id: str, now: float) -> int:
         """Forgets the client and ends what users granted it; how many grants. Raises NoSuchClient."""
         async with self._database.writing() as connection:
-            gone = await connection.execute(delete(ClientRow).where(ClientRow.client_id == client_id))
-            if not gone.rowcount:
+            found = select(ClientRow.name).where(ClientRow.client_id == client_id)
+            name = (await connection.execute(found)).scalar_one_or_none()
+            if name is None:
                 raise NoSuchClient(client_id)
-            ended = await connection.execute(
-                update(GrantRow)
-                .where(
-                    GrantRow.client_id == client_id,
-                    GrantRow.revoked_at.is_(None),
-                    GrantRow.expires_at > now,
-                    GrantRow.idle_at > now,
-                )
-                .values(revoked_at=now)
-            )
-            return ended.rowcount
+            await connection.execute(delete(ClientRow).where(ClientRow.client_id == client_id))
+            good = (GrantRow.client_id == client_id, GrantRow.expires_at > now, GrantRow.idle_at > now)
+            ended = await end_grants(connection, now, *good, reason="client_removed")
+            await record(connection, Kind.CLIENT_REMOVED, client=client_id, client_name=name, grants=ended)
+            return ended
 
     async def used(self, client_id: str, now: float) -> None:
         """Marks it as used: it is kept from then on."""
         found = await self.find(client_id)
         if found is None or found.used_at is not None:
             return
-        async with self._database.writing() as connection:
+        async with self._database.writing(unrecorded="the grant that it got is recorded") as connection:
             await connection.execute(
                 update(ClientRow)
                 .where(ClientRow.client_id == client_id, ClientRow.used_at.is_(None))
@@ -126,6 +133,8 @@ class Clients:
                     ClientRow.preregistered.is_(False),
                 )
             )
+            if gone.rowcount:
+                await record(connection, Kind.CLIENTS_PURGED, count=gone.rowcount)
             return gone.rowcount
 
 

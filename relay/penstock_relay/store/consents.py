@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, delete, insert, select
 
+from penstock_relay.audit import Kind
 from penstock_relay.store.database import Database
 from penstock_relay.store.models import ConsentRow
+from penstock_relay.store.record import record
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,15 @@ class Consents:
                     expires_at=consent.expires_at,
                 )
             )
+            await record(
+                connection,
+                Kind.CONSENT_ALLOWED,
+                client=consent.client_id,
+                site=consent.site,
+                server=consent.server,
+                allowed=consent.allowed,
+                expires_at=consent.expires_at,
+            )
 
     async def take(
         self, user: str, client_id: str, redirect_uri: str, site: str, server: str, now: float
@@ -57,7 +68,7 @@ class Consents:
         async with self._database.reading() as connection:
             if (await connection.execute(select(ConsentRow.user).where(*key))).first() is None:
                 return None
-        async with self._database.writing() as connection:
+        async with self._database.writing(unrecorded="the code that it becomes is recorded") as connection:
             row = (await connection.execute(select(ConsentRow.allowed).where(*key))).first()
             await connection.execute(delete(ConsentRow).where(*key))
             return None if row is None else str(row.allowed)

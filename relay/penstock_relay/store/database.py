@@ -1,19 +1,24 @@
 """The engine under the store: opened, migrated, and read or written in whole transactions."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import copy
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
 from sqlalchemy import Connection, event, select, text, update
 from sqlalchemy.engine import make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.default import DefaultExecutionContext
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from penstock_relay import files
+from penstock_relay.audit import RELAY, Actor
 from penstock_relay.store.models import ChangeRow
 
 HEAD: Final = "0006"
@@ -27,18 +32,40 @@ class StoreError(Exception):
     """The store cannot be used; the text says why and what to do."""
 
 
-class Database:
-    """Transactions on the relay's SQLite database, which several processes use at once."""
+class Unrecorded(RuntimeError):
+    """A write changed something and did not say so in the audit log; it was undone. A mistake of ours."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+
+@dataclass(slots=True)
+class Write:
+    """One transaction that writes: in whose name, at what time, and what it did so far."""
+
+    actor: Actor
+    now: float
+    changed: bool = False
+    recorded: bool = False
+
+
+class Database:
+    """Transactions on the relay's SQLite database, which several processes use at once.
+
+    Whatever is written is written in the name of an actor: the relay itself, unless :meth:`by` says another.
+    """
+
+    def __init__(self, engine: AsyncEngine, clock: Callable[[], float] = time.time) -> None:
         self._engine = engine
+        self._clock = clock
+        self._actor = RELAY
         self._writer = engine.execution_options(penstock_write=True)
         # SQLite has one writer. Queueing here is fair; its own busy handler polls, and may starve one.
         self._write_turn = asyncio.Lock()
 
     @classmethod
-    async def open(cls, url: str) -> Self:
-        """Opens the database, making it (mode 0600) and bringing it to HEAD first. Raises StoreError."""
+    async def open(cls, url: str, clock: Callable[[], float] = time.time) -> Self:
+        """Opens the database, making it (mode 0600) and bringing it to HEAD first. Raises StoreError.
+
+        ``clock`` gives the time of audit records, in seconds since the epoch.
+        """
         path = Path(make_url(url).database or "")
         try:
             files.make_folder(path.parent)
@@ -48,7 +75,7 @@ class Database:
                 f"Cannot make the database {path}: {error.strerror}. Run as the relay's user, or set "
                 "state_dir to a folder that this user may write."
             ) from None
-        database = cls(_engine(url))
+        database = cls(_engine(url), clock)
         try:
             await database._migrate(path)
         except SQLAlchemyError as error:
@@ -58,6 +85,19 @@ class Database:
             await database.close()
             raise
         return database
+
+    def by(self, actor: Actor) -> Self:
+        """The same database, written in the name of ``actor``."""
+        view = copy.copy(self)
+        view._actor = actor
+        return view
+
+    @property
+    def actor(self) -> Actor:
+        return self._actor
+
+    def now(self) -> float:
+        return self._clock()
 
     async def close(self) -> None:
         """Closes every connection."""
@@ -70,14 +110,36 @@ class Database:
             yield connection
 
     @asynccontextmanager
-    async def writing(self) -> AsyncIterator[AsyncConnection]:
+    async def writing(self, *, unrecorded: str = "") -> AsyncIterator[AsyncConnection]:
         """One transaction that alone may write, committed at the end, undone by an exception.
 
-        It moves the change sequence, so that caches in every process notice. Raises SQLAlchemyError.
+        It moves the change sequence, so that caches in every process notice. What it changes it must
+        :func:`~penstock_relay.store.record.record`, or say in ``unrecorded`` why not. Raises SQLAlchemyError,
+        and Unrecorded.
         """
-        async with self._write_turn, self._writer.begin() as connection:
-            await connection.execute(update(ChangeRow).values(sequence=ChangeRow.sequence + 1))
+        async with self._write(1) as connection:
             yield connection
+            write = write_of(connection)
+            if write.changed and not (write.recorded or unrecorded):
+                raise Unrecorded("this write changes the store: record it, or say why it is not recorded")
+
+    @asynccontextmanager
+    async def appending(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction for the audit log alone, in which caches have nothing to notice."""
+        async with self._write(0) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _write(self, step: int) -> AsyncIterator[AsyncConnection]:
+        async with self._write_turn, self._writer.begin() as connection:
+            # First of all: where several may write at once, this row is what they queue for. So the audit
+            # log has one order, and its newest record is still the newest when the next one is made.
+            await connection.execute(update(ChangeRow).values(sequence=ChangeRow.sequence + step))
+            connection.info[_WRITE] = Write(self._actor, self._clock())
+            try:
+                yield connection
+            finally:
+                connection.info.pop(_WRITE, None)
 
     async def change_sequence(self) -> int:
         """A number that every write of any process moves. Raises SQLAlchemyError."""
@@ -92,6 +154,15 @@ class Database:
         # Of two processes that come here at once, the second finds the work done: Alembic looks again.
         async with self._writer.begin() as connection:
             await connection.run_sync(_upgrade, path)
+
+
+_WRITE: Final = "penstock_write"
+
+
+def write_of(connection: AsyncConnection) -> Write:
+    """What the transaction of ``connection`` is. Raises KeyError for one that only reads."""
+    found: Write = connection.info[_WRITE]
+    return found
 
 
 def _engine(url: str) -> AsyncEngine:
@@ -114,6 +185,20 @@ def _engine(url: str) -> AsyncEngine:
         connection.exec_driver_sql(f"PRAGMA query_only = {'OFF' if write else 'ON'}")
         # A writer takes the lock at once: a transaction that begins as a reader cannot wait for it later.
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    @event.listens_for(engine.sync_engine, "after_cursor_execute")
+    def executed(
+        connection: Connection,
+        cursor: DBAPICursor,
+        _statement: str,
+        _parameters: object,
+        context: object,
+        _many: bool,
+    ) -> None:
+        write = connection.info.get(_WRITE)
+        if isinstance(write, Write) and isinstance(context, DefaultExecutionContext):
+            writes = context.isinsert or context.isupdate or context.isdelete
+            write.changed |= writes and cursor.rowcount != 0
 
     return engine
 

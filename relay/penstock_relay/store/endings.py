@@ -6,6 +6,7 @@ from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from penstock_relay.store.models import CodeRow, ConsentRow, GrantRow, GrantTokenRow, LoginRow
+from penstock_relay.store.revocation import end_grants
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,25 +26,25 @@ async def end_logins(connection: AsyncConnection, now: float, *which: ColumnElem
     return count
 
 
-async def end_grants(connection: AsyncConnection, user: str, now: float) -> Ended:
-    """Ends all that the user granted, and makes sure that nothing comes of what was begun before."""
-    good = (
-        GrantRow.user == user,
-        GrantRow.revoked_at.is_(None),
-        GrantRow.expires_at > now,
-        GrantRow.idle_at > now,
-    )
+async def end_grants_of(
+    connection: AsyncConnection, user: str, now: float, *, reason: str | None = None
+) -> Ended:
+    """Ends all that the user granted, and makes sure that nothing comes of what was begun before.
+
+    ``reason`` is one word, where it is not that the actor asked for it.
+    """
+    good = (GrantRow.user == user, GrantRow.expires_at > now, GrantRow.idle_at > now)
     tokens = (
         select(func.count())
         .select_from(GrantTokenRow)
         .join(GrantRow, GrantRow.id == GrantTokenRow.grant_id)
-        .where(*good, GrantTokenRow.expires_at > now)
+        .where(*good, GrantRow.revoked_at.is_(None), GrantTokenRow.expires_at > now)
     )
     count = (await connection.execute(tokens)).scalar_one()
-    ended = await connection.execute(update(GrantRow).where(*good).values(revoked_at=now))
+    ended = await end_grants(connection, now, *good, reason=reason)
     # A used code stays: a client that shows it again gave it to somebody.
     await connection.execute(
         update(CodeRow).where(CodeRow.user == user, CodeRow.used_at.is_(None)).values(expires_at=now)
     )
     await connection.execute(delete(ConsentRow).where(ConsentRow.user == user))
-    return Ended(grants=ended.rowcount, tokens=count)
+    return Ended(grants=ended, tokens=count)

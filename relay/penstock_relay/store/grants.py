@@ -6,11 +6,15 @@ from typing import Any, Final
 from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from penstock_relay.audit import Change, Kind
+from penstock_relay.oauth.upstream.person import Person
 from penstock_relay.store.database import Database, StoreError
-from penstock_relay.store.endings import Ended, end_grants
+from penstock_relay.store.endings import Ended, end_grants_of
 from penstock_relay.store.memberships import is_member
 from penstock_relay.store.models import CodeRow, GrantRow, GrantTokenRow, UpstreamUserRow, UserRow
-from penstock_relay.store.people import Person, travelling_groups
+from penstock_relay.store.people import travelling_groups
+from penstock_relay.store.record import record
+from penstock_relay.store.revocation import end_grants
 from penstock_relay.store.users import NoSuchUser, has_user
 
 KEPT_CODES_S: Final = 86_400.0
@@ -119,6 +123,15 @@ class Grants:
                     allowed=code.allowed,
                 )
             )
+            await record(
+                connection,
+                Kind.CONSENT_ALLOWED,
+                client=code.client_id,
+                client_name=code.client_name,
+                site=code.site,
+                server=code.server,
+                allowed=code.allowed,
+            )
 
     async def find_code(self, secret_hash: bytes) -> Code | None:
         """The code, a used or expired one too."""
@@ -135,7 +148,7 @@ class Grants:
             if row is None:
                 return False
             if row.used_at is not None:
-                await _revoke(connection, row.grant_id, now)
+                await end_grants(connection, now, GrantRow.id == row.grant_id, reason="code_reused")
                 return False
             if row.expires_at <= now:
                 return False
@@ -160,6 +173,17 @@ class Grants:
                 .values(used_at=now, grant_id=grant.id)
             )
             await _add(connection, access, refresh)
+            await record(
+                connection,
+                Kind.GRANT_MADE,
+                grant=grant.id,
+                user=grant.user,
+                client=grant.client_id,
+                site=grant.site,
+                server=grant.server,
+                allowed=grant.allowed,
+                expires_at=grant.expires_at,
+            )
             return True
 
     async def find_token(self, public_id: str) -> Holder | None:
@@ -191,7 +215,8 @@ class Grants:
         ends. False then, and also, without effect, when the token or its grant has ended already, the user
         is disabled, or it came too often.
         """
-        async with self._database.writing() as connection:
+        # Each hour, by every client: what it would say is said by the grant. An end is recorded.
+        async with self._database.writing(unrecorded="a grant goes on as it was made") as connection:
             row = (await connection.execute(_HOLDER.where(GrantTokenRow.public_id == public_id))).first()
             if row is None:
                 return False
@@ -205,7 +230,7 @@ class Grants:
                 # The absolute difference: of two at once, the one that came first may get its turn last.
                 lost = abs(now - token.used_at) < grace
                 if not lost or any(used_at not in (None, REPLACED) for used_at in successors.values()):
-                    await _revoke(connection, grant.id, now)
+                    await end_grants(connection, now, GrantRow.id == grant.id, reason="refresh_token_reused")
                     return False
                 if len(successors) > MAX_REPEATS:
                     return False
@@ -230,11 +255,21 @@ class Grants:
     async def allow(self, grant_id: str, allowed: str) -> None:
         """Changes what a grant allows. Raises NoSuchGrant."""
         async with self._database.writing() as connection:
-            changed = await connection.execute(
-                update(GrantRow).where(GrantRow.id == grant_id).values(allowed=allowed)
-            )
-            if changed.rowcount == 0:
+            found = select(*_GRANT).where(GrantRow.id == grant_id)
+            row = (await connection.execute(found)).first()
+            if row is None:
                 raise NoSuchGrant(grant_id)
+            await connection.execute(update(GrantRow).where(GrantRow.id == grant_id).values(allowed=allowed))
+            await record(
+                connection,
+                Kind.GRANT_CHANGED,
+                grant=grant_id,
+                user=row.user,
+                client=row.client_id,
+                site=row.site,
+                server=row.server,
+                allowed=Change(row.allowed, allowed),
+            )
 
     async def list(self, user: str | None = None, site: str | None = None) -> list[Grant]:
         """Oldest first; revoked and expired ones too."""
@@ -252,21 +287,14 @@ class Grants:
             query = select(GrantRow.id).where(GrantRow.id == grant_id)
             if (await connection.execute(query)).first() is None:
                 raise NoSuchGrant(grant_id)
-            return await _revoke(connection, grant_id, now)
+            return await end_grants(connection, now, GrantRow.id == grant_id) > 0
 
     async def revoke_all(self, user: str, now: float) -> Ended:
         """All of a user's; what that ended. Raises NoSuchUser."""
-        async with self._database.writing() as connection:
+        async with self._database.writing(unrecorded="codes and consents that nothing came of") as connection:
             if not await has_user(connection, user):
                 raise NoSuchUser(user)
-            return await end_grants(connection, user, now)
-
-
-async def _revoke(connection: AsyncConnection, grant_id: str | None, now: float) -> bool:
-    ended = await connection.execute(
-        update(GrantRow).where(GrantRow.id == grant_id, GrantRow.revoked_at.is_(None)).values(revoked_at=now)
-    )
-    return ended.rowcount > 0
+            return await end_grants_of(connection, user, now)
 
 
 async def _successors(connection: AsyncConnection, public_id: str) -> dict[str, float | None]:

@@ -6,9 +6,11 @@ from enum import Enum
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from penstock_relay.audit import Kind, invite_id
 from penstock_relay.store.agents import Agent, insert_agent
 from penstock_relay.store.database import Database
 from penstock_relay.store.models import InviteRow
+from penstock_relay.store.record import record
 from penstock_relay.store.sites import NoSuchSite, has_site
 
 
@@ -41,6 +43,13 @@ class Invites:
                 insert(InviteRow).values(
                     secret_hash=secret_hash, site=site, created_at=now, expires_at=expires_at
                 )
+            )
+            await record(
+                connection,
+                Kind.AGENT_INVITED,
+                site=site,
+                invite=invite_id(secret_hash),
+                expires_at=expires_at,
             )
 
     async def find(self, secret_hash: bytes, now: float) -> Invite | Unusable:

@@ -13,6 +13,8 @@ from penstock_relay.store.users import USERS, User
 MAX_LOGINS: Final = 100
 """Browsers where one user is logged in at a time; the oldest login makes room."""
 
+_BY_WHOM: Final = "the pages record it, with how the user was known"
+
 
 @dataclass(frozen=True, slots=True)
 class LoginRecord:
@@ -33,7 +35,7 @@ class Logins:
         """False when ``password_hash``, by which the user was let in, is no longer the user's, or the user is
         disabled. Forgets logins that have expired, too.
         """
-        async with self._database.writing() as connection:
+        async with self._database.writing(unrecorded=_BY_WHOM) as connection:
             still = select(UserRow.name).where(
                 UserRow.name == login.user,
                 UserRow.disabled_at.is_(None),
@@ -72,7 +74,7 @@ class Logins:
 
     async def end(self, secret_hash: bytes, now: float) -> bool:
         """False when it had ended already."""
-        async with self._database.writing() as connection:
+        async with self._database.writing(unrecorded=_BY_WHOM) as connection:
             return await end_logins(connection, now, LoginRow.secret_hash == secret_hash) > 0
 
     async def count(self, user: str, now: float) -> int:

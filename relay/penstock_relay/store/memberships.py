@@ -9,10 +9,11 @@ from enum import StrEnum
 from typing import Final
 
 from sqlalchemy import ColumnElement, delete, exists, insert, literal, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from penstock_relay.audit import Change, Kind
 from penstock_relay.store.database import Database
 from penstock_relay.store.models import GroupMembershipRow, MembershipRow, UserGroupRow, UserRow
+from penstock_relay.store.record import record
 from penstock_relay.store.sites import NoSuchSite, has_site
 from penstock_relay.store.users import NoSuchUser, has_user
 
@@ -68,56 +69,44 @@ class Memberships:
                 raise NoSuchUser(membership.user)
             if not await has_site(connection, membership.site):
                 raise NoSuchSite(membership.site)
-            if isinstance(membership, Membership):
-                return await self._add(connection, membership)
-            return await self._add_group(connection, membership)
-
-    async def _add(self, connection: AsyncConnection, membership: Membership) -> bool:
-        key = _key(membership.user, membership.site, membership.server)
-        row = (await connection.execute(select(MembershipRow.role).where(*key))).first()
-        if row is None:
-            await connection.execute(
-                insert(MembershipRow).values(
-                    user=membership.user,
-                    site=membership.site,
-                    server=membership.server or "",
-                    created_at=membership.created_at,
-                    role=membership.role,
+            table, key = _row(membership)
+            row = (await connection.execute(select(table.role).where(*key))).first()
+            if row is None:
+                await connection.execute(
+                    insert(table).values(
+                        **_who(membership),
+                        site=membership.site,
+                        server=membership.server or "",
+                        created_at=membership.created_at,
+                        role=membership.role,
+                    )
                 )
-            )
-        elif row.role != membership.role:
-            await connection.execute(update(MembershipRow).where(*key).values(role=membership.role))
-        return row is None or row.role != membership.role
-
-    async def _add_group(self, connection: AsyncConnection, membership: GroupMembership) -> bool:
-        key = _group_key(membership.group, membership.site, membership.server)
-        row = (await connection.execute(select(GroupMembershipRow.role).where(*key))).first()
-        if row is None:
-            await connection.execute(
-                insert(GroupMembershipRow).values(
-                    group=membership.group,
-                    site=membership.site,
-                    server=membership.server or "",
-                    created_at=membership.created_at,
-                    role=membership.role,
-                )
-            )
-        elif row.role != membership.role:
-            await connection.execute(update(GroupMembershipRow).where(*key).values(role=membership.role))
-        return row is None or row.role != membership.role
+                await record(connection, Kind.ACCESS_ADDED, **_about(membership), role=membership.role)
+                return True
+            if row.role == membership.role:
+                return False
+            await connection.execute(update(table).where(*key).values(role=membership.role))
+            change = Change(row.role, membership.role.value)
+            await record(connection, Kind.ACCESS_CHANGED, **_about(membership), role=change)
+            return True
 
     async def remove(self, user: str, site: str, server: str | None) -> bool:
         """False when there was none: a membership of the whole site is not one of its server."""
-        async with self._database.writing() as connection:
-            gone = await connection.execute(delete(MembershipRow).where(*_key(user, site, server)))
-            return gone.rowcount > 0
+        return await self._remove(Membership(user, site, server, 0.0))
 
     async def remove_group(self, group: str, site: str, server: str | None) -> bool:
         """The same for a group."""
+        return await self._remove(GroupMembership(group, site, server, 0.0))
+
+    async def _remove(self, membership: Membership | GroupMembership) -> bool:
+        table, key = _row(membership)
         async with self._database.writing() as connection:
-            key = _group_key(group, site, server)
-            gone = await connection.execute(delete(GroupMembershipRow).where(*key))
-            return gone.rowcount > 0
+            row = (await connection.execute(select(table.role).where(*key))).first()
+            if row is None:
+                return False
+            await connection.execute(delete(table).where(*key))
+            await record(connection, Kind.ACCESS_REMOVED, **_about(membership), role=row.role)
+            return True
 
     async def list(self, user: str | None = None, site: str | None = None) -> list[Membership]:
         """Those of users themselves, by user, site and server."""
@@ -175,16 +164,32 @@ class Memberships:
             return (await connection.execute(query)).first() is not None
 
 
-def _key(user: str, site: str, server: str | None) -> tuple[ColumnElement[bool], ...]:
-    return (MembershipRow.user == user, MembershipRow.site == site, MembershipRow.server == (server or ""))
-
-
-def _group_key(group: str, site: str, server: str | None) -> tuple[ColumnElement[bool], ...]:
-    return (
-        GroupMembershipRow.group == group,
-        GroupMembershipRow.site == site,
-        GroupMembershipRow.server == (server or ""),
+def _row(
+    membership: Membership | GroupMembership,
+) -> tuple[type[MembershipRow] | type[GroupMembershipRow], tuple[ColumnElement[bool], ...]]:
+    """Where it is kept, and its key there."""
+    if isinstance(membership, Membership):
+        return MembershipRow, (
+            MembershipRow.user == membership.user,
+            MembershipRow.site == membership.site,
+            MembershipRow.server == (membership.server or ""),
+        )
+    return GroupMembershipRow, (
+        GroupMembershipRow.group == membership.group,
+        GroupMembershipRow.site == membership.site,
+        GroupMembershipRow.server == (membership.server or ""),
     )
+
+
+def _who(membership: Membership | GroupMembership) -> dict[str, str]:
+    if isinstance(membership, Membership):
+        return {"user": membership.user}
+    return {"group": membership.group}
+
+
+def _about(membership: Membership | GroupMembership) -> dict[str, str | None]:
+    """As the audit log has it."""
+    return {**_who(membership), "site": membership.site, "server": membership.server}
 
 
 def is_member(

@@ -292,3 +292,16 @@ class SigningClientRow(Base):
     jwks_uri: Mapped[str | None] = mapped_column(String(2048))
     algorithm: Mapped[str | None] = mapped_column(String(16))
     seen_at: Mapped[float] = mapped_column(Double)
+
+
+class AuditRow(Base):
+    """A record of the audit log. Rows are added and never changed; only `audit prune` removes the oldest."""
+
+    __tablename__ = "audit"
+
+    sequence: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    at: Mapped[float] = mapped_column(Double, index=True)
+    """Repeats what the record says, to find it by."""
+    record: Mapped[bytes] = mapped_column(LargeBinary)
+    """The bytes that the hash is of: canonical JSON."""
+    hash: Mapped[bytes] = mapped_column(LargeBinary(32))

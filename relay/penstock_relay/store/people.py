@@ -10,8 +10,10 @@ from typing import Final
 from sqlalchemy import Select, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from penstock_relay.audit import Kind
+from penstock_relay.oauth.upstream.person import Person
 from penstock_relay.store.database import Database
-from penstock_relay.store.endings import Ended, end_grants, end_logins
+from penstock_relay.store.endings import Ended, end_grants_of, end_logins
 from penstock_relay.store.models import (
     GroupMembershipRow,
     LoginRow,
@@ -20,21 +22,13 @@ from penstock_relay.store.models import (
     UserGroupRow,
     UserRow,
 )
+from penstock_relay.store.record import record
 from penstock_relay.store.users import USERS, User, has_user
 
 MAX_GROUPS: Final = 100
 """Groups of a user that travel to a site. Of one who is in more only those that memberships name do."""
 
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """What an identity provider says of one of its users; ``email`` only when it has verified it."""
-
-    issuer: str
-    subject: str
-    name: str = ""
-    email: str = ""
-    groups: tuple[str, ...] = ()
+_SAID: Final = "what the provider says of a user, and when it is asked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +50,7 @@ class People:
 
         A new one is called ``name``, or ``spare`` where somebody has that name. A disabled one stays so.
         """
-        async with self._database.writing() as connection:
+        async with self._database.writing(unrecorded=_SAID) as connection:
             row = (await connection.execute(_of(person.issuer, person.subject))).first()
             if row is None:
                 called = spare if await has_user(connection, name) else name
@@ -73,6 +67,13 @@ class People:
                         full_name=person.name,
                         checked_at=now,
                     )
+                )
+                await record(
+                    connection,
+                    Kind.USER_JOINED,
+                    user=called,
+                    issuer=person.issuer,
+                    subject=person.subject,
                 )
             else:
                 called = row.user
@@ -104,7 +105,7 @@ class People:
 
     async def keep_refresh(self, user: str, refresh: bytes | None) -> None:
         """Keeps the provider's refresh token, sealed, in the place of the one before; None forgets it."""
-        async with self._database.writing() as connection:
+        async with self._database.writing(unrecorded=_SAID) as connection:
             await connection.execute(
                 update(UpstreamUserRow).where(UpstreamUserRow.user == user).values(refresh=refresh)
             )
@@ -114,7 +115,7 @@ class People:
 
         A provider that replaces refresh tokens takes a second use of one for a theft.
         """
-        async with self._database.writing() as connection:
+        async with self._database.writing(unrecorded=_SAID) as connection:
             free = UpstreamUserRow.checking_until.is_(None) | (UpstreamUserRow.checking_until <= now)
             begun = await connection.execute(
                 update(UpstreamUserRow).where(UpstreamUserRow.user == user, free).values(checking_until=until)
@@ -125,7 +126,7 @@ class People:
         """What came of it: what the provider says now, or None when it does not vouch for the user any more:
         then nothing that it said before counts either, and the user's logins end.
         """
-        async with self._database.writing() as connection:
+        async with self._database.writing(unrecorded=_SAID) as connection:
             await connection.execute(
                 update(UpstreamUserRow)
                 .where(UpstreamUserRow.user == user)
@@ -135,11 +136,12 @@ class People:
                 await _said(connection, user, person, now)
             else:
                 await _doubt(connection, user)
-                await end_logins(connection, now, LoginRow.user == user)
+                ended = await end_logins(connection, now, LoginRow.user == user)
+                await record(connection, Kind.USER_NOT_VOUCHED, user=user, logins=ended)
 
     async def abandon_check(self, user: str) -> None:
         """The provider could not be asked: everything stays as it was."""
-        async with self._database.writing() as connection:
+        async with self._database.writing(unrecorded=_SAID) as connection:
             await connection.execute(
                 update(UpstreamUserRow).where(UpstreamUserRow.user == user).values(checking_until=None)
             )
@@ -158,7 +160,7 @@ class People:
         """Ends the logins of a subject, or of one session of the provider, and with ``grants`` all that the
         user granted: what was ended, by user. None for a logout token that was obeyed before.
         """
-        async with self._database.writing() as connection:
+        async with self._database.writing(unrecorded="nobody here had a login or a grant") as connection:
             await connection.execute(delete(LogoutTokenRow).where(LogoutTokenRow.expires_at <= now))
             seen = select(LogoutTokenRow.jti_hash).where(LogoutTokenRow.jti_hash == jti_hash)
             if (await connection.execute(seen)).first() is not None:
@@ -173,8 +175,9 @@ class People:
                 ended = Ended()
                 if grants:
                     await _doubt(connection, user)
-                    ended = await end_grants(connection, user, now)
+                    ended = await end_grants_of(connection, user, now, reason="logout_at_provider")
                 found[user] = Ended(logins, ended.grants, ended.tokens)
+                await record(connection, Kind.USER_LOGGED_OUT, user=user, grants=ended.grants, logins=logins)
             return found
 
 

@@ -1,11 +1,14 @@
 """Clients with a metadata document that sign: what they are verified by while the document cannot be had."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import delete, func, insert, select
 
 from penstock_relay.store.database import Database
 from penstock_relay.store.models import SigningClientRow
+
+_COPIED: Final = "a copy of what the client's own document says"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class SigningClients:
         """In the place of what was known of it; the one that was seen longest ago makes room."""
         if await self.find(client.client_id) == client:
             return
-        async with self._database.writing() as connection:
+        async with self._database.writing(unrecorded=_COPIED) as connection:
             await connection.execute(
                 delete(SigningClientRow).where(SigningClientRow.client_id == client.client_id)
             )
@@ -66,5 +69,5 @@ class SigningClients:
         """For one whose document says that it does not sign any more."""
         if await self.find(client_id) is None:
             return
-        async with self._database.writing() as connection:
+        async with self._database.writing(unrecorded=_COPIED) as connection:
             await connection.execute(delete(SigningClientRow).where(SigningClientRow.client_id == client_id))

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from penstock_relay.audit import Kind
 from penstock_relay.store.database import Database, StoreError
 from penstock_relay.store.models import AgentRow, SiteRow
+from penstock_relay.store.record import record
 
 
 class SiteExists(StoreError):
@@ -39,6 +41,7 @@ class Sites:
             if await has_site(connection, name):
                 raise SiteExists(f"There is a site {name!r} already.")
             await connection.execute(insert(SiteRow).values(name=name, created_at=now))
+            await record(connection, Kind.SITE_ADDED, site=name)
 
     async def exists(self, name: str) -> bool:
         async with self._database.reading() as connection:

@@ -1,9 +1,12 @@
 """The store: every durable record of the relay, and no payload ever."""
 
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
 from typing import Self
 
+from penstock_relay.audit import Actor, Tally
 from penstock_relay.store.agents import Agents
+from penstock_relay.store.audit import Audit
 from penstock_relay.store.clients import Clients
 from penstock_relay.store.consents import Consents
 from penstock_relay.store.database import Database
@@ -20,10 +23,15 @@ from penstock_relay.store.users import Users
 
 
 class Store:
-    """Records by aggregate. Methods raise sqlalchemy.exc.SQLAlchemyError where the database fails."""
+    """Records by aggregate. Methods raise sqlalchemy.exc.SQLAlchemyError where the database fails.
 
-    def __init__(self, database: Database) -> None:
+    What they change is recorded in the audit log, in the name of the relay, or of whom :meth:`by` names.
+    """
+
+    def __init__(self, database: Database, tally: Tally | None = None) -> None:
         self._database = database
+        self._tally = tally or Tally()
+        self.audit = Audit(database, self._tally)
         self.sites = Sites(database)
         self.agents = Agents(database)
         self.invites = Invites(database)
@@ -42,9 +50,13 @@ class Store:
         return Outsiders(self._database, by_email)
 
     @classmethod
-    async def open(cls, url: str) -> Self:
+    async def open(cls, url: str, clock: Callable[[], float] = time.time) -> Self:
         """The store at ``url`` (``sqlite+aiosqlite:////path``), made and migrated. Raises StoreError."""
-        return cls(await Database.open(url))
+        return cls(await Database.open(url, clock))
+
+    def by(self, actor: Actor) -> "Store":
+        """The same store, for what ``actor`` does."""
+        return Store(self._database.by(actor), self._tally)
 
     async def close(self) -> None:
         """Closes every connection."""

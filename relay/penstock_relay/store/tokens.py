@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import insert, select, update
 
+from penstock_relay.audit import Kind
 from penstock_relay.store.database import Database, StoreError
 from penstock_relay.store.models import TokenRow
+from penstock_relay.store.record import record
 from penstock_relay.store.sites import NoSuchSite, has_site
 
 
@@ -50,6 +52,15 @@ class Tokens:
                     expires_at=token.expires_at,
                 )
             )
+            await record(
+                connection,
+                Kind.TOKEN_ISSUED,
+                token=token.public_id,
+                name=token.name,
+                site=token.site,
+                server=token.server,
+                expires_at=token.expires_at,
+            )
 
     async def find(self, public_id: str) -> Token | None:
         """The token, revoked and expired ones too."""
@@ -75,6 +86,14 @@ class Tokens:
                 return False
             await connection.execute(
                 update(TokenRow).where(TokenRow.public_id == public_id).values(revoked_at=now)
+            )
+            await record(
+                connection,
+                Kind.TOKEN_REVOKED,
+                token=public_id,
+                name=row.name,
+                site=row.site,
+                server=row.server,
             )
             return True
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from sqlalchemy import delete, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from penstock_relay.audit import Change, Kind, invite_id
 from penstock_relay.store.database import Database, StoreError
-from penstock_relay.store.endings import Ended, end_grants, end_logins
+from penstock_relay.store.endings import Ended, end_grants_of, end_logins
 from penstock_relay.store.models import LoginRow, RelayAdminRow, UpstreamUserRow, UserInviteRow, UserRow
+from penstock_relay.store.record import record
 
 
 class UserExists(StoreError):
@@ -88,9 +90,9 @@ class Users:
                     disabled_at=user.disabled_at,
                 )
             )
-            await _invite(connection, user.name, invite_hash, invite_expires_at)
+            await _invite(connection, Kind.USER_ADDED, user.name, invite_hash, invite_expires_at)
             if user.admin:
-                await set_admin(connection, user.name, user.created_at)
+                await _set_admin(connection, user.name, user.created_at)
 
     async def invite(self, name: str, invite_hash: bytes, now: float, expires_at: float) -> None:
         """A new invitation in the place of those that were not used.
@@ -106,7 +108,7 @@ class Users:
             await connection.execute(
                 delete(UserInviteRow).where(UserInviteRow.user == name, UserInviteRow.used_at.is_(None))
             )
-            await _invite(connection, name, invite_hash, expires_at)
+            await _invite(connection, Kind.USER_INVITED, name, invite_hash, expires_at)
 
     async def reset(self, name: str, now: float) -> Ended:
         """For an account in wrong hands: its password is good no more, and its logins and grants end.
@@ -114,10 +116,19 @@ class Users:
         Raises NoSuchUser.
         """
         async with self._database.writing() as connection:
-            if not await has_user(connection, name):
-                raise NoSuchUser(name)
+            user = await _known(connection, name)
             await connection.execute(update(UserRow).where(UserRow.name == name).values(password_hash=None))
-            return await end_all(connection, name, now)
+            ended = await end_all(connection, name, now, reason="user_reset")
+            after = replace(user, password_hash=None).state
+            await record(
+                connection,
+                Kind.USER_RESET,
+                user=name,
+                state=Change(user.state, after),
+                grants=ended.grants,
+                logins=ended.logins,
+            )
+            return ended
 
     async def invited(self, invite_hash: bytes, now: float) -> User | None:
         """Whose invitation it is, while it can be used."""
@@ -140,6 +151,13 @@ class Users:
                 update(UserRow).where(UserRow.name == user.name).values(password_hash=password_hash)
             )
             await end_logins(connection, now, LoginRow.user == user.name)
+            await record(
+                connection,
+                Kind.PASSWORD_SET,
+                user=user.name,
+                invite=invite_id(invite_hash),
+                state=Change(user.state, "active"),
+            )
             return replace(user, password_hash=password_hash)
 
     async def find(self, name: str) -> User | None:
@@ -155,15 +173,20 @@ class Users:
 
     async def disable(self, name: str, now: float) -> Ended:
         """Ends the account, its logins and its grants; what that ended. Raises NoSuchUser."""
-        async with self._database.writing() as connection:
-            if not await has_user(connection, name):
-                raise NoSuchUser(name)
-            await connection.execute(
-                update(UserRow)
-                .where(UserRow.name == name, UserRow.disabled_at.is_(None))
-                .values(disabled_at=now)
-            )
-            return await end_all(connection, name, now)
+        async with self._database.writing(unrecorded="disabled before, and recorded then") as connection:
+            user = await _known(connection, name)
+            ended = await end_all(connection, name, now, reason="user_disabled")
+            if user.disabled_at is None:
+                await connection.execute(update(UserRow).where(UserRow.name == name).values(disabled_at=now))
+                await record(
+                    connection,
+                    Kind.USER_DISABLED,
+                    user=name,
+                    state=Change(user.state, "disabled"),
+                    grants=ended.grants,
+                    logins=ended.logins,
+                )
+            return ended
 
     async def enable(self, name: str) -> bool:
         """Lets the account be used again; what ended with it stays ended. False when it was not disabled.
@@ -171,14 +194,13 @@ class Users:
         Raises NoSuchUser.
         """
         async with self._database.writing() as connection:
-            if not await has_user(connection, name):
-                raise NoSuchUser(name)
-            changed = await connection.execute(
-                update(UserRow)
-                .where(UserRow.name == name, UserRow.disabled_at.is_not(None))
-                .values(disabled_at=None)
-            )
-            return changed.rowcount > 0
+            user = await _known(connection, name)
+            if user.disabled_at is None:
+                return False
+            await connection.execute(update(UserRow).where(UserRow.name == name).values(disabled_at=None))
+            change = Change(user.state, replace(user, disabled_at=None).state)
+            await record(connection, Kind.USER_ENABLED, user=name, state=change)
+            return True
 
     async def set_admin(self, name: str, admin: bool, now: float) -> bool:
         """Makes the user a relay administrator, or takes that back. False when it was so already.
@@ -186,12 +208,15 @@ class Users:
         Raises NoSuchUser.
         """
         async with self._database.writing() as connection:
-            if not await has_user(connection, name):
-                raise NoSuchUser(name)
+            user = await _known(connection, name)
+            if user.admin == admin:
+                return False
             if admin:
-                return await set_admin(connection, name, now)
-            gone = await connection.execute(delete(RelayAdminRow).where(RelayAdminRow.user == name))
-            return gone.rowcount > 0
+                await _set_admin(connection, name, now)
+            else:
+                await connection.execute(delete(RelayAdminRow).where(RelayAdminRow.user == name))
+                await record(connection, Kind.RELAY_ADMIN_REMOVED, user=name)
+            return True
 
     async def admins(self) -> Sequence[tuple[str, float]]:
         """Relay administrators by name, and since when each."""
@@ -200,19 +225,24 @@ class Users:
             return [(row.user, row.created_at) for row in await connection.execute(query)]
 
 
-async def end_all(connection: AsyncConnection, name: str, now: float) -> Ended:
+async def end_all(connection: AsyncConnection, name: str, now: float, *, reason: str) -> Ended:
     """Ends the logins and grants of a user, and the identity provider's refresh token with them."""
     logins = await end_logins(connection, now, LoginRow.user == name)
     await connection.execute(update(UpstreamUserRow).where(UpstreamUserRow.user == name).values(refresh=None))
-    return replace(await end_grants(connection, name, now), logins=logins)
+    return replace(await end_grants_of(connection, name, now, reason=reason), logins=logins)
 
 
-async def set_admin(connection: AsyncConnection, name: str, now: float) -> bool:
-    query = select(RelayAdminRow.user).where(RelayAdminRow.user == name)
-    if (await connection.execute(query)).first() is not None:
-        return False
+async def _set_admin(connection: AsyncConnection, name: str, now: float) -> None:
     await connection.execute(insert(RelayAdminRow).values(user=name, created_at=now))
-    return True
+    await record(connection, Kind.RELAY_ADMIN_ADDED, user=name)
+
+
+async def _known(connection: AsyncConnection, name: str) -> User:
+    """Raises NoSuchUser."""
+    row = (await connection.execute(USERS.where(UserRow.name == name))).first()
+    if row is None:
+        raise NoSuchUser(name)
+    return User(*row)
 
 
 async def has_user(connection: AsyncConnection, name: str) -> bool:
@@ -220,10 +250,13 @@ async def has_user(connection: AsyncConnection, name: str) -> bool:
     return (await connection.execute(query)).first() is not None
 
 
-async def _invite(connection: AsyncConnection, name: str, invite_hash: bytes, expires_at: float) -> None:
+async def _invite(
+    connection: AsyncConnection, kind: Kind, name: str, invite_hash: bytes, expires_at: float
+) -> None:
     await connection.execute(
         insert(UserInviteRow).values(secret_hash=invite_hash, user=name, expires_at=expires_at)
     )
+    await record(connection, kind, user=name, invite=invite_id(invite_hash), expires_at=expires_at)
 
 
 async def _invited(connection: AsyncConnection, invite_hash: bytes, now: float) -> User | None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from penstock_relay.store import Person, Store
+from penstock_relay.oauth.upstream.person import Person
+from penstock_relay.store import Store
 from tests.relay.cli.test_cli import Run, failed
 
 Stored = Callable[..., Any]

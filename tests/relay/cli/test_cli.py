@@ -231,6 +231,25 @@ def test_config_check_shows_what_is_in_force(run: Run, state: Path) -> None:
     assert not state.exists()
 
 
+def test_config_check_shows_who_may_call(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = run("config", "check").stdout
+    assert "trusted_proxies = (not set)" in shown
+    assert "callers = (not set)" in shown
+    monkeypatch.setenv("PENSTOCK_RELAY_CALLERS", '{"egress": ["anthropic", "192.0.2.0/24"]}')
+    assert "callers needs trusted_proxies" in failed(run("config", "check"), 2)
+    monkeypatch.setenv("PENSTOCK_RELAY_TRUSTED_PROXIES", "none")
+    shown = run("config", "check").stdout
+    assert "trusted_proxies = (none)" in shown
+    assert "callers = egress: anthropic, 192.0.2.0/24" in shown
+
+
+def test_config_check_shows_issuers_by_their_names(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_RELAY_ISSUERS", '[{"url": "https://login.example.com"}]')
+    assert "issuers = https://login.example.com\n" in run("config", "check").stdout
+    (shown,) = json.loads(run("config", "check", "--json").stdout)["settings"]["issuers"]
+    assert shown["scopes"] == {"mcp": ["*/*"]}
+
+
 def test_config_check_refuses_what_serve_would_refuse(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PENSTOCK_RELAY_NATS_URL", "nats://x")
     assert "not enforced by this version" in failed(run("config", "check"), 2)

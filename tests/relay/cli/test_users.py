@@ -15,7 +15,8 @@ import pytest
 
 from penstock_relay import listening
 from penstock_relay.listening import Listening
-from penstock_relay.store import Person, Store, User
+from penstock_relay.oauth.upstream.person import Person
+from penstock_relay.store import Store, User
 from tests.relay.cli.test_cli import Run, failed
 
 Stored = Callable[..., Any]

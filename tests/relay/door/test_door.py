@@ -347,3 +347,16 @@ async def test_nothing_that_a_peer_says_is_in_the_log(
     assert "link_ended" in printed
     assert "s3cret" not in printed
     assert "Traceback" not in printed
+
+
+async def test_refused_enrolments_are_counted_in_the_audit_log(tmp_path: Path) -> None:
+    async with tunnel_listener(tmp_path) as place:
+        invitation = await place.invitation()
+        await enrol(invitation, None)
+        for _ in range(3):
+            with pytest.raises(JoinRefused):
+                await enrol(invitation, None)
+        await place.store.audit.flush()
+        (last,) = [entry.values() for entry in await place.store.audit.last(1)]
+        assert (last["kind"], last["actor"]) == ("enrolment_refused", {"kind": "stranger"})
+        assert (last["about"]["reason"], last["about"]["count"]) == ("used", 3)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import cast
 
+from penstock_relay.address import Network
+from penstock_relay.edge.callers import Callers
 from penstock_relay.edge.limits import Limits
 from penstock_relay.edge.ports import Pages
 from penstock_relay.edge.serve import serve_edge
@@ -63,6 +65,8 @@ async def serving(
     limits: Limits | None = None,
     public_url: str | None = None,
     pages: Pages | None = None,
+    trusted_proxies: Sequence[Network] | None = None,
+    callers: Callers | None = None,
 ) -> AsyncIterator[Served]:
     """An edge on a free port; its public URL follows the port unless one is given."""
     switchboard = switchboard or FakeSwitchboard()
@@ -85,6 +89,8 @@ async def serving(
                 stats=stats,
                 limits=limits or Limits(linger_s=0.05),
                 pages=None if pages is None else lambda origin: pages,
+                trusted_proxies=trusted_proxies,
+                callers=callers,
             )
         )
         while not ports:

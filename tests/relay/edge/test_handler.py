@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 
 import pytest
@@ -12,8 +13,9 @@ from penstock.principal import Principal
 from penstock.tunnel.frames import DoneReason, Purpose
 from penstock_relay.access import AccessUnavailable
 from penstock_relay.edge import handler
+from penstock_relay.edge.callers import Callers
 from penstock_relay.edge.limits import Limits
-from penstock_relay.oauth.web import MAX_BODY, Reply
+from penstock_relay.oauth.web import MAX_BODY, Peer, Reply
 from penstock_relay.oauth.web import Asked as PageAsked
 from penstock_relay.switchboard import Answer, Call, NotExecuted, Offline, OutcomeUnknown
 from tests.harness.fake_switchboard import FakeAccess, FakeAnswer, FakeGrant, FakeSwitchboard
@@ -328,7 +330,28 @@ async def test_a_page_of_the_relays_own_is_asked_with_all_headers_and_answered_a
     (asked,) = pages.asked
     assert (asked.method, asked.path, asked.query, asked.body) == ("POST", "/oauth/login", "x=%20y", data)
     assert ("cookie", "c=3") in asked.headers
+    assert asked.peer == Peer("127.0.0.1", shared=True)
     assert not served.access.asked
+
+
+async def test_a_page_is_told_for_whom_a_trusted_proxy_asks() -> None:
+    pages = OnePage()
+    async with serving(pages=pages, trusted_proxies=[ipaddress.ip_network("127.0.0.0/8")]) as served:
+        head = b"GET /oauth/grants HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n" % served.port
+        forged = b"X-Forwarded-For: 198.51.100.7\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: ftp\r\n"
+        await served.raw(head + forged + b"Connection: close\r\n\r\n")
+    (asked,) = pages.asked
+    assert asked.peer == Peer("192.0.2.1", shared=False)
+
+
+async def test_calls_from_elsewhere_are_refused_before_their_token_is_looked_up() -> None:
+    elsewhere = Callers([ipaddress.ip_network("192.0.2.0/24")], [ipaddress.ip_network("127.0.0.0/8")])
+    async with serving(callers=elsewhere) as served:
+        assert (await served.ask()).status == 403
+        assert not served.access.asked
+        assert (await served.ask(x_forwarded_for="192.0.2.1")).status == 200
+        elsewhere.replace([ipaddress.ip_network("127.0.0.0/8")])
+        assert (await served.ask()).status == 200
 
 
 async def test_a_form_that_is_too_long_is_refused_before_it_is_read() -> None:

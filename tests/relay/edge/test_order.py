@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,11 +11,14 @@ import pytest
 
 from penstock import http
 from penstock.http import Headers, Refusal
+from penstock_relay.edge.callers import Callers
 from penstock_relay.edge.limits import MAX_HEADER_BYTES, MAX_NAME, MAX_TOKEN
 from penstock_relay.edge.order import NO_ACCESS, Admitted, Asked, Own, Place, admit, permit
 from penstock_relay.oauth.issuer import Issuer, Opens
 
 PLACE = Place.of("https://mcp.example.com", "10.0.0.1", 8080)
+LISTED = Callers([ipaddress.ip_network("198.51.100.0/24")], [ipaddress.ip_network("10.0.0.0/8")])
+RESTRICTED = replace(PLACE, callers=LISTED)
 LIMIT = 1000
 
 
@@ -43,6 +47,7 @@ class Case:
     scope: Scope | None = Scope()
     unknown: bool = False
     version: tuple[int, int] = (1, 1)
+    remote: str = "198.51.100.1"
 
     def header(self, name: str, *values: str) -> Case:
         others = tuple(pair for pair in self.headers if pair[0] != name)
@@ -50,8 +55,9 @@ class Case:
 
 
 def judge(case: Case) -> Refusal | None:
-    """What the handler does with the two halves."""
-    admitted = admit(Asked(case.version, case.method, case.target, case.headers), PLACE)
+    """What the handler does with the two halves, where callers are restricted."""
+    asked = Asked(case.version, case.method, case.target, case.headers, case.remote)
+    admitted = admit(asked, RESTRICTED)
     if isinstance(admitted, Refusal):
         return admitted
     assert isinstance(admitted, Admitted)
@@ -75,6 +81,7 @@ FAULTS: tuple[tuple[str, int, Fault], ...] = (
     ("host", 421, lambda case: case.header("host", "evil.example.com")),
     ("origin", 403, lambda case: case.header("origin", "https://evil.example.com")),
     ("path", 404, lambda case: replace(case, target="/oslo")),
+    ("network", 403, lambda case: replace(case, remote="192.0.2.1")),
     ("token", 401, lambda case: replace(case, scope=None)),
     ("scopes", 403, lambda case: replace(case, scope=case.scope and Scope(step_up=("mcp:files",)))),
     (
@@ -438,3 +445,30 @@ def test_a_good_token_whose_scopes_open_nothing_here_is_told_what_to_ask_for() -
 def test_the_step_up_is_the_same_whether_or_not_there_is_such_a_server() -> None:
     case = replace(Case(), scope=Scope("oslo", "files", only_here=True, member=False, step_up=("a",)))
     assert judge(case) == judge(replace(case, unknown=True))
+
+
+# -- callers restricted to networks --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("token", ["Bearer good", "Bearer bad", "nonsense", None])
+def test_who_comes_from_elsewhere_learns_nothing_of_its_token(token: str | None) -> None:
+    case = Case(remote="192.0.2.1")
+    case = case.header("authorization", *(() if token is None else (token,)))
+    refusal = judge(case)
+    assert refusal is not None
+    assert (refusal.status, refusal.headers) == (403, ())
+    assert refusal is judge(replace(case, target="/nowhere/nothing/mcp"))
+
+
+def test_a_caller_behind_a_proxy_is_who_the_proxy_says_and_nobody_else_is() -> None:
+    forwarded = ("x-forwarded-for", "198.51.100.7")
+    for remote, expected in (("10.0.0.1", 200), ("192.0.2.1", 403)):
+        case = Case(remote=remote)
+        assert status(replace(case, headers=(*case.headers, forwarded))) == expected
+
+
+def test_the_relays_own_pages_are_open_to_all_networks() -> None:
+    place = replace(WITH_OAUTH, callers=LISTED)
+    for path in OWN_PATHS:
+        found = replace(asked("GET", path), remote="192.0.2.1")
+        assert isinstance(admit(found, place), Own)

@@ -23,12 +23,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.jwks import FetchError
+from penstock_relay.oauth import copies as kept
 from penstock_relay.oauth import fetch
+from penstock_relay.oauth.copies import FAILED_S, FRESH_S, MAX_COPIES, STALE_S
 from penstock_relay.oauth.fetch import (
     AT_ONCE,
-    CACHE_S,
-    MAX_CACHED,
     MAX_DOCUMENT,
+    PER_HOST,
     Documents,
     is_public,
 )
@@ -40,6 +41,7 @@ ADDRESSES: Final[list[dict[str, Any]]] = json.loads(
     (Path(__file__).parents[2] / "data" / "oauth" / "addresses.json").read_text(encoding="utf-8")
 )
 HOST: Final = "client.example"
+KNOWN: Final = "claude.ai"
 HERE: Final = "127.0.0.1"
 BODY: Final = b'{"client_id":"x"}'
 PLENTY_S: Final = 60.0
@@ -171,7 +173,8 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture
 async def place(authority: Authority) -> AsyncIterator[Place]:
-    files = authority.relay([x509.DNSName(HOST), x509.DNSName("localhost")], file="client")
+    names = [x509.DNSName(HOST), x509.DNSName(f"*.{HOST}"), x509.DNSName("localhost"), x509.DNSName(KNOWN)]
+    files = authority.relay(names, file="client")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(files.chain, files.key)
     host = Host(context)
@@ -493,26 +496,90 @@ async def test_a_document_is_good_for_five_minutes(place: Place) -> None:
     async with place.documents() as documents:
         assert await documents.get(url) == BODY
         place.host.answers["/client.json"] = answer(b"[2]")
-        place.clock.now += CACHE_S - 0.001
+        place.clock.now += FRESH_S - 0.001
         assert await documents.get(url) == BODY
         place.clock.now += 0.001
         assert await documents.get(url) == b"[2]"
     assert len(place.host.requests) == 2
 
 
-async def test_a_failure_is_not_remembered(place: Place) -> None:
-    place.host.answers["/client.json"] = answer(status="404 x")
+@pytest.mark.parametrize("status", ["404 x", "500 x"])
+async def test_a_failure_is_remembered_for_a_moment(place: Place, status: str) -> None:
+    place.host.answers["/client.json"] = answer(status=status)
     async with place.documents() as documents:
-        await refused(documents, place.host.url())
+        said = await refused(documents, place.host.url())
         del place.host.answers["/client.json"]
+        place.clock.now += FAILED_S - 0.001
+        assert await refused(documents, place.host.url()) == said
+        assert len(place.host.requests) == 1
+        place.clock.now += 0.001
         assert await documents.get(place.host.url()) == BODY
+
+
+@pytest.mark.parametrize("status", ["500 x", "502 x", "503 x", "429 x", "408 x"])
+async def test_the_last_good_copy_serves_for_a_day_while_its_host_fails(
+    place: Place, status: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with place.documents() as documents:
+        url = place.host.url()
+        assert await documents.get(url) == BODY
+        place.host.answers["/client.json"] = answer(b"[2]", status=status)
+        place.clock.now += FRESH_S
+        with caplog.at_level("WARNING"):
+            assert await documents.get(url) == BODY
+            assert await documents.get(url) == BODY
+        (line,) = [record.msg for record in caplog.records]
+        assert isinstance(line, dict)
+        assert (line["event"], line["host"], line["age_s"]) == ("client_document_stale", HOST, int(FRESH_S))
+        place.clock.now += STALE_S - FRESH_S - FAILED_S
+        assert await documents.get(url) == BODY
+        place.clock.now += FAILED_S
+        await refused(documents, url)
+
+
+async def test_the_last_good_copy_serves_while_no_name_server_answers(place: Place) -> None:
+    gate = Gate([[HERE]])
+    gate.opened.set()
+    async with place.documents(gate, timeout_s=0.3) as documents:
+        assert await documents.get(place.host.url()) == BODY
+        gate.opened.clear()
+        place.clock.now += FRESH_S
+        assert await documents.get(place.host.url()) == BODY
+        assert "in time" in await refused(documents, place.host.url("/another"))
+
+
+@pytest.mark.parametrize("gone", [answer(status="404 x"), answer(status="410 x"), answer(kind="text/html")])
+async def test_a_document_that_was_withdrawn_is_not_used_any_more(place: Place, gone: bytes) -> None:
+    async with place.documents() as documents:
+        assert await documents.get(place.host.url()) == BODY
+        place.host.answers["/client.json"] = gone
+        place.clock.now += FRESH_S
+        await refused(documents, place.host.url())
+        place.host.answers["/client.json"] = answer(status="500 x")
+        place.clock.now += FAILED_S
+        await refused(documents, place.host.url())
+
+
+async def test_what_costs_a_fetch_is_known_beforehand(place: Place) -> None:
+    place.host.answers["/none"] = answer(status="404 x")
+    async with place.documents() as documents:
+        good, none = place.host.url(), place.host.url("/none")
+        assert documents.costs(good)
+        await documents.get(good)
+        await refused(documents, none)
+        assert not documents.costs(good)
+        assert not documents.costs(none)
+        place.clock.now += FAILED_S
+        assert documents.costs(none)
+        place.clock.now += FRESH_S
+        assert documents.costs(good)
 
 
 async def test_no_more_is_remembered_than_the_limit_and_the_oldest_goes(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert MAX_CACHED == 256
-    monkeypatch.setattr(fetch, "MAX_CACHED", 3)
+    assert MAX_COPIES == 256
+    monkeypatch.setattr(kept, "MAX_COPIES", 3)
     async with place.documents() as documents:
         for path in ("/1", "/2", "/3", "/4"):
             await documents.get(place.host.url(path))
@@ -596,7 +663,8 @@ async def test_only_so_many_are_fetched_at_once(place: Place) -> None:
     assert AT_ONCE == 8
     gate = Gate([[HERE]])
     async with place.documents(gate) as documents, asyncio.TaskGroup() as group:
-        tasks = [group.create_task(outcome(documents, place.host.url(f"/{n}"))) for n in range(AT_ONCE * 3)]
+        urls = [place.host.url(host=f"h{n}.{HOST}") for n in range(AT_ONCE * 3)]
+        tasks = [group.create_task(outcome(documents, url)) for url in urls]
         await settle()
         assert gate.waiting == AT_ONCE
         gate.opened.set()
@@ -604,11 +672,66 @@ async def test_only_so_many_are_fetched_at_once(place: Place) -> None:
     assert len(place.host.requests) == len(tasks)
 
 
+async def test_of_one_host_fewer_are_fetched_at_once_and_others_need_not_wait(place: Place) -> None:
+    gate = Gate([[HERE]])
+    async with place.documents(gate) as documents, asyncio.TaskGroup() as group:
+        urls = [place.host.url(f"/{n}") for n in range(AT_ONCE)]
+        tasks = [group.create_task(outcome(documents, url)) for url in urls]
+        await settle()
+        assert gate.waiting == PER_HOST
+        tasks.append(group.create_task(outcome(documents, place.host.url(host=f"other.{HOST}"))))
+        await settle()
+        assert gate.waiting == PER_HOST + 1
+        gate.opened.set()
+        assert [await task for task in tasks] == [BODY] * len(tasks)
+        assert documents._at_host == {}
+
+
+async def test_strangers_hosts_keep_none_waiting_that_is_in_use(place: Place) -> None:
+    class Stalled(Gate):
+        async def find(self, host: str, port: int) -> list[str]:
+            return await (Names if host in (KNOWN, f"mine.{HOST}") else Gate).find(self, host, port)
+
+    gate = Stalled([[HERE]])
+    async with place.documents(gate) as documents, asyncio.TaskGroup() as group:
+        mine = place.host.url(host=f"mine.{HOST}")
+        await documents.get(mine)
+        documents.use(mine)
+        place.clock.now += FRESH_S
+        urls = [place.host.url(host=f"h{n}.{HOST}") for n in range(AT_ONCE * 3)]
+        tasks = [group.create_task(outcome(documents, url)) for url in urls]
+        await settle()
+        assert gate.waiting == AT_ONCE
+        async with asyncio.timeout(5):
+            assert await documents.get(place.host.url(host=KNOWN)) == BODY
+            assert await documents.get(mine) == BODY
+        gate.opened.set()
+        assert [await task for task in tasks] == [BODY] * len(tasks)
+
+
+async def test_a_turn_that_never_came_is_no_failure_of_the_host(place: Place) -> None:
+    gate = Gate([[HERE]])
+    async with place.documents(gate) as documents, asyncio.TaskGroup() as group:
+        for n in range(AT_ONCE):
+            group.create_task(outcome(documents, place.host.url(host=f"h{n}.{HOST}")))
+        await settle()
+        documents._timeout_s = 0.02
+        late = place.host.url(host=f"late.{HOST}")
+        assert "in time" in await refused(documents, late)
+        assert documents.costs(late)
+        gate.opened.set()
+    gate.opened.clear()
+    async with place.documents(gate, timeout_s=0.02) as documents:
+        assert "in time" in await refused(documents, late)
+        assert not documents.costs(late)
+
+
 async def test_a_fetch_can_be_tried_again_after_failures_of_every_kind(place: Place) -> None:
     names = Names([["10.0.0.1"]] * (AT_ONCE + 1) + [[HERE]])
     async with place.documents(names) as documents:
         for _ in range(AT_ONCE + 1):  # no turn is lost
             await refused(documents, place.host.url())
+            place.clock.now += FAILED_S
         assert await documents.get(place.host.url()) == BODY
 
 

@@ -13,7 +13,9 @@ import pytest
 from penstock.http import first
 from penstock_relay.access import Access
 from penstock_relay.oauth import tokens
-from penstock_relay.oauth.tokens import ABSOLUTE_S, ACCESS_S, CODE_S, GRACE_S, IDLE_S
+from penstock_relay.oauth.limits import ALL_REGISTRATIONS
+from penstock_relay.oauth.organisation import ABSOLUTE_S, ACCESS_S, IDLE_S
+from penstock_relay.oauth.tokens import CODE_S, GRACE_S
 from penstock_relay.oauth.web import Asked
 from penstock_relay.store import Ended
 from tests.relay.oauth.visiting import CALLBACK, DOCUMENT, ORIGIN, RESOURCE, Browser, document, place, query
@@ -507,15 +509,16 @@ async def test_programs_in_pages_of_any_origin_may_read_what_is_for_programs(tmp
 async def test_registrations_are_limited_and_those_nobody_used_are_purged(tmp_path: Path) -> None:
     async with place(tmp_path) as here:
         kept = await here.register(token_endpoint_auth_method="none")
-        for _ in range(99):
+        for _ in range(ALL_REGISTRATIONS.burst - 1):
             await here.register(token_endpoint_auth_method="none")
         reply = await here.server.handle(
             Asked("POST", "/oauth/register", "", (), b'{"redirect_uris":["https://a.example/cb"]}')
         )
         assert reply.status == 429
+        assert int(first(reply.headers, "retry-after") or "") == 8  # 3600 s for 500
         code = await Browser(here).code(query(client_id=kept["client_id"]))
         assert (await here.redeem(code, client_id=kept["client_id"]))[0] == 200
-        assert await here.store.clients.purge(here.now + 1) == 99
+        assert await here.store.clients.purge(here.now + 1) == ALL_REGISTRATIONS.burst - 1
         assert await here.store.clients.find(kept["client_id"]) is not None
 
 

@@ -23,7 +23,7 @@ from penstock_relay.oauth import tokens
 from penstock_relay.oauth.fetch import Documents
 from penstock_relay.oauth.offers import Effect, Offer, Tool
 from penstock_relay.oauth.server import AuthorizationServer
-from penstock_relay.oauth.web import Asked, Reply
+from penstock_relay.oauth.web import Asked, Peer, Reply
 from penstock_relay.store import Membership, Store, User
 from tests.harness.person import filled_in
 
@@ -94,17 +94,20 @@ class Place:
     shelf: Shelf
     sites: FakeSites
     now: float = 1_000_000.0
+    peer: Peer = field(default_factory=Peer)
+    """Where everybody comes from; by default nobody can tell."""
 
     async def get(self, path: str, query: str = "", *headers: tuple[str, str]) -> Reply:
-        return await self.server.handle(Asked("GET", path, query, headers))
+        return await self.server.handle(Asked("GET", path, query, headers, b"", self.peer))
 
     async def post(self, path: str, form: dict[str, str], *headers: tuple[str, str]) -> Reply:
         kind = ("content-type", "application/x-www-form-urlencoded")
-        return await self.server.handle(Asked("POST", path, "", (kind, *headers), urlencode(form).encode()))
+        body = urlencode(form).encode()
+        return await self.server.handle(Asked("POST", path, "", (kind, *headers), body, self.peer))
 
     async def register(self, **values: object) -> dict[str, Any]:
         body = msgspec.json.encode({"redirect_uris": [CALLBACK], "client_name": "Claude", **values})
-        reply = await self.server.handle(Asked("POST", "/oauth/register", "", (), body))
+        reply = await self.server.handle(Asked("POST", "/oauth/register", "", (), body, self.peer))
         assert reply.status == 201, reply.body
         found: dict[str, Any] = msgspec.json.decode(reply.body)
         return found

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from penstock.principal import Principal
-from penstock_relay.store import GroupMembership, Membership, Person, Role, Store, User
+from penstock_relay.oauth.upstream.person import Person
+from penstock_relay.store import GroupMembership, Membership, Role, Store, User
 
 NOW = 1_000_000.0
 ISSUER = "https://login.example"

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from penstock_relay.oauth.upstream.person import Person
 from penstock_relay.store import (
     Ended,
     GroupMembership,
     LoginRecord,
     Membership,
-    Person,
     Role,
     Store,
     User,

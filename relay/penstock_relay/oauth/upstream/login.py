@@ -13,6 +13,8 @@ from typing import Final
 from urllib.parse import urlencode
 
 from penstock import log
+from penstock_relay import audit
+from penstock_relay.audit import Kind
 from penstock_relay.oauth import pages, web
 from penstock_relay.oauth.upstream import attempt, person
 from penstock_relay.oauth.upstream.attempt import ATTEMPT_S, Attempt
@@ -144,6 +146,7 @@ class UpstreamLogin:
             return self._unavailable(error)
         except NotVouched as error:
             _log.warning("upstream_login_failed", reason=error.reason)
+            self._store.audit.stranger(Kind.LOGIN_FAILED)
             text = (
                 "The identity provider's answer cannot be believed. Go back to the application and start "
                 "again; if it happens again, tell the relay's operator."
@@ -165,6 +168,7 @@ class UpstreamLogin:
             sealed = self._sealer.seal(purpose(user.name), vouched.refresh.encode())
             await self._store.people.keep_refresh(user.name, sealed)
         _log.info("login", user=user.name, issuer=vouched.person.issuer)
+        await self._store.by(audit.user(user.name)).audit.happened(Kind.LOGIN, method="upstream")
         further = self._purposes.get(made.purpose)
         if further is not None:
             reply = await further(Arrival(made, user, vouched.id_token), now)

@@ -15,9 +15,9 @@ from penstock.jwt import BadToken, Claims
 from penstock_relay.oauth.trusted import Trusted
 from penstock_relay.oauth.upstream import idtoken, person
 from penstock_relay.oauth.upstream.attempt import Attempt
+from penstock_relay.oauth.upstream.person import Person
 from penstock_relay.oauth.upstream.provider import Metadata, Provider, ProviderUnavailable
 from penstock_relay.oauth.upstream.settings import UpstreamSettings
-from penstock_relay.store import Person
 
 MAX_TOKEN: Final = 16 * 1024
 """Characters of an access or refresh token of the provider."""

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from penstock import jwt
-from penstock_relay.store import Person
 
 MAX_GROUP_BYTES: Final = 200
 """Of the name of a group; longer ones are passed over."""
@@ -21,6 +20,17 @@ _VERIFIED: Final = ("email_verified", "xms_edov")
 """Claims that say that the address is the user's own; Entra ID has a name of its own for it."""
 _TRUE: Final = (True, 1, "1", "true")
 _HANDLE: Final = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """What an identity provider says of one of its users; ``email`` only when it has verified it."""
+
+    issuer: str
+    subject: str
+    name: str = ""
+    email: str = ""
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,7 +191,7 @@ async def site(
         async with visiting.place(
             folder, upstream=party, local_accounts=local, organisation=organisation or Organisation()
         ) as made:
-            found = Site(made.server, made.store, made.shelf, made.sites, made.now, company)
+            found = Site(made.server, made.store, made.shelf, made.sites, made.now, company=company)
             made.server._clock = lambda: found.now
             checking = tasks.create_task(made.server._standings.run())
             yield found

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from penstock.principal import Principal
 from penstock_relay.oauth.upstream import person
-from penstock_relay.oauth.upstream.person import ClaimNames
-from penstock_relay.store import Person
+from penstock_relay.oauth.upstream.person import ClaimNames, Person
 from penstock_relay.store.people import MAX_GROUPS
 
 ISSUER = "https://sso.example"

@@ -4,10 +4,11 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0006"
-down_revision = "0005"
+down_revision = "0008"
 
 
 def upgrade() -> None:
+    op.drop_table("logouts")  # a login is a row now, and ends with it
     op.add_column("memberships", sa.Column("role", sa.String(20), nullable=False, server_default="user"))
     op.create_table(
         "group_memberships",

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from sqlalchemy import Connection, text
 
-from penstock_relay.store import Membership, Person, Role, Store
+from penstock_relay.oauth.upstream.person import Person
+from penstock_relay.store import Membership, Role, Store
 from penstock_relay.store.database import Database, _engine
 from penstock_relay.store.models import Base
 from tests.relay.store.accounts import url_in

@@ -27,7 +27,7 @@ class Members(Protocol):
         ...
 
 
-class Callers:
+class Bearers:
     """The edge's access: tokens of ours as `Access` has them, all others by their issuer and memberships.
 
     A scope of an issuer counts as the user's consent; who may use a site at all is the relay's to say.

@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 from penstock.principal import Principal
 from penstock_relay import access
 from penstock_relay.access import STALE_S, Access, AccessUnavailable, TokenGrant
-from penstock_relay.callers import Callers
+from penstock_relay.bearers import Bearers
 from penstock_relay.oauth.issuer import Issuer, Opens
 from penstock_relay.oauth.issuers import Issuers
 from penstock_relay.store import Store
@@ -51,11 +51,11 @@ class House:
     own: Access
     web: Web
     members: Members
-    callers: Callers
+    bearers: Bearers
     now: float = float(NOW)
 
     async def ask(self, text: str, site: str = "home", server: str = "files") -> TokenGrant | None:
-        return await self.callers.principal(text, site, server)
+        return await self.bearers.principal(text, site, server)
 
 
 @asynccontextmanager
@@ -68,7 +68,7 @@ async def house(folder: Path) -> AsyncIterator[House]:
             (Issuer(ISSUER, OPENS),), introspection={}, trusted=web,
             clock=lambda: made.now, ticks=lambda: made.now,
         )  # fmt: skip
-        made = House(store, own, web, members, Callers(own, issuers, members, ORIGIN))
+        made = House(store, own, web, members, Bearers(own, issuers, members, ORIGIN))
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(issuers.run())
             yield made
@@ -169,10 +169,10 @@ async def test_without_the_issuer_nobody_is_let_in(home: House) -> None:
 
 
 async def test_where_no_issuer_is_trusted_its_tokens_are_none(home: House) -> None:
-    alone = Callers(home.own)
+    alone = Bearers(home.own)
     assert await alone.principal(token(scope="files"), "home", "files") is None
 
 
 async def test_changes_are_those_of_the_store(home: House) -> None:
-    home.callers.doubt()
-    await home.callers.changed()
+    home.bearers.doubt()
+    await home.bearers.changed()
