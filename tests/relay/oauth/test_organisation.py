@@ -127,6 +127,30 @@ async def test_a_life_that_was_shortened_counts_for_grants_that_there_are(tmp_pa
         assert (await here.refresh(found["refresh_token"]))[0] == 400
 
 
+async def test_a_grant_that_is_older_than_the_new_life_has_ended(tmp_path: Path) -> None:
+    async with place(tmp_path) as here:
+        _, found = await here.redeem(await Browser(here).code(query()))
+        here.now += 6000
+        endpoints = here.server._routes["POST", "/oauth/token"].__self__  # type: ignore[attr-defined]
+        endpoints._lives = Lives(600, 3000, 5000)
+        status, answer = await here.refresh(found["refresh_token"])
+        assert (status, answer["error"]) == (400, "invalid_grant")
+        assert "connect the client again" in answer["error_description"]
+
+
+async def test_a_client_that_registered_itself_is_where_its_codes_go(tmp_path: Path) -> None:
+    async with place(tmp_path) as here:
+        made = await here.register(token_endpoint_auth_method="none")
+        asked = query(client_id=made["client_id"])
+        _, found = await here.redeem(await Browser(here).code(asked), client_id=made["client_id"])
+        directory = here.server._routes["POST", "/oauth/token"].__self__._directory  # type: ignore[attr-defined]
+        directory._organisation = Organisation(("chatgpt.com",))
+        assert (await Browser(here).open("/oauth/authorize", asked)).status == 400
+        assert (await here.refresh(found["refresh_token"], made["client_id"]))[0] == 401
+        directory._organisation = Organisation((made["client_id"],))
+        assert (await here.refresh(found["refresh_token"], made["client_id"]))[0] == 200
+
+
 @pytest.mark.parametrize("later", [True, False])
 async def test_tools_that_come_later_can_be_forbidden(tmp_path: Path, later: bool) -> None:
     async with place(tmp_path, organisation=Organisation(later_tools=later)) as here:

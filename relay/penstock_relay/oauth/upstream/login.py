@@ -132,12 +132,9 @@ class UpstreamLogin:
         if made is None:
             return pages.problem(400, "Start again", _ELSEWHERE)
         try:
-            named = (await self._party.provider.metadata()).names_itself
+            metadata = await self._party.provider.metadata()
             # RFC 9207: the answer of another provider must not be taken for this one's.
-            if (
-                given.get("iss", None if named else self._party.settings.issuer)
-                != self._party.settings.issuer
-            ):
+            if given.get("iss", None if metadata.names_itself else metadata.issuer) != metadata.issuer:
                 raise NotVouched("iss")
             if "error" in given:
                 return self._refused(given["error"])

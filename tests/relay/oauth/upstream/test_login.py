@@ -142,8 +142,17 @@ async def test_an_answer_counts_once(tmp_path: Path) -> None:
     async with site(tmp_path) as here:
         browser = Employee(here)
         answer = here.company.log_in(await browser.to_company())
+        kept = browser.cookies["__Host-penstock-upstream"]
         assert (await browser.come_back(answer)).status == 200
+        assert browser.cookies["__Host-penstock-upstream"] == ""
+        browser.cookies["__Host-penstock-upstream"] = kept
         assert (await browser.come_back(answer)).status == 400
+        # Nor does one that failed stay.
+        browser = Employee(here)
+        await browser.to_company()
+        assert browser.cookies["__Host-penstock-upstream"]
+        assert (await browser.come_back("state=another")).status == 400
+        assert browser.cookies["__Host-penstock-upstream"] == ""
 
 
 async def test_a_login_that_takes_too_long_is_begun_again(tmp_path: Path) -> None:

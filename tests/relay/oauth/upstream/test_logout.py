@@ -179,7 +179,8 @@ async def test_an_id_token_logs_nobody_out(tmp_path: Path) -> None:
 
 async def test_what_is_no_token_at_all(tmp_path: Path) -> None:
     async with site(tmp_path) as here:
-        for text in ("", "x", "a.b.c", "x" * 9000):
+        other = here.company.logout_token(iss="https://evil.example")
+        for text in ("", "x", "a.b.c", "x" * 9000, other):
             assert (await here.log_out(text)).status == 400
         assert (await here.post("/oauth/upstream/logout", {})).status == 400
         assert (await here.get("/oauth/upstream/logout")).status == 405
