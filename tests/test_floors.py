@@ -82,7 +82,9 @@ RELAY_FLOORS = (
                 for name in (
                     "address", "oauth", "oauth.assertion", "oauth.buckets", "oauth.choice", "oauth.client",
                     "oauth.copies", "oauth.issuer", "oauth.limits", "oauth.metadata", "oauth.naming",
-                    "oauth.offers", "oauth.presets", "oauth.redirects", "oauth.throttle", "oauth.tries",
+                    "oauth.offers", "oauth.organisation", "oauth.presets", "oauth.redirects",
+                    "oauth.throttle", "oauth.tries",
+                    "oauth.upstream", "oauth.upstream.idtoken", "oauth.upstream.person",
                     "oauth.vendors", "oauth.web", "passwords",
                 )
             ),
@@ -94,6 +96,7 @@ RELAY_FLOORS = (
             f"{RELAY}.oauth.{name}"
             for name in (
                 "discovery", "fetch", "introspection", "issuers", "resolve", "signatures", "trusted",
+                "upstream.provider",
             )
         ),
     ),
@@ -103,6 +106,7 @@ RELAY_FLOORS = (
             f"{RELAY}.config", f"{RELAY}.egress", f"{RELAY}.files", f"{RELAY}.listening",
             f"{RELAY}.sealed",
             f"{RELAY}.oauth.issuer_settings",
+            f"{RELAY}.oauth.upstream.settings",
         ),
     ),
     Floor(
@@ -118,7 +122,8 @@ RELAY_FLOORS = (
             f"{RELAY}.oauth.{name}"
             for name in (
                 "account", "authorize", "consent", "directory", "endpoints", "login", "pages",
-                "resource", "server", "visit",
+                "resource", "server", "visit", "upstream.attempt", "upstream.login", "upstream.logout",
+                "upstream.party", "upstream.sealing", "upstream.standing",
             )
         ),
     ),
@@ -154,8 +159,9 @@ PURE = (
             "edge.failure", "edge.limits", "edge.order", "edge.peer", "edge.slow", "edge.sse", "edge.stats",
             "oauth.assertion", "oauth.authorize", "oauth.buckets", "oauth.choice", "oauth.client",
             "oauth.copies", "oauth.issuer", "oauth.limits", "oauth.metadata", "oauth.naming",
-            "oauth.offers", "oauth.presets", "oauth.redirects", "oauth.throttle", "oauth.tries",
-            "oauth.vendors", "oauth.web", "store.lineage", "switchboard.calls", "switchboard.registry",
+            "oauth.offers", "oauth.organisation", "oauth.presets", "oauth.redirects", "oauth.throttle",
+            "oauth.tries", "oauth.upstream.idtoken", "oauth.upstream.person", "oauth.vendors", "oauth.web",
+            "store.lineage", "switchboard.calls", "switchboard.registry",
         )
     ),
 )  # fmt: skip

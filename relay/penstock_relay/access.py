@@ -22,6 +22,7 @@ from penstock.allowance import Allowance
 from penstock.log import get
 from penstock.principal import Principal
 from penstock_relay.oauth import tokens
+from penstock_relay.oauth.upstream.person import Person
 from penstock_relay.store import Holder, Store, Token
 
 ISSUER: Final = "penstock"
@@ -250,15 +251,32 @@ def _held(holder: Holder, now: float) -> TokenGrant | None:
     ends = min(token.expires_at, grant.expires_at)
     if token.refresh or grant.revoked_at is not None or holder.disabled or ends <= now:
         return None
-    principal = user_principal(grant.user, holder.email, grant.client_id, grant.allowed)
+    principal = user_principal(grant.user, holder.email, grant.client_id, grant.allowed, holder.person)
     return TokenGrant(principal, grant.site, grant.server, ends, only_here=True, member=holder.member)
 
 
 @lru_cache(maxsize=1024)
-def user_principal(name: str, email: str, client: str, allowed: str | None = None) -> Principal:
-    """A user through a client. `allowed`: JSON of what the grant allows; None: all that the site exposes."""
+def user_principal(
+    name: str, email: str, client: str, allowed: str | None = None, person: Person | None = None
+) -> Principal:
+    """A user through a client. `allowed`: JSON of what the grant allows; None: all that the site exposes.
+
+    A user of an identity provider is who that says, and not the name that it was given here.
+    """
     allowance = None if allowed is None else Allowance.parse(allowed.encode())
-    return Principal(issuer=ISSUER, subject=name, name=name, email=email, client=client, allowance=allowance)
+    if person is None:
+        return Principal(
+            issuer=ISSUER, subject=name, name=name, email=email, client=client, allowance=allowance
+        )
+    return Principal(
+        issuer=person.issuer,
+        subject=person.subject,
+        name=person.name or name,
+        email=person.email,
+        groups=person.groups,
+        client=client,
+        allowance=allowance,
+    )
 
 
 def _hash_of(record: Token | Holder) -> bytes:

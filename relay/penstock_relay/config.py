@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from cryptography import x509
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -28,8 +29,11 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from penstock_relay import egress
 from penstock_relay.address import Address, Network, public_origin, tunnel_origin
+from penstock_relay.oauth import organisation
 from penstock_relay.oauth.introspection import Endpoint
 from penstock_relay.oauth.issuer_settings import Issuers
+from penstock_relay.oauth.organisation import Lives, Organisation
+from penstock_relay.oauth.upstream.settings import Group, UpstreamSettings
 
 ENV_PREFIX: Final = "PENSTOCK_RELAY_"
 CONFIG_VARIABLE: Final = "PENSTOCK_RELAY_CONFIG"
@@ -83,6 +87,23 @@ def _database_url(value: object) -> object:
     if not rest.startswith("//") or "?" in rest:
         raise ValueError("an SQLite URL names a file by its absolute path: sqlite:////absolute/path")
     return f"sqlite+aiosqlite://{rest}"
+
+
+def _duration(value: str) -> str:
+    organisation.seconds(value)
+    return value
+
+
+def _client_pattern(value: str) -> str:
+    if organisation.bad_pattern(value):
+        raise ValueError(
+            "an entry is the id of a client as it stands, or a host in small letters, of which parts may be *"
+        )
+    return value
+
+
+Duration = Annotated[str, AfterValidator(_duration)]
+ClientPattern = Annotated[str, AfterValidator(_client_pattern)]
 
 
 def _networks(value: object) -> object:
@@ -219,6 +240,30 @@ class Settings(BaseSettings):
     ca_key_file: Path | None = None
     """Private key (PEM) of ``ca_cert_file``."""
 
+    upstream: UpstreamSettings | None = None
+    """The company's identity provider, through which users log in: a table ``[upstream]``."""
+
+    local_accounts: bool = True
+    """Whether users may have accounts of this relay's own, with a password."""
+
+    admin_groups: tuple[Group, ...] = ()
+    """Groups of the identity provider whose members are relay administrators."""
+
+    allowed_clients: tuple[ClientPattern, ...] | None = None
+    """Clients that users may connect, by id or by host. Unset: all."""
+
+    access_life: Duration = "1h"
+    """How long an access token is good."""
+
+    refresh_idle: Duration = "30d"
+    """A grant ends when it was not refreshed for so long."""
+
+    max_grant_life: Duration = "180d"
+    """And every grant ends after so long."""
+
+    later_tools: bool = True
+    """Whether users may allow tools that a site adds later."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe level that is logged."""
 
@@ -275,6 +320,39 @@ class Settings(BaseSettings):
         self.caller_networks()
         self.caller_anchors()
         self.introspection()
+        if self.upstream is not None and not self.oauth:
+            raise ConfigError("upstream is how users log in at the relay, and oauth = false forbids that.")
+        self.upstream_secret()
+        if self.upstream is None and not self.local_accounts:
+            raise ConfigError(
+                "local_accounts is false and there is no upstream, so nobody could log in. Set upstream, or "
+                "oauth = false."
+            )
+        lives = self.organisation.lives
+        if not lives.access_s <= lives.idle_s <= lives.absolute_s:
+            raise ConfigError(
+                f"access_life ({self.access_life}) must not be longer than refresh_idle ({self.refresh_idle})"
+                f", nor that than max_grant_life ({self.max_grant_life})."
+            )
+        if lives.access_s > organisation.MAX_ACCESS_S:
+            raise ConfigError("access_life must not be longer than 24h: a client renews it by itself.")
+
+    def upstream_secret(self) -> str | None:
+        """What the relay proves itself with at the identity provider, read now. Raises ConfigError."""
+        try:
+            return None if self.upstream is None else self.upstream.secret()
+        except (OSError, ValueError) as error:
+            cause = error.strerror if isinstance(error, OSError) else str(error)
+            raise ConfigError(
+                f"upstream: client_secret_file cannot be read: {cause}. It must hold the client's secret, "
+                "readable for the relay's user."
+            ) from None
+
+    @property
+    def organisation(self) -> Organisation:
+        """What the organisation allows its users."""
+        lives = Lives(*map(organisation.seconds, (self.access_life, self.refresh_idle, self.max_grant_life)))
+        return Organisation(self.allowed_clients, lives, self.later_tools)
 
     def caller_anchors(self) -> list[x509.Certificate]:
         """CAs of callers' certificates, read now; none where they do not count. Raises ConfigError."""

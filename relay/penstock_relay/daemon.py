@@ -35,6 +35,7 @@ from penstock_relay.oauth.limits import Limits
 from penstock_relay.oauth.resource import ResourceMetadata
 from penstock_relay.oauth.server import AuthorizationServer, key_of
 from penstock_relay.oauth.trusted import Trusted
+from penstock_relay.oauth.upstream.party import Party
 from penstock_relay.ops import Readiness, serve_ops
 from penstock_relay.store import Store
 from penstock_relay.switchboard.switchboard import Switchboard
@@ -91,6 +92,7 @@ class _Daemon:
         by_email = [issuer.url for issuer in self._issuers if issuer.match_email]
         self._bearers = Bearers(self._access, self._outside, store.outsiders(by_email))
         self._store = store
+        self._upstream = _upstream(settings)
         self._seal_key = key_of(settings.state_dir, keyring) if settings.oauth else b""
         networks = settings.caller_networks()
         trusted = settings.trusted_proxies
@@ -128,6 +130,8 @@ class _Daemon:
                 tasks.create_task(auditing.keep(self._store))
                 if self._outside is not None:
                     tasks.create_task(self._outside.run())
+                if self._upstream is not None:
+                    tasks.create_task(self._upstream.run())
                 edge = tasks.create_task(self._edge())
                 tasks.create_task(self._ops())
                 tasks.create_task(self._tunnel())
@@ -178,6 +182,9 @@ class _Daemon:
             sites=Asking(self._switchboard),
             issuers=self._issuers,
             limits=self._limits,
+            organisation=self._settings.organisation,
+            local_accounts=self._settings.local_accounts,
+            upstream=self._upstream,
         )
         self._pages_made.set_result(server)
         return server
@@ -256,6 +263,12 @@ def _certificates(settings: Settings) -> Certificates | None:
     if callers is None or not anchors:
         return None
     return Certificates(anchors, callers.client_names, callers.client_header.lower(), time.time)
+
+
+def _upstream(settings: Settings) -> Party | None:
+    if settings.upstream is None:
+        return None
+    return Party(settings.upstream, settings.upstream_secret(), Trusted(), clock=time.time)
 
 
 def _bind(address: Address) -> socket.socket:

@@ -17,6 +17,7 @@ from penstock_agent import config as agent_config
 from penstock_relay import config as relay_config
 from penstock_relay.cli.app import app as relay_app
 from penstock_relay.oauth import issuer_settings
+from penstock_relay.oauth.upstream.settings import UpstreamSettings
 
 ROOT = Path(__file__).parents[2]
 PAGES = {"agent": ROOT / "docs/agent.md", "relay": ROOT / "docs/relay.md"}
@@ -151,13 +152,14 @@ def test_every_setting_about_callers_is_documented_and_no_other() -> None:
 @pytest.mark.parametrize(
     ("table", "model"),
     [
+        ("The table `[upstream]`:", UpstreamSettings),
         ("A table `[[issuers]]`:", issuer_settings.IssuerSettings),
         ("`[issuers.claims]` names", issuer_settings.ClaimSettings),
         ("`[issuers.introspection]`:", issuer_settings.IntrospectionSettings),
     ],
 )
 def test_every_setting_of_an_issuer_is_documented_and_no_other(table: str, model: type[BaseModel]) -> None:
-    text = section(PAGES["relay"], "Settings").split(f"\n{table}")[1].split("\n`")[0]
+    text = section(PAGES["relay"], "Settings").split(f"\n{table}")[1].split("\n`")[0].split("\nA table")[0]
     assert [row[0].strip("`") for row in rows(text)] == list(model.model_fields)
 
 

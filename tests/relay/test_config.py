@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from penstock_relay import config
 from penstock_relay.address import Address
 from penstock_relay.config import ConfigError, Settings, load
+from penstock_relay.oauth.organisation import Lives, Organisation
 from tests.harness.certs import Authority
 
 
@@ -286,6 +287,64 @@ def test_a_file_that_is_missing_or_no_toml_is_named(file: Path) -> None:
     file.write_text("listen = \n")
     with pytest.raises(ConfigError, match=r"relay.toml is not TOML"):
         load(file)
+
+
+# -- people and organisations
+
+
+def refused(text: str, file: Path) -> str:
+    file.write_text(TUNNEL + text)
+    with pytest.raises(ConfigError) as caught:
+        load(file).check()
+    return str(caught.value)
+
+
+TUNNEL = 'tunnel_url = "wss://relay.example.com:443"\n'
+UPSTREAM = '[upstream]\nissuer = "https://sso.example"\nclient_id = "relay"\n'
+
+
+def test_an_identity_provider_is_a_table(file: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("s3cret\n")
+    file.write_text(
+        f'{TUNNEL}local_accounts = false\nadmin_groups = ["ops"]\n{UPSTREAM}client_secret_file = "{secret}"\n'
+    )
+    settings = load(file)
+    settings.check()
+    assert settings.upstream is not None
+    assert settings.upstream.issuer == "https://sso.example"
+    assert (settings.admin_groups, settings.upstream_secret()) == (("ops",), "s3cret")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("local_accounts = false\n", "nobody could log in"),
+        (f"oauth = false\n{UPSTREAM}", "oauth = false forbids"),
+        (f'{UPSTREAM}client_secret_file = "/nowhere/secret"\n', "client_secret_file cannot be read: No such"),
+        (f'{UPSTREAM}client_secret = "inline"\n', "upstream.client_secret"),
+        ('admin_groups = [" ops"]\n', "admin_groups.0"),
+        ('allowed_clients = ["https://*.example/x"]\n', "allowed_clients.0"),
+        ('access_life = "1 hour"\n', "access_life"),
+        ('access_life = "31d"\n', "access_life (31d)"),
+        ('access_life = "25h"\n', "24h"),
+        ('max_grant_life = "29d"\n', "max_grant_life (29d)"),
+    ],
+)
+def test_what_contradicts_itself_or_could_not_be_enforced(text: str, words: str, file: Path) -> None:
+    assert words in refused(text, file)
+
+
+def test_an_organisation_is_what_its_settings_say(file: Path) -> None:
+    file.write_text(
+        TUNNEL + 'allowed_clients = ["claude.ai", "*.openai.com"]\naccess_life = "10m"\nrefresh_idle = "2h"\n'
+        'max_grant_life = "7d"\nlater_tools = false\n'
+    )
+    settings = load(file)
+    settings.check()
+    found = settings.organisation
+    assert found == Organisation(("claude.ai", "*.openai.com"), Lives(600, 7200, 604_800), later_tools=False)
+    assert load().organisation == Organisation(None, Lives(3600, 30 * 86_400, 180 * 86_400), later_tools=True)
 
 
 @pytest.mark.parametrize(

@@ -74,11 +74,12 @@ _tokens.command("list")(tokens.list_tokens)
 _tokens.command("revoke")(tokens.revoke)
 app.add_typer(_tokens, name="token")
 
-_users = _group("Users with an account of this relay's own.")
+_users = _group("Users: with an account of this relay's own, or of the identity provider.")
 _users.command("add")(users.add)
 _users.command("invite")(users.invite)
 _users.command("list")(users.list_users)
 _users.command("disable")(users.disable)
+_users.command("enable")(users.enable)
 app.add_typer(_users, name="user")
 
 _access = _group("Who may use which site.")

@@ -1,7 +1,7 @@
 """``penstock-relay config``."""
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import typer
 
@@ -17,6 +17,8 @@ from penstock_relay.cli.common import (
 
 if TYPE_CHECKING:
     from penstock_relay.config import Settings
+
+_UNSET: Final = {"upstream": "(none)", "allowed_clients": "(all)"}
 
 
 @guarded

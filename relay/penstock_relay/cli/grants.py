@@ -8,6 +8,7 @@ import typer
 from penstock_relay.cli.common import (
     ConfigOption,
     JsonOption,
+    Usage,
     explain,
     guarded,
     moment,
@@ -20,7 +21,7 @@ from penstock_relay.cli.common import (
 from penstock_relay.cli.users import parse_user
 
 if TYPE_CHECKING:
-    from penstock_relay.store import Grant, Store
+    from penstock_relay.store import Ended, Grant, Store
 
 
 @guarded
@@ -78,14 +79,22 @@ def list_grants(
 @guarded
 def revoke(
     ctx: typer.Context,
-    grant: Annotated[str, typer.Argument(metavar="ID", help="The grant's id, as `grant list` shows it.")],
+    grant: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="The grant's id, as `grant list` shows it.")
+    ] = None,
+    user: Annotated[str | None, typer.Option("--user", metavar="USER", help="All of this user's.")] = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """End a grant and its tokens; twice is harmless.
+    """End a grant, or all of a user's, and their tokens; twice is harmless.
 
     A running relay refuses them within a second.
     """
+    if (grant is None) == (user is None):
+        raise Usage("Say what to end: the ID of a grant, or all of a user's with --user USER.")
+    if grant is None:
+        _revoke_all(ctx, config, json, parse_user(user or ""))
+        return
 
     async def work(store: "Store") -> bool:
         return await store.grants.revoke(grant, time.time())
@@ -95,6 +104,17 @@ def revoke(
         say_json({"id": grant, "revoked": True, "was_revoked": not ended})
         return
     explain(f"Grant {grant} is revoked." if ended else f"Grant {grant} was revoked before.")
+
+
+def _revoke_all(ctx: typer.Context, config: ConfigOption, json: bool, user: str) -> None:
+    async def work(store: "Store") -> "Ended":
+        return await store.grants.revoke_all(user, time.time())
+
+    ended = with_store(settings_of(ctx, config), work)
+    if wants_json(ctx, json):
+        say_json({"user": user, "grants_ended": ended.grants, "tokens_ended": ended.tokens})
+        return
+    explain(f"Grants of {user} ended: {ended.grants}. Tokens ended: {ended.tokens}.")
 
 
 def _state(grant: "Grant", now: float) -> str:

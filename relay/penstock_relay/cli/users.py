@@ -24,7 +24,7 @@ from penstock_relay.cli.common import (
 
 if TYPE_CHECKING:
     from penstock_relay.config import Settings
-    from penstock_relay.store import Store, User
+    from penstock_relay.store import Ended, Store, User
 
 MOST_TTL: Final = "30d"
 
@@ -45,6 +45,7 @@ def add(
         str, typer.Option("--email", metavar="EMAIL", help="Verified by you; shown to sites.")
     ] = "",
     ttl: TtlOption = "7d",
+    admin: Annotated[bool, typer.Option("--admin", help="Make the user a relay administrator.")] = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -68,7 +69,7 @@ def add(
         tokens.secret(),
         "" if outside else _origin(settings),
     )
-    user = User(user_name, email, None, now)
+    user = User(user_name, email, None, now, admin=admin)
 
     async def work(store: "Store") -> None:
         await store.users.add(user, tokens.digest(word), expires_at)
@@ -88,12 +89,17 @@ def invite(
     ctx: typer.Context,
     name: NameArgument,
     ttl: TtlOption = "7d",
+    reset: Annotated[
+        bool,
+        typer.Option("--reset", help="For an account in wrong hands: end password, logins and grants now."),
+    ] = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Print a link where a user chooses a new password.
 
-    Links that were not used stop working; the old password works until the new one is set.
+    Links that were not used stop working; the old password works until the new one is set, which ends the
+    user's logins in other browsers.
     """
     from penstock_relay.oauth import tokens
 
@@ -105,21 +111,30 @@ def invite(
         _origin(settings),
     )
 
-    async def work(store: "Store") -> None:
+    async def work(store: "Store") -> "Ended | None":
         await store.users.invite(user_name, tokens.digest(word), now, expires_at)
+        return await store.users.reset(user_name, now) if reset else None
 
-    with_store(settings, work)
+    ended = with_store(settings, work)
+    if ended is not None:
+        explain(f"The password of {user_name} is good no more. {ended_in_words(ended)}")
     _show(ctx, json, origin, word, user_name, expires_at)
 
 
 @guarded
 def list_users(ctx: typer.Context, config: ConfigOption = None, json: JsonOption = False) -> None:
     """List the accounts."""
+    settings = settings_of(ctx, config)
 
-    async def work(store: "Store") -> "list[User]":
-        return await store.users.list()
+    async def work(store: "Store") -> "tuple[list[User], dict[str, tuple[str, ...]]]":
+        users = await store.users.list()
+        return users, {each.name: await store.people.groups(each.name) for each in users if each.issuer}
 
-    users = with_store(settings_of(ctx, config), work)
+    users, groups = with_store(settings, work)
+
+    def admin(user: "User") -> bool:
+        return user.admin or not set(settings.admin_groups).isdisjoint(groups.get(user.name, ()))
+
     if wants_json(ctx, json):
         say_json(
             [
@@ -127,7 +142,12 @@ def list_users(ctx: typer.Context, config: ConfigOption = None, json: JsonOption
                     "name": user.name,
                     "email": user.email,
                     "created_at": moment(user.created_at),
-                    "state": _state(user),
+                    "state": user.state,
+                    "admin": admin(user),
+                    "issuer": user.issuer,
+                    "subject": user.subject,
+                    "full_name": user.full_name,
+                    "groups": list(groups.get(user.name, ())),
                 }
                 for user in users
             ]
@@ -137,8 +157,19 @@ def list_users(ctx: typer.Context, config: ConfigOption = None, json: JsonOption
         explain("There are no users. Make an account with: penstock-relay user add NAME")
         return
     say_table(
-        ("NAME", "EMAIL", "CREATED", "STATE"),
-        [(user.name, user.email or "-", moment(user.created_at), _state(user)) for user in users],
+        ("NAME", "EMAIL", "CALLED", "LOGS IN", "CREATED", "ADMIN", "STATE"),
+        [
+            (
+                user.name,
+                user.email or "-",
+                user.full_name or "-",
+                user.issuer or "here",
+                moment(user.created_at),
+                "yes" if admin(user) else "no",
+                user.state,
+            )
+            for user in users
+        ],
     )
 
 
@@ -148,18 +179,54 @@ def disable(
 ) -> None:
     """End an account, its logins and all that it granted; twice is harmless.
 
-    A running relay refuses its tokens within a second.
+    A running relay refuses its tokens, and ends what runs by their right, within a second.
     """
     user_name = parse_user(name)
 
-    async def work(store: "Store") -> int:
+    async def work(store: "Store") -> "Ended":
         return await store.users.disable(user_name, time.time())
 
     ended = with_store(settings_of(ctx, config), work)
     if wants_json(ctx, json):
-        say_json({"name": user_name, "disabled": True, "grants_ended": ended})
+        say_json({"name": user_name, "disabled": True, **ended_as_json(ended)})
         return
-    explain(f"User {user_name} is disabled. Grants ended: {ended}.")
+    explain(f"User {user_name} is disabled. {ended_in_words(ended)}")
+    if ended.tokens:
+        explain("A running relay ends the requests that are under way by their right, within a second.")
+
+
+@guarded
+def enable(
+    ctx: typer.Context, name: NameArgument, config: ConfigOption = None, json: JsonOption = False
+) -> None:
+    """Let a disabled account be used again; what ended with it stays ended. Twice is harmless."""
+    user_name = parse_user(name)
+
+    async def work(store: "Store") -> bool:
+        return await store.users.enable(user_name)
+
+    changed = with_store(settings_of(ctx, config), work)
+    if wants_json(ctx, json):
+        say_json({"name": user_name, "disabled": False, "was_disabled": changed})
+        return
+    explain(
+        f"User {user_name} may log in again, and has to connect applications anew."
+        if changed
+        else f"User {user_name} was not disabled."
+    )
+
+
+def ended_in_words(ended: "Ended") -> str:
+    """What ended with an account, as sentences."""
+    return f"Grants ended: {ended.grants}. Tokens ended: {ended.tokens}. Logins ended: {ended.logins}."
+
+
+def ended_as_json(ended: "Ended") -> dict[str, object]:
+    return {
+        "grants_ended": ended.grants,
+        "tokens_ended": ended.tokens,
+        "logins_ended": ended.logins,
+    }
 
 
 def parse_user(name: str) -> str:
@@ -177,6 +244,12 @@ def parse_user(name: str) -> str:
 def _origin(settings: "Settings") -> str:
     from penstock_relay import listening
 
+    if not settings.local_accounts:
+        raise Usage(
+            "local_accounts is off: users log in through the identity provider, and are known here from "
+            "their first login on. Give a group access with: penstock-relay access add --group GROUP "
+            "--site SITE"
+        )
     if not settings.oauth:
         raise Usage("oauth is off in this relay's configuration, so nobody could log in. Set oauth = true.")
     if settings.public_url is not None:
@@ -196,9 +269,3 @@ def _show(ctx: typer.Context, json: bool, origin: str, word: str, name: str, exp
         return
     explain(f"Send this link to {name}. It works once, until {moment(expires_at)}.")
     say(link)
-
-
-def _state(user: "User") -> str:
-    if user.disabled_at is not None:
-        return "disabled"
-    return "invited" if user.password_hash is None else "active"

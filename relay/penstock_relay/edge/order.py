@@ -27,7 +27,7 @@ from penstock_relay.oauth.metadata import PROTECTED, any_origin, asked, challeng
 _ENDPOINT: Final = re.compile(r"/([a-z0-9-]{1,40})/([a-z0-9-]{1,40})/mcp/?")
 _OWN: Final = re.compile(
     r"/\.well-known/oauth-(protected-resource|authorization-server)(/.*)?|/\.well-known/openid-configuration(/.*)?"
-    r"|/oauth/[a-z]+|/invite/[A-Za-z0-9_-]+|/(authorize|token|register)"
+    r"|/oauth/(upstream/)?[a-z]+|/invite/[A-Za-z0-9_-]+|/(authorize|token|register)"
 )
 """Paths of the authorization server."""
 _OF_LATER_VERSIONS: Final = re.compile(

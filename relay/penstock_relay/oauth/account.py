@@ -79,7 +79,8 @@ class Account:
                 await self._store.by(audit.user(user.name)).grants.allow(id, allowed.dump().decode())
                 _log.info("grant_changed", user=user.name, site=grant.site, server=grant.server)
             return web.redirect("/oauth/grants")
-        caller = user_principal(user.name, user.email, grant.client_id)
+        person = await self._store.people.person(user)
+        caller = user_principal(user.name, user.email, grant.client_id, person=person)
         offer = None
         if await self._store.memberships.allows(user.name, grant.site, grant.server):
             offer = await self._sites.offer(caller, grant.site, grant.server)

@@ -204,7 +204,8 @@ class Consent:
         if request.redirect_uri.startswith("https:"):
             further = sorted(self._sites.servers(resource.site) - {resource.server})
             servers += [name for name in further if await self._may(user, name, request)]
-        caller = user_principal(user.name, user.email, request.client.client_id)
+        person = await self._store.people.person(user)
+        caller = user_principal(user.name, user.email, request.client.client_id, person=person)
         asked = servers[: choice.MAX_SERVERS]
         offers = await asyncio.gather(*(self._sites.offer(caller, resource.site, name) for name in asked))
         blocks = [choice.block(name, offer) for name, offer in zip(asked, offers, strict=True)]

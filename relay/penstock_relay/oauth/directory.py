@@ -22,6 +22,7 @@ from penstock_relay.oauth.client import (
 )
 from penstock_relay.oauth.fetch import Documents
 from penstock_relay.oauth.limits import Limits
+from penstock_relay.oauth.organisation import Organisation
 from penstock_relay.oauth.signatures import Signatures, Unproven
 from penstock_relay.oauth.web import Peer
 from penstock_relay.store import ClientRecord, SigningClient, Store
@@ -34,6 +35,11 @@ UNUSED_S: Final = 86_400.0
 """A registration that nobody used for so long is purged. One that was used is kept for ever: ChatGPT never
 registers an existing connection again."""
 PURGE_S: Final = 3600.0
+
+
+_NOT_ALLOWED: Final = (
+    "The relay's operator does not allow this application. Ask for it to be added to allowed_clients."
+)
 
 
 class UnknownClient(Exception):
@@ -49,14 +55,24 @@ class TooMany(Exception):
 
 
 class Directory:
-    def __init__(self, store: Store, documents: Documents, signatures: Signatures, limits: Limits) -> None:
+    def __init__(
+        self,
+        store: Store,
+        documents: Documents,
+        signatures: Signatures,
+        limits: Limits,
+        organisation: Organisation,
+    ) -> None:
         self._store = store
+        self._organisation = organisation
         self._documents = documents
         self._signatures = signatures
         self._limits = limits
 
     async def find(self, client_id: str, peer: Peer, now: float) -> Client:
-        """Raises UnknownClient, TooMany when `peer` had too many documents fetched, SQLAlchemyError."""
+        """Raises UnknownClient, also for one that the organisation does not allow; TooMany when `peer` had
+        too many documents fetched; SQLAlchemyError.
+        """
         if is_document_url(client_id):
             wait = self._limits.fetch(peer, now) if self._documents.costs(client_id) else 0
             if wait:
@@ -65,6 +81,8 @@ class Directory:
 
     async def _described(self, client_id: str) -> Client:
         if is_document_url(client_id):
+            if not self._organisation.allows(client_id, ()):
+                raise UnknownClient(_NOT_ALLOWED)
             try:
                 return from_document(client_id, await self._documents.get(client_id))
             except (FetchError, BadClient) as error:
@@ -75,6 +93,8 @@ class Directory:
         record = await self._store.clients.find(client_id)
         if record is None:
             raise UnknownClient("The application is not known here. Remove the connection and add it again.")
+        if not self._organisation.allows(client_id, record.redirect_uris):
+            raise UnknownClient(_NOT_ALLOWED)
         return Client(
             record.client_id,
             record.name,
@@ -123,6 +143,8 @@ class Directory:
 
     async def _unsigned(self, client_id: str) -> Client | None:
         """A client with a document that proves nothing: good unless it is one that signs."""
+        if not self._organisation.allows(client_id, ()):
+            return None
         try:
             client = from_document(client_id, await self._documents.get(client_id))
         except (FetchError, BadClient):
@@ -137,6 +159,8 @@ class Directory:
         text = assertion.presented(form)
         claimed = None if text is None else assertion.claimed(text)
         if text is None or claimed is None or form.get("client_id", claimed) != claimed:
+            return None
+        if is_document_url(claimed) and not self._organisation.allows(claimed, ()):
             return None
         try:
             client = await self._described(claimed)

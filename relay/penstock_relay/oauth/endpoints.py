@@ -13,11 +13,16 @@ from penstock_relay.oauth.client import BadClient, Client
 from penstock_relay.oauth.directory import Directory, TooMany
 from penstock_relay.oauth.limits import TOO_OFTEN, Limits
 from penstock_relay.oauth.metadata import SCOPE, resource_of
+from penstock_relay.oauth.organisation import Lives
 from penstock_relay.oauth.signatures import Unproven
+from penstock_relay.oauth.upstream.standing import Standing, Standings
 from penstock_relay.oauth.web import Asked, Reply
 from penstock_relay.store import Grant, GrantToken, Store
 
 _BASIC: Final = (("www-authenticate", 'Basic realm="penstock"'),)
+
+
+_NO_ACCESS: Final = "The user has no access to this MCP endpoint any more."
 
 
 class Refused(Exception):
@@ -29,11 +34,21 @@ class Refused(Exception):
 
 
 class Endpoints:
-    def __init__(self, store: Store, directory: Directory, origin: str, limits: Limits) -> None:
+    def __init__(
+        self,
+        store: Store,
+        directory: Directory,
+        origin: str,
+        limits: Limits,
+        standings: Standings,
+        lives: Lives,
+    ) -> None:
         self._store = store
         self._directory = directory
         self._origin = origin
         self._limits = limits
+        self._standings = standings
+        self._lives = lives
 
     async def register(self, asked: Asked, now: float) -> Reply:
         """RFC 7591, open to all: what a stranger gets is a name, and no right."""
@@ -120,11 +135,11 @@ class Endpoints:
             code.server,
             code.resource,
             now,
-            now + tokens.ABSOLUTE_S,
-            now + tokens.IDLE_S,
+            now + self._lives.absolute_s,
+            now + self._lives.idle_s,
             allowed=code.allowed,
         )
-        access, refresh, reply = _tokens(grant, now)
+        access, refresh, reply = self._tokens(grant, now)
         store = self._store.by(audit.client(client.client_id, code.user))
         if not await store.grants.redeem(secret_hash, grant, access, refresh, now):
             raise Refused("invalid_grant", "The code is unknown, expired or used.")
@@ -143,13 +158,38 @@ class Endpoints:
             raise Refused("invalid_grant", "The refresh token is unknown, expired or revoked.")
         self._same_resource(form, holder.grant.site, holder.grant.server)
         if holder.disabled or not holder.member:
-            raise Refused("invalid_grant", "The user has no access to this MCP endpoint any more.")
-        grant = replace(holder.grant, idle_at=min(now + tokens.IDLE_S, holder.grant.expires_at))
-        access, refresh, reply = _tokens(grant, now)
+            raise Refused("invalid_grant", _NO_ACCESS)
+        # The setting may have been shortened since.
+        ends = min(holder.grant.expires_at, holder.grant.created_at + self._lives.absolute_s)
+        if ends <= now:
+            raise Refused("invalid_grant", "The grant has ended. The user has to connect the client again.")
+        match await self._standings.of(holder.grant.user, now):
+            case Standing.ENDED:
+                raise Refused("invalid_grant", "The user has to log in again.")
+            case Standing.UNKNOWN:
+                raise Unproven("The user's identity provider cannot be asked at the moment.")
+        # Asked again: the provider may have taken the user out of a group just now.
+        if not await self._store.memberships.allows(*_place(holder.grant)):
+            raise Refused("invalid_grant", _NO_ACCESS)
+        grant = replace(holder.grant, expires_at=ends, idle_at=min(now + self._lives.idle_s, ends))
+        access, refresh, reply = self._tokens(grant, now)
         store = self._store.by(audit.client(client.client_id, grant.user))
         if not await store.grants.rotate(found[1], access, refresh, now, tokens.GRACE_S, grant.idle_at):
             raise Refused("invalid_grant", "The refresh token is unknown, expired or revoked.")
         return reply
+
+    def _tokens(self, grant: Grant, now: float) -> tuple[GrantToken, GrantToken, Reply]:
+        ends = min(now + self._lives.access_s, grant.expires_at)
+        access_text, access = tokens.token(grant.id, now, ends, refresh=False)
+        refresh_text, refresh = tokens.token(grant.id, now, grant.expires_at, refresh=True)
+        value: dict[str, object] = {
+            "access_token": access_text,
+            "token_type": "Bearer",
+            "expires_in": int(ends - now),
+            "refresh_token": refresh_text,
+            "scope": SCOPE,
+        }
+        return access, refresh, web.json(200, value)
 
     def _same_resource(self, form: dict[str, str], site: str, server: str) -> None:
         url = form.get("resource")
@@ -160,18 +200,8 @@ class Endpoints:
             raise Refused("invalid_target", "The resource is not the one that the user granted.")
 
 
-def _tokens(grant: Grant, now: float) -> tuple[GrantToken, GrantToken, Reply]:
-    ends = min(now + tokens.ACCESS_S, grant.expires_at)
-    access_text, access = tokens.token(grant.id, now, ends, refresh=False)
-    refresh_text, refresh = tokens.token(grant.id, now, grant.expires_at, refresh=True)
-    value: dict[str, object] = {
-        "access_token": access_text,
-        "token_type": "Bearer",
-        "expires_in": int(ends - now),
-        "refresh_token": refresh_text,
-        "scope": SCOPE,
-    }
-    return access, refresh, web.json(200, value)
+def _place(grant: Grant) -> tuple[str, str, str]:
+    return grant.user, grant.site, grant.server
 
 
 def _error(status: int, code: str, text: str) -> Reply:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from typing import Final, ParamSpec, TypeVar
+from typing import Final, ParamSpec, Protocol, TypeVar
 
 from penstock import log
 from penstock_relay import audit, passwords
@@ -24,6 +24,9 @@ from penstock_relay.store import Store, User
 _WRONG: Final = "The user name or the password is wrong."
 _BUSY: Final = "Too many people log in at this moment. Wait a minute and try again."
 
+_NO_PASSWORDS: Final = (
+    "Users log in through their identity provider. Go back to the application and start again."
+)
 _OFTEN: Final = (
     "Too many wrong passwords for this name, or from where you are. Wait a quarter of an hour, or use a "
     "browser where you have logged in before."
@@ -39,11 +42,35 @@ T = TypeVar("T")
 _log = log.get(__name__)
 
 
+class Elsewhere(Protocol):
+    """Another way to log in."""
+
+    @property
+    def label(self) -> str:
+        """What its button says."""
+        ...
+
+    def link(self, visitor: Visitor, onward: str, now: float) -> str:
+        """Where its button leads."""
+        ...
+
+
 class Login:
-    def __init__(self, store: Store, visits: Visits, limits: Limits) -> None:
+    def __init__(
+        self,
+        store: Store,
+        visits: Visits,
+        limits: Limits,
+        *,
+        local: bool = True,
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
+        """`local`: whether there are accounts of this relay's own."""
         self._store = store
         self._visits = visits
         self._tries = Tries(limits)
+        self._local = local
+        self._elsewhere = elsewhere
         self._hashing = Turns(at_once=HASHERS, waiting=32)
         # Threads of their own: a caller who goes leaves its turn, but what runs then still runs here.
         self._hashers = ThreadPoolExecutor(HASHERS, thread_name_prefix="passwords")
@@ -54,6 +81,8 @@ class Login:
 
     async def login(self, asked: Asked, now: float) -> Reply:
         """Checks name and password, and goes on to where the user came from."""
+        if not self._local:
+            return pages.problem(404, "There are no passwords here", _NO_PASSWORDS)
         form = asked.form()
         visitor = await self._visits.visitor(asked, now)
         onward, name = form.get("next", ""), form.get("name", "").strip().lower()
@@ -77,7 +106,8 @@ class Login:
                 good = await self._hash(passwords.verify, kept, password)
         except TooMany:
             return self.page(visitor, onward, now, name=name, wrong=_BUSY, status=503)
-        if not (good and known):
+        entered = await self._visits.enter(user, now) if user is not None and good and known else None
+        if entered is None:
             _log.warning("login_failed", peer=asked.peer.address)
             # A name that nobody has may be anything, a password typed into the wrong field for one.
             self._store.audit.stranger(Kind.LOGIN_FAILED, user=None if user is None else user.name)
@@ -85,7 +115,7 @@ class Login:
         self._tries.succeeded(name, device, asked.peer)
         _log.info("login", user=name)
         await self._store.by(audit.user(name)).audit.happened(Kind.LOGIN, method="password")
-        return web.redirect(onward, self._visits.enter(name, kept, now))
+        return web.redirect(onward, entered)
 
     def page(
         self, visitor: Visitor, onward: str, now: float, *, status: int = 200, client: str = "",
@@ -93,14 +123,18 @@ class Login:
     ) -> Reply:  # fmt: skip
         """`client` is what the client calls itself, `warning` what its user should know about that name."""
         seal = self._visits.sealed(now, "login", visitor.browser, onward)
+        other = self._elsewhere
         reply = pages.page(
             "login", status, next=onward, seal=seal, client=client, warning=warning, resource=resource,
-            name=name, wrong=wrong,
+            name=name, wrong=wrong, local=self._local, label=None if other is None else other.label,
+            link=None if other is None else other.link(visitor, onward, now),
         )  # fmt: skip
         return replace(reply, headers=(*reply.headers, self._visits.cookie("browser", visitor.browser)))
 
     async def invite(self, asked: Asked, now: float) -> Reply:
         """Where a new user, or one who lost the password, chooses one. The link works once."""
+        if not self._local:
+            return pages.problem(404, "There are no passwords here", _NO_PASSWORDS)
         word = asked.path.removeprefix("/invite/")
         user = await self._store.users.invited(tokens.digest(word), now)
         if user is None:

@@ -24,8 +24,15 @@ from penstock_relay.oauth.limits import Limits
 from penstock_relay.oauth.login import Login
 from penstock_relay.oauth.metadata import any_origin
 from penstock_relay.oauth.offers import Sites
+from penstock_relay.oauth.organisation import Organisation
 from penstock_relay.oauth.signatures import Signatures
 from penstock_relay.oauth.tokens import Seal
+from penstock_relay.oauth.upstream import login as upstream_login
+from penstock_relay.oauth.upstream.login import UpstreamLogin
+from penstock_relay.oauth.upstream.logout import Logout
+from penstock_relay.oauth.upstream.party import Party
+from penstock_relay.oauth.upstream.sealing import KeySealer
+from penstock_relay.oauth.upstream.standing import Rules, Standings
 from penstock_relay.oauth.visit import Visits
 from penstock_relay.oauth.web import Asked, Reply
 from penstock_relay.sealed import Keyring
@@ -33,6 +40,7 @@ from penstock_relay.store import Store
 
 Handler = Callable[[Asked, float], Awaitable[Reply]]
 
+_OPEN: Final = Organisation()
 _NOTHING: Final = "There is nothing at this path."
 
 _log = log.get(__name__)
@@ -55,8 +63,12 @@ class AuthorizationServer:
         sites: Sites,
         issuers: Sequence[Issuer] = (),
         limits: Limits | None = None,
+        organisation: Organisation = _OPEN,
+        local_accounts: bool = True,
+        upstream: Party | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """`upstream`: the identity provider through which users log in; its owner runs it."""
         self._store = store
         self._origin = origin
         self._documents = documents
@@ -64,11 +76,17 @@ class AuthorizationServer:
         self._clock = clock
         limits = limits or Limits()
         self._signatures = Signatures(key_documents or documents, origin)
-        found = Directory(store, documents, self._signatures, limits)
-        visits = Visits(store, origin, Seal(key))
-        endpoints, login = Endpoints(store, found, origin, limits), Login(store, visits, limits)
-        consent = Consent(store, found, origin, visits, login, sites)
-        account = Account(store, visits, login, sites)
+        rules = Rules(local_accounts, None if upstream is None else upstream.settings.issuer)
+        sealer = KeySealer(key)
+        found = Directory(store, documents, self._signatures, limits, organisation)
+        visits = Visits(store, origin, Seal(key), rules.accepts)
+        self._standings = Standings(store, rules, upstream, sealer)
+        endpoints = Endpoints(store, found, origin, limits, self._standings, organisation.lives)
+        door = None if upstream is None else UpstreamLogin(upstream, store, visits, origin, sealer)
+        login = Login(store, visits, limits, local=local_accounts, elsewhere=door)
+        later = organisation.later_tools
+        consent = Consent(store, found, origin, visits, login, sites, later=later)
+        account = Account(store, visits, login, sites, later=later)
         self._routes: dict[tuple[str, str], Handler] = {
             ("POST", "/oauth/register"): endpoints.register,
             ("POST", "/oauth/token"): endpoints.token,
@@ -82,6 +100,12 @@ class AuthorizationServer:
             ("POST", "/oauth/grant"): account.grant,
             ("POST", "/oauth/logout"): account.logout,
         }
+        if upstream is not None and door is not None:
+            self._routes |= {
+                ("GET", upstream_login.PATH): door.login,
+                ("GET", upstream_login.CALLBACK): door.callback,
+                ("POST", upstream_login.LOGOUT): Logout(upstream, store).logout,
+            }
         self._invite: Handler = login.invite
 
     async def handle(self, asked: Asked) -> Reply:
@@ -127,10 +151,10 @@ class AuthorizationServer:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._signatures.run())
+                tasks.create_task(self._standings.run())
                 while True:
                     try:
                         await self._store.clients.purge(self._clock() - directory.UNUSED_S)
-                        await self._store.logouts.purge(self._clock())
                     except (SQLAlchemyError, OSError) as error:
                         _log.warning("clients_not_purged", cause=type(error).__name__)
                     await asyncio.sleep(directory.PURGE_S)

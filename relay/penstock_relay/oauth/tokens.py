@@ -16,12 +16,6 @@ from typing import Final
 
 from penstock_relay.store import GrantToken
 
-ACCESS_S: Final = 3600.0
-"""How long an access token is good."""
-IDLE_S: Final = 30 * 86_400.0
-"""A grant that is not refreshed for so long ends."""
-ABSOLUTE_S: Final = 180 * 86_400.0
-"""And every grant does after so long."""
 CODE_S: Final = 60.0
 GRACE_S: Final = 30.0
 """A refresh token is taken again for so long after its first use: the answer may have been lost."""

@@ -62,9 +62,10 @@ class Trusted:
         if session is not None:
             await session.close()
 
-    async def _ask(
-        self, method: str, url: str, fields: Mapping[str, str] | None, headers: Mapping[str, str]
-    ) -> bytes:
+    async def send(
+        self, method: str, url: str, *, fields: Mapping[str, str] | None = None, headers: Mapping[str, str]
+    ) -> tuple[int, bytes]:
+        """Status and body of whatever answer there is. Raises FetchError when there is none."""
         if (wrong := problem(url)) is not None:
             raise FetchError(wrong)
         try:
@@ -74,13 +75,21 @@ class Trusted:
                     method, url, data=fields, headers=headers, allow_redirects=False
                 ) as response,
             ):
-                if response.status != 200 or "content-encoding" in response.headers:
-                    raise FetchError(f"it answered {response.status}, not 200")
-                return await read(response.content, MAX_DOCUMENT)
+                if "content-encoding" in response.headers:
+                    raise FetchError(f"it answered {response.status}, in an encoding that was not asked for")
+                return response.status, await read(response.content, MAX_DOCUMENT)
         except TimeoutError:
             raise FetchError("it did not answer in time") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise FetchError(f"it cannot be reached ({type(error).__name__})") from None
+
+    async def _ask(
+        self, method: str, url: str, fields: Mapping[str, str] | None, headers: Mapping[str, str]
+    ) -> bytes:
+        status, data = await self.send(method, url, fields=fields, headers=headers)
+        if status != 200:
+            raise FetchError(f"it answered {status}, not 200")
+        return data
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -19,7 +19,7 @@ MAX_BODY: Final = 128 * 1024
 MAX_FIELDS: Final = 640
 """A page of tools has up to 500 check boxes."""
 
-_COOKIE: Final = re.compile(r"[A-Za-z0-9._@+/-]{1,512}")
+_COOKIE: Final = re.compile(r"[A-Za-z0-9._@+/-]{1,4096}")
 _NOT_STORED: Final = (("cache-control", "no-store"),)
 _ANY_ORIGIN: Final = (("access-control-allow-origin", "*"),)
 

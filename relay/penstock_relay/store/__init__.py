@@ -5,29 +5,38 @@ from penstock_relay.store.certificates import Successor
 from penstock_relay.store.clients import ClientRecord, NoSuchClient
 from penstock_relay.store.consents import Consent
 from penstock_relay.store.database import StoreError
+from penstock_relay.store.endings import Ended
 from penstock_relay.store.grants import Code, Grant, GrantToken, Holder, NoSuchGrant
 from penstock_relay.store.invites import Invite, Unusable
 from penstock_relay.store.lineage import Certificate, Lineage, Lock, Standing
-from penstock_relay.store.memberships import Membership
+from penstock_relay.store.logins import LoginRecord
+from penstock_relay.store.memberships import CALLING, GroupMembership, Membership, Role
+from penstock_relay.store.people import Account
 from penstock_relay.store.signing import SigningClient
 from penstock_relay.store.sites import NoSuchSite, Site, SiteExists
 from penstock_relay.store.store import Store
 from penstock_relay.store.tokens import NoSuchToken, Token
-from penstock_relay.store.users import NoSuchUser, User, UserExists
+from penstock_relay.store.users import NoPasswordHere, NoSuchUser, User, UserExists
 
 __all__ = [
+    "CALLING",
+    "Account",
     "Agent",
     "Certificate",
     "ClientRecord",
     "Code",
     "Consent",
+    "Ended",
     "Grant",
     "GrantToken",
+    "GroupMembership",
     "Holder",
     "Invite",
     "Lineage",
     "Lock",
+    "LoginRecord",
     "Membership",
+    "NoPasswordHere",
     "NoSuchAgent",
     "NoSuchClient",
     "NoSuchGrant",
@@ -35,6 +44,7 @@ __all__ = [
     "NoSuchToken",
     "NoSuchUser",
     "OtherFingerprint",
+    "Role",
     "SigningClient",
     "Site",
     "SiteExists",

@@ -1,17 +1,21 @@
 """Grants: what users allowed clients, the codes that they come from, and the tokens that come of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from penstock_relay.audit import Change, Kind
+from penstock_relay.oauth.upstream.person import Person
 from penstock_relay.store.database import Database, StoreError
+from penstock_relay.store.endings import Ended, end_grants_of
 from penstock_relay.store.memberships import is_member
-from penstock_relay.store.models import CodeRow, GrantRow, GrantTokenRow, UserRow
+from penstock_relay.store.models import CodeRow, GrantRow, GrantTokenRow, UpstreamUserRow, UserRow
+from penstock_relay.store.people import travelling_groups
 from penstock_relay.store.record import record
 from penstock_relay.store.revocation import end_grants
+from penstock_relay.store.users import NoSuchUser, has_user
 
 KEPT_CODES_S: Final = 86_400.0
 """How long a code is remembered after its end, so that a late replay still ends what came of it."""
@@ -89,6 +93,8 @@ class Holder:
     email: str
     disabled: bool
     member: bool
+    person: Person | None = None
+    """Who the user is at the identity provider; None for one of this relay's own."""
 
 
 class Grants:
@@ -184,7 +190,13 @@ class Grants:
         """The token with all that decides about it; expired and revoked ones too."""
         async with self._database.reading() as connection:
             row = (await connection.execute(_HOLDER.where(GrantTokenRow.public_id == public_id))).first()
-        return None if row is None else _holder(row)
+            if row is None:
+                return None
+            holder = _holder(row)
+            if holder.person is not None:
+                groups = await travelling_groups(connection, holder.grant.user)
+                holder = replace(holder, person=replace(holder.person, groups=groups))
+        return holder
 
     async def rotate(
         self,
@@ -277,6 +289,13 @@ class Grants:
                 raise NoSuchGrant(grant_id)
             return await end_grants(connection, now, GrantRow.id == grant_id) > 0
 
+    async def revoke_all(self, user: str, now: float) -> Ended:
+        """All of a user's; what that ended. Raises NoSuchUser."""
+        async with self._database.writing(unrecorded="codes and consents that nothing came of") as connection:
+            if not await has_user(connection, user):
+                raise NoSuchUser(user)
+            return await end_grants_of(connection, user, now)
+
 
 async def _successors(connection: AsyncConnection, public_id: str) -> dict[str, float | None]:
     """The refresh tokens that this one was exchanged for, and when each was used."""
@@ -346,20 +365,26 @@ _HOLDER = (
     select(
         *_TOKEN,
         *_GRANT,
+        UpstreamUserRow.issuer,
+        UpstreamUserRow.subject,
+        UpstreamUserRow.full_name,
         UserRow.email,
         UserRow.disabled_at,
         is_member(GrantRow.__table__.c.user, GrantRow.__table__.c.site, GrantRow.__table__.c.server),
     )
     .join(GrantRow, GrantRow.id == GrantTokenRow.grant_id)
     .join(UserRow, UserRow.name == GrantRow.user)
+    .outerjoin(UpstreamUserRow, UpstreamUserRow.user == GrantRow.user)
 )
 
 
 def _holder(row: Row[*tuple[Any, ...]]) -> Holder:
     values = tuple(row)
     split = len(_TOKEN)
-    email, disabled_at, member = values[-3:]
+    grant, about = values[split : split + len(_GRANT)], values[split + len(_GRANT) :]
+    issuer, subject, name, email, disabled_at, member = about
     disabled = disabled_at is not None
+    person = None if issuer is None else Person(issuer, subject, name, email)
     return Holder(
-        GrantToken(*values[:split]), Grant(*values[split:-3]), email, disabled, bool(member) and not disabled
+        GrantToken(*values[:split]), Grant(*grant), email, disabled, bool(member) and not disabled, person
     )

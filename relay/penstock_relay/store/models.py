@@ -133,6 +133,7 @@ class MembershipRow(Base):
     site: Mapped[str] = mapped_column(String(40), ForeignKey("sites.name"), primary_key=True)
     server: Mapped[str] = mapped_column(String(40), primary_key=True)
     created_at: Mapped[float] = mapped_column(Double)
+    role: Mapped[str] = mapped_column(String(20), server_default="user")
 
 
 class ClientRow(Base):
@@ -222,6 +223,75 @@ class ConsentRow(Base):
     expires_at: Mapped[float] = mapped_column(Double)
 
 
+class GroupMembershipRow(Base):
+    """What the members of an identity provider's group are at a site, or at one of its servers."""
+
+    __tablename__ = "group_memberships"
+
+    group: Mapped[str] = mapped_column(String(200), primary_key=True)
+    site: Mapped[str] = mapped_column(String(40), ForeignKey("sites.name"), primary_key=True)
+    server: Mapped[str] = mapped_column(String(40), primary_key=True)
+    role: Mapped[str] = mapped_column(String(20))
+    created_at: Mapped[float] = mapped_column(Double)
+
+
+class RelayAdminRow(Base):
+    """A relay administrator, by name; others are administrators by their groups."""
+
+    __tablename__ = "relay_admins"
+
+    user: Mapped[str] = mapped_column(String(64), ForeignKey("users.name"), primary_key=True)
+    created_at: Mapped[float] = mapped_column(Double)
+
+
+class UpstreamUserRow(Base):
+    """Who a user is at the company's identity provider, and what it said last."""
+
+    __tablename__ = "upstream_users"
+
+    issuer: Mapped[str] = mapped_column(String(512), primary_key=True)
+    subject: Mapped[str] = mapped_column(String(1024), primary_key=True)
+    user: Mapped[str] = mapped_column(String(64), ForeignKey("users.name"), unique=True)
+    full_name: Mapped[str] = mapped_column(String(200))
+    checked_at: Mapped[float] = mapped_column(Double)
+    """When the provider last vouched for the user."""
+    refresh: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """The provider's refresh token, sealed."""
+    checking_until: Mapped[float | None] = mapped_column(Double)
+    """Until when a replica that asks the provider may take: a refresh token is used by one at a time."""
+
+
+class UserGroupRow(Base):
+    """A user is in a group of the identity provider, as it said when it last vouched for the user."""
+
+    __tablename__ = "user_groups"
+
+    user: Mapped[str] = mapped_column(String(64), ForeignKey("users.name"), primary_key=True)
+    group: Mapped[str] = mapped_column(String(200), primary_key=True, index=True)
+
+
+class LoginRow(Base):
+    """A browser where a user is logged in."""
+
+    __tablename__ = "logins"
+
+    secret_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    user: Mapped[str] = mapped_column(String(64), ForeignKey("users.name"), index=True)
+    sid: Mapped[str | None] = mapped_column(String(255), index=True)
+    """The provider's name for its session with that browser."""
+    created_at: Mapped[float] = mapped_column(Double)
+    expires_at: Mapped[float] = mapped_column(Double, index=True)
+
+
+class LogoutTokenRow(Base):
+    """A logout token that was obeyed, until it would be refused for its age anyway."""
+
+    __tablename__ = "logout_tokens"
+
+    jti_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    expires_at: Mapped[float] = mapped_column(Double, index=True)
+
+
 class SigningClientRow(Base):
     """A client with a metadata document that said, when a user connected it, that it signs."""
 
@@ -232,15 +302,6 @@ class SigningClientRow(Base):
     jwks_uri: Mapped[str | None] = mapped_column(String(2048))
     algorithm: Mapped[str | None] = mapped_column(String(16))
     seen_at: Mapped[float] = mapped_column(Double)
-
-
-class LogoutRow(Base):
-    """A login that its user has ended; kept until it would have ended by itself."""
-
-    __tablename__ = "logouts"
-
-    login_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
-    expires_at: Mapped[float] = mapped_column(Double, index=True)
 
 
 class AuditRow(Base):

@@ -14,9 +14,10 @@ from penstock_relay.store.database import Database
 from penstock_relay.store.fleet import Fleets
 from penstock_relay.store.grants import Grants
 from penstock_relay.store.invites import Invites
-from penstock_relay.store.logouts import Logouts
+from penstock_relay.store.logins import Logins
 from penstock_relay.store.memberships import Memberships
 from penstock_relay.store.outsiders import Outsiders
+from penstock_relay.store.people import People
 from penstock_relay.store.signing import SigningClients
 from penstock_relay.store.sites import Sites
 from penstock_relay.store.tokens import Tokens
@@ -43,8 +44,9 @@ class Store:
         self.clients = Clients(database)
         self.grants = Grants(database)
         self.consents = Consents(database)
+        self.logins = Logins(database)
+        self.people = People(database)
         self.signing = SigningClients(database)
-        self.logouts = Logouts(database)
         self.fleet = Fleets(database)
 
     def outsiders(self, by_email: Collection[str]) -> Outsiders:

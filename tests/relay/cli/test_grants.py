@@ -151,3 +151,18 @@ def test_disabling_a_user_ends_the_grants_and_says_how_many(run: Run, stored: St
     connect(stored, "g4", "bob")
     assert "Grants ended: 2." in run("user", "disable", "alice").stderr
     assert states(run) == {"g1": "revoked", "g2": "revoked", "g3": "expired", "g4": "good"}
+
+
+def test_all_grants_of_a_user_are_revoked_at_once(run: Run, stored: Stored) -> None:
+    connect(stored, "g1")
+    connect(stored, "g2", site="dam")
+    connect(stored, "g3", "bob")
+    for options in ((), ("g1", "--user", "alice")):
+        assert "ID of a grant" in failed(run("grant", "revoke", *options), 2)
+    result = run("grant", "revoke", "--user", "Alice")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "Grants of alice ended: 2. Tokens ended: 4." in result.stderr
+    assert states(run) == {"g1": "revoked", "g2": "revoked", "g3": "good"}
+    again = json.loads(run("grant", "revoke", "--user", "alice", "--json").stdout)
+    assert again == {"user": "alice", "grants_ended": 0, "tokens_ended": 0}
+    assert "user add zoe" in failed(run("grant", "revoke", "--user", "zoe"), 1)

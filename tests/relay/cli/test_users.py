@@ -15,6 +15,7 @@ import pytest
 
 from penstock_relay import listening
 from penstock_relay.listening import Listening
+from penstock_relay.oauth.upstream.person import Person
 from penstock_relay.store import Store, User
 from tests.relay.cli.test_cli import Run, failed
 
@@ -99,7 +100,7 @@ def test_a_name_is_the_same_in_capitals(run: Run) -> None:
 
 @pytest.mark.parametrize("name", ["", ".a", "@a", "a b", "a/b", "é", "x" * 65, "a\n", "a\x1b[31m", "\u212a"])
 def test_a_name_that_is_none_is_a_usage_error(name: str, run: Run) -> None:
-    for command in ("add", "invite", "disable"):
+    for command in ("add", "invite", "disable", "enable"):
         text = failed(run("user", command, name), 2)
         assert "user name" in text
         assert text.isprintable()
@@ -165,8 +166,72 @@ def test_a_disabled_user_has_no_link_and_twice_is_harmless(run: Run, stored: Sto
     assert "alice is disabled. Grants ended: 0." in result.stderr
     assert invited(stored, secret, time.time()) is None
     again = json.loads(run("user", "disable", "alice", "--json").stdout)
-    assert again == {"name": "alice", "disabled": True, "grants_ended": 0}
-    failed(run("user", "invite", "alice"), 1)
+    assert again == {
+        "name": "alice",
+        "disabled": True,
+        "grants_ended": 0,
+        "tokens_ended": 0,
+        "logins_ended": 0,
+    }
+    assert "penstock-relay user enable alice" in failed(run("user", "invite", "alice"), 1)
+
+
+def test_a_disabled_user_is_enabled_and_has_what_nothing_ended(run: Run, stored: Stored) -> None:
+    secret = word(run("user", "add", "alice").stdout)
+    run("user", "disable", "alice")
+    result = run("user", "enable", "alice")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "alice may log in again" in result.stderr
+    assert [user["state"] for user in listed(run)] == ["invited"]
+    assert invited(stored, secret, time.time()) is not None
+    assert "was not disabled" in run("user", "enable", "alice").stderr
+    assert json.loads(run("user", "enable", "alice", "--json").stdout) == {
+        "name": "alice",
+        "disabled": False,
+        "was_disabled": False,
+    }
+    assert "penstock-relay user add bob" in failed(run("user", "enable", "bob"), 1)
+
+
+def test_an_account_in_wrong_hands_is_reset_at_once(run: Run, stored: Stored) -> None:
+    accept(stored, word(run("user", "add", "alice").stdout), time.time())
+    kept = run("user", "invite", "alice")
+    assert [user["state"] for user in listed(run)] == ["active"]
+    assert "good no more" not in kept.stderr
+    result = run("user", "invite", "alice", "--reset")
+    secret = word(result.stdout)
+    assert "The password of alice is good no more. Grants ended: 0." in result.stderr
+    assert [user["state"] for user in listed(run)] == ["invited"]
+    accept(stored, secret, time.time())
+    assert [user["state"] for user in listed(run)] == ["active"]
+
+
+def test_the_first_administrator_is_made_with_the_account(run: Run) -> None:
+    run("user", "add", "alice", "--admin")
+    run("user", "add", "bob")
+    assert [(user["name"], user["admin"]) for user in listed(run)] == [("alice", True), ("bob", False)]
+    assert "yes" in run("user", "list").stdout.splitlines()[1].split()
+
+
+def test_users_of_the_identity_provider_are_listed_with_who_they_are_there(
+    run: Run, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(store: Store) -> None:
+        person = Person("https://sso.example", "248289", "Anna Berg", "anna@example.com", ("staff", "ops"))
+        await store.people.welcome(person, time.time(), name="anna@example.com", spare="user-1")
+
+    stored(work)
+    monkeypatch.setenv("PENSTOCK_RELAY_ADMIN_GROUPS", '["ops"]')
+    (user,) = listed(run)
+    assert user["name"] == user["email"] == "anna@example.com"
+    assert (user["issuer"], user["subject"]) == ("https://sso.example", "248289")
+    assert (user["full_name"], user["state"], user["admin"]) == ("Anna Berg", "active", True)
+    assert user["groups"] == ["ops", "staff"]
+    line = run("user", "list").stdout.splitlines()[1]
+    assert "Anna Berg" in line
+    assert "https://sso.example" in line
+    assert "identity provider" in failed(run("user", "invite", "anna@example.com"), 1)
+    assert "identity provider" in failed(run("user", "invite", "anna@example.com", "--reset"), 1)
 
 
 def test_results_can_be_json(run: Run, stored: Stored) -> None:
@@ -229,3 +294,11 @@ def test_where_issuers_log_users_in_an_account_is_an_address(
     assert "a@example.com" in result.stderr
     value = json.loads(run("user", "add", "bob", "--email", "b@example.com", "--json").stdout)
     assert value == {"name": "bob", "link": None, "expires_at": None}
+
+
+def test_where_all_users_log_in_elsewhere_no_account_is_made_here(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PENSTOCK_RELAY_LOCAL_ACCOUNTS", "false")
+    assert "local_accounts is off" in failed(run("user", "add", "alice"), 2)
+    assert listed(run) == []

@@ -311,6 +311,7 @@ WITH_OAUTH = replace(PLACE, oauth=True)
 OWN_PATHS = [
     "/oauth/authorize",
     "/oauth/token",
+    "/oauth/upstream/callback",
     "/authorize",
     "/register",
     "/invite/a-secret_word",

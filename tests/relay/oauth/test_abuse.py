@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import html
 import ipaddress
 import re
@@ -267,23 +266,9 @@ async def test_a_logout_is_remembered_as_long_as_the_cookie_would_be_good(tmp_pa
         thief = Browser(here, dict(alice.cookies))
         await alice.submit()
         here.now += LOGIN_S - 1
-        assert await here.store.logouts.purge(here.now) == 0
         assert b'name="password"' in (await thief.open("/oauth/grants")).body
         here.now += 1
-        assert await here.store.logouts.purge(here.now) == 1
         assert b'name="password"' in (await thief.open("/oauth/grants")).body
-
-
-async def test_logouts_that_are_over_are_forgotten(tmp_path: Path) -> None:
-    async with place(tmp_path) as here:
-        await here.store.logouts.add(b"1" * 32, here.now)
-        await here.store.logouts.add(b"2" * 32, here.now + 1)
-        async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
-            purging = tasks.create_task(here.server.run())
-            while await here.store.logouts.has(b"1" * 32):
-                pass
-            purging.cancel()
-        assert await here.store.logouts.has(b"2" * 32)
 
 
 async def lock(here: Place, peer: Peer | None = None) -> None:

@@ -14,8 +14,10 @@ from penstock.http import first
 from penstock_relay.access import Access
 from penstock_relay.oauth import tokens
 from penstock_relay.oauth.limits import ALL_REGISTRATIONS
-from penstock_relay.oauth.tokens import ABSOLUTE_S, ACCESS_S, CODE_S, GRACE_S, IDLE_S
+from penstock_relay.oauth.organisation import ABSOLUTE_S, ACCESS_S, IDLE_S
+from penstock_relay.oauth.tokens import CODE_S, GRACE_S
 from penstock_relay.oauth.web import Asked
+from penstock_relay.store import Ended
 from tests.relay.oauth.visiting import CALLBACK, DOCUMENT, ORIGIN, RESOURCE, Browser, document, place, query
 
 
@@ -405,7 +407,7 @@ async def test_a_user_who_is_disabled_is_out_everywhere(tmp_path: Path) -> None:
     async with place(tmp_path) as here:
         browser = Browser(here)
         _, found = await here.redeem(await browser.code(query()))
-        assert await here.store.users.disable("alice", here.now) == 1
+        assert await here.store.users.disable("alice", here.now) == Ended(logins=1, grants=1, tokens=2)
         access = Access(here.store, clock=lambda: here.now)
         assert await access.principal(found["access_token"]) is None
         assert (await here.refresh(found["refresh_token"]))[0] == 400

@@ -141,13 +141,13 @@ class Place:
 
 
 @asynccontextmanager
-async def place(folder: Path) -> AsyncIterator[Place]:
-    """Site oslo, and alice who may use its server files."""
+async def place(folder: Path, **settings: Any) -> AsyncIterator[Place]:
+    """Site oslo, and alice who may use its server files. `settings` are those of the server."""
     async with await Store.open(f"sqlite+aiosqlite:///{folder / 'relay.db'}") as store:
         shelf = Shelf({DOCUMENT: document()})
         sites = FakeSites()
         server = AuthorizationServer(
-            store, ORIGIN, b"k" * 32, documents=shelf, sites=sites, clock=lambda: found.now
+            store, ORIGIN, b"k" * 32, documents=shelf, sites=sites, clock=lambda: found.now, **settings
         )
         found = Place(server, store, shelf, sites)
         await store.sites.add("oslo", found.now)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from penstock.principal import Principal
-from penstock_relay.store import Membership, Store, User
+from penstock_relay.oauth.upstream.person import Person
+from penstock_relay.store import GroupMembership, Membership, Role, Store, User
 
 NOW = 1_000_000.0
 ISSUER = "https://login.example"
@@ -60,3 +61,32 @@ async def test_a_subject_is_not_the_name_of_a_user(store: Store) -> None:
 async def test_a_disabled_user_may_use_nothing(store: Store) -> None:
     await store.users.disable("anna", NOW)
     assert not await store.outsiders([ISSUER]).allows(somebody(), "oslo", "files")
+
+
+async def test_who_logged_in_at_that_issuer_is_that_user_whatever_the_address(store: Store) -> None:
+    person = Person("https://sso.example", "s-7", "Dora", "dora@example.com")
+    await store.people.welcome(person, NOW, name="dora@example.com", spare="user-7")
+    await store.memberships.add(Membership("dora@example.com", "oslo", "files", NOW))
+    outsiders = store.outsiders([ISSUER])
+    dora = Principal("https://sso.example", "s-7")
+    assert await outsiders.allows(dora, "oslo", "files")
+    assert not await outsiders.allows(dora, "oslo", "wiki")
+    assert not await outsiders.allows(Principal("https://sso.example", "s-8"), "oslo", "files")
+    # And nobody else is her for having her address: not at another issuer either.
+    assert not await outsiders.allows(somebody("dora@example.com", subject="s-7"), "oslo", "files")
+    # Her address makes nobody else ambiguous.
+    same = Person("https://sso.example", "s-9", "A", "anna@example.com")
+    await store.people.welcome(same, NOW, name="anna@example.com", spare="user-9")
+    assert await outsiders.allows(somebody(), "oslo", "files")
+    await store.users.disable("dora@example.com", NOW)
+    assert not await outsiders.allows(dora, "oslo", "files")
+
+
+async def test_an_auditor_may_not_call_and_a_group_may(store: Store) -> None:
+    outsiders = store.outsiders([ISSUER])
+    await store.memberships.add(Membership("anna", "oslo", "files", NOW, Role.AUDITOR))
+    assert not await outsiders.allows(somebody(), "oslo", "files")
+    person = Person("https://sso.example", "s-7", groups=("staff",))
+    await store.people.welcome(person, NOW, name="d", spare="user-7")
+    await store.memberships.add(GroupMembership("staff", "oslo", None, NOW))
+    assert await outsiders.allows(Principal("https://sso.example", "s-7"), "oslo", "files")

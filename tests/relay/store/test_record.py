@@ -20,13 +20,16 @@ from sqlalchemy.exc import IntegrityError
 from penstock.names import AgentId
 from penstock_relay import audit
 from penstock_relay.audit import Kind
+from penstock_relay.oauth.upstream.person import Person
 from penstock_relay.store import (
     Agent,
     ClientRecord,
+    GroupMembership,
     Membership,
     NoSuchGrant,
     NoSuchSite,
     NoSuchUser,
+    Role,
     SiteExists,
     Store,
     Successor,
@@ -62,11 +65,19 @@ SILENT: Final = {
     "Certificates.use",
     "Clients.used",
     "Consents.take",
+    "Grants.revoke_all",
     "Grants.rotate",
-    "Logouts.add",
-    "Logouts.purge",
+    "Logins.add",
+    "Logins.end",
+    "People.abandon_check",
+    "People.begin_check",
+    "People.end_check",
+    "People.keep_refresh",
+    "People.log_out",
+    "People.welcome",
     "SigningClients.forget",
     "SigningClients.remember",
+    "Users.disable",
 }
 
 
@@ -209,16 +220,73 @@ async def test_users_and_access(store: Store) -> None:
     ]
     whole, one = member("bob"), member("bob", server="files")
     assert await said_by(store, lambda: store.memberships.add(whole)) == [
-        ("access_added", {"user": "bob", "site": "mill"})
+        ("access_added", {"user": "bob", "site": "mill", "role": "user"})
     ]
     assert await said_by(store, lambda: store.memberships.add(whole)) == []
     assert await said_by(store, lambda: store.memberships.add(one)) == [
-        ("access_added", {"user": "bob", "site": "mill", "server": "files"})
+        ("access_added", {"user": "bob", "site": "mill", "server": "files", "role": "user"})
     ]
     assert await said_by(store, lambda: store.memberships.remove("bob", "mill", "files")) == [
-        ("access_removed", {"user": "bob", "site": "mill", "server": "files"})
+        ("access_removed", {"user": "bob", "site": "mill", "server": "files", "role": "user"})
+    ]
+    changed = replace(whole, role=Role.AUDITOR)
+    assert await said_by(store, lambda: store.memberships.add(changed)) == [
+        ("access_changed", {"user": "bob", "site": "mill", "role": {"from": "user", "to": "auditor"}})
+    ]
+    staff = GroupMembership("staff", "mill", None, NOW)
+    assert await said_by(store, lambda: store.memberships.add(staff)) == [
+        ("access_added", {"group": "staff", "site": "mill", "role": "user"})
+    ]
+    assert await said_by(store, lambda: store.memberships.remove_group("staff", "mill", None)) == [
+        ("access_removed", {"group": "staff", "site": "mill", "role": "user"})
+    ]
+    assert await said_by(store, lambda: store.users.set_admin("bob", True, NOW)) == [
+        ("relay_admin_added", {"user": "bob"})
+    ]
+    assert await said_by(store, lambda: store.users.set_admin("bob", True, NOW)) == []
+    assert await said_by(store, lambda: store.users.set_admin("bob", False, NOW)) == [
+        ("relay_admin_removed", {"user": "bob"})
     ]
     assert await said_by(store, lambda: store.memberships.remove("bob", "mill", "files")) == []
+
+
+async def test_an_account_in_wrong_hands_and_one_that_is_used_again(store: Store) -> None:
+    await redeemed(store, 0)
+    ended = {"user": "alice", "grants": 1, "logins": 0}
+    assert await said_by(store, lambda: store.users.reset("alice", NOW)) == [
+        ("grant_revoked", {**GRANT, "reason": "user_reset"}),
+        ("user_reset", {**ended, "state": {"from": "invited", "to": "invited"}}),
+    ]
+    await store.users.disable("alice", NOW)
+    assert await said_by(store, lambda: store.users.enable("alice")) == [
+        ("user_enabled", {"user": "alice", "state": {"from": "disabled", "to": "invited"}})
+    ]
+    assert await said_by(store, lambda: store.users.enable("alice")) == []
+
+
+async def test_users_of_the_identity_provider(store: Store) -> None:
+    person = Person("https://sso.example", "s-1", groups=("staff",))
+
+    async def welcome() -> None:
+        await store.people.welcome(person, NOW, name="anna", spare="user-1")
+
+    assert await said_by(store, welcome) == [
+        ("user_joined", {"user": "anna", "issuer": "https://sso.example", "subject": "s-1"})
+    ]
+    assert await said_by(store, welcome) == []
+
+    async def log_out(jti: bytes) -> None:
+        await store.people.log_out(
+            "https://sso.example", "s-1", None, jti_hash=jti, jti_until=NOW, now=NOW, grants=True
+        )
+
+    assert await said_by(store, lambda: log_out(b"1" * 32)) == [
+        ("user_logged_out", {"user": "anna", "grants": 0, "logins": 0})
+    ]
+    await store.people.begin_check("anna", NOW, NOW + 1)
+    assert await said_by(store, lambda: store.people.end_check("anna", NOW, person=None, refresh=None)) == [
+        ("user_not_vouched", {"user": "anna", "logins": 0})
+    ]
 
 
 async def test_a_user_who_is_disabled_and_each_grant_that_this_ends(store: Store) -> None:
@@ -227,7 +295,15 @@ async def test_a_user_who_is_disabled_and_each_grant_that_this_ends(store: Store
     await store.grants.revoke("grant-1", NOW)
     assert await said_by(store, lambda: store.users.disable("alice", NOW)) == [
         ("grant_revoked", {**GRANT, "reason": "user_disabled"}),
-        ("user_disabled", {"user": "alice", "grants": 1, "state": {"from": "invited", "to": "disabled"}}),
+        (
+            "user_disabled",
+            {
+                "user": "alice",
+                "grants": 1,
+                "logins": 0,
+                "state": {"from": "invited", "to": "disabled"},
+            },
+        ),
     ]
     assert await said_by(store, lambda: store.users.disable("alice", NOW)) == []
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock_relay.store import NoSuchUser, Store, UserExists
+from penstock_relay.store import Ended, NoSuchUser, Store, UserExists
 from tests.relay.store.accounts import code, fill, invite_of, pair, redeemed, url_in, user
 
 
@@ -116,10 +116,10 @@ async def test_nobody_is_invited_without_an_account(store: Store) -> None:
 
 
 async def test_a_disabled_user_can_neither_accept_nor_be_invited(store: Store) -> None:
-    assert await store.users.disable("alice", 1001.0) == 0
+    assert await store.users.disable("alice", 1001.0) == Ended()
     assert await store.users.invited(invite_of("alice"), 1002.0) is None
     assert await store.users.accept(invite_of("alice"), "hash", 1002.0) is None
-    with pytest.raises(NoSuchUser, match=r"'alice' is disabled.*user add"):
+    with pytest.raises(NoSuchUser, match=r"'alice' is disabled.*user enable alice"):
         await store.users.invite("alice", b"2" * 32, 1002.0, 3000.0)
     assert await store.users.find("alice") == replace(user(), disabled_at=1001.0)
 
@@ -129,7 +129,7 @@ async def test_disabling_ends_the_grants_of_that_user_that_have_not_ended(store:
     made = [await redeemed(store, number) for number in (0, 1, 2)]
     others = await redeemed(store, 3, "bob")
     await store.grants.revoke("grant-1", 1001.0)
-    assert await store.users.disable("alice", 1002.0) == 2
+    assert (await store.users.disable("alice", 1002.0)).grants == 2
     assert await store.grants.list() == [
         replace(made[0], revoked_at=1002.0),
         replace(made[1], revoked_at=1001.0),
@@ -141,13 +141,13 @@ async def test_disabling_ends_the_grants_of_that_user_that_have_not_ended(store:
 @pytest.mark.parametrize(("now", "count"), [(3999.9, 1), (4000.0, 0), (9000.0, 0)])
 async def test_grants_that_ended_by_themselves_are_not_counted(store: Store, now: float, count: int) -> None:
     await redeemed(store)
-    assert await store.users.disable("alice", now) == count
+    assert (await store.users.disable("alice", now)).grants == count
 
 
 async def test_disabling_twice_keeps_the_first_moment(store: Store) -> None:
     await redeemed(store)
-    assert await store.users.disable("alice", 1002.0) == 1
-    assert await store.users.disable("alice", 1003.0) == 0
+    assert (await store.users.disable("alice", 1002.0)).grants == 1
+    assert (await store.users.disable("alice", 1003.0)).grants == 0
     assert await store.users.find("alice") == replace(user(), disabled_at=1002.0)
 
 
