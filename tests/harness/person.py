@@ -17,11 +17,20 @@ _HIDDEN = re.compile(r'<input type="hidden" name="([^"]*)" value="([^"]*)"')
 class Person:
     """`origin` is the relay's; a redirect that leaves it is not followed, but returned."""
 
-    def __init__(self, origin: str, name: str, password: str) -> None:
+    def __init__(
+        self,
+        origin: str,
+        name: str,
+        password: str,
+        transport: httpx2.AsyncBaseTransport | None = None,
+        cookies: httpx2.Cookies | None = None,
+    ) -> None:
+        """`cookies` are those that an earlier visit left in `self.cookies`."""
         self.origin = origin
         self.name = name
         self.password = password
-        self._http = httpx2.AsyncClient(timeout=20, trust_env=False)
+        self._http = httpx2.AsyncClient(timeout=20, trust_env=False, transport=transport, cookies=cookies)
+        self.cookies = self._http.cookies
         self.page: httpx2.Response | None = None
 
     async def __aenter__(self) -> Self:
@@ -56,12 +65,28 @@ class Person:
 
     async def allow(self, url: str) -> str:
         """Logs in if need be and allows what is asked at `url`; the client's callback URL with its code."""
+        return await self._decide(url, "allow")
+
+    async def deny(self, url: str) -> str:
+        """Logs in if need be and says no; the client's callback URL with the error."""
+        return await self._decide(url, "deny")
+
+    async def disconnect_all(self) -> None:
+        """Ends every grant on the page of connected applications. Logs in if need be."""
+        await self.open(f"{self.origin}/oauth/grants")
+        assert self.page is not None
+        if 'name="password"' in self.page.text:
+            await self.submit(name=self.name, password=self.password)
+        while 'name="grant"' in self.page.text:
+            await self.submit()
+
+    async def _decide(self, url: str, decision: str) -> str:
         left = await self.open(url)
         assert left is None, left
         assert self.page is not None
         if 'name="password"' in self.page.text:
             await self.submit(name=self.name, password=self.password)
-        left = await self.submit(decision="allow")
+        left = await self.submit(decision=decision)
         assert left is not None, self.page.text
         return left
 

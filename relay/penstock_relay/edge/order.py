@@ -22,7 +22,7 @@ from penstock.names import RESERVED
 from penstock_relay.edge.limits import MAX_DIGITS, MAX_HEADER_BYTES, MAX_HEADERS, MAX_NAME, MAX_TOKEN
 from penstock_relay.oauth.metadata import any_origin, challenge
 
-_ENDPOINT: Final = re.compile(r"/([a-z0-9-]{1,40})/([a-z0-9-]{1,40})/mcp/?")
+_ENDPOINT: Final = re.compile(r"/([a-z0-9-]{1,40})/([a-z0-9-]{1,40})/mcp(/?)")
 _OWN: Final = re.compile(
     r"/\.well-known/oauth-(protected-resource|authorization-server)(/.*)?|/\.well-known/openid-configuration(/.*)?"
     r"|/oauth/[a-z]+|/invite/[A-Za-z0-9_-]+|/(authorize|token|register)"
@@ -105,6 +105,8 @@ class Admitted:
 
     length: int | None
     """Bytes of the body; None when it comes in chunks and only its end will tell."""
+    end: str = ""
+    """"/" when the path ended so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +161,8 @@ def admit(asked: Asked, place: Place) -> Admitted | Own | Refusal:
         return Refusal(404, "There is nothing at this path: an MCP endpoint is /{site}/{server}/mcp.")
     token = _token(values.get("authorization", ""))
     if token is None:
-        return unauthorised(place, found[1], found[2], presented=False)
-    return Admitted(found[1], found[2], token, asked.method, values, tuple(travelling), length)
+        return unauthorised(place, found[1], found[2], presented=False, end=found[3])
+    return Admitted(found[1], found[2], token, asked.method, values, tuple(travelling), length, found[3])
 
 
 def permit(
@@ -173,7 +175,7 @@ def permit(
     """
     here = scope is not None and scope.site == admitted.site and scope.server in (None, admitted.server)
     if scope is None or (scope.only_here and not here):
-        return unauthorised(place, admitted.site, admitted.server, presented=True)
+        return unauthorised(place, admitted.site, admitted.server, presented=True, end=admitted.end)
     if unknown or not here or not scope.member:
         return NO_ACCESS
     values = admitted.values
@@ -200,7 +202,7 @@ NO_ACCESS: Final = Refusal(
 """The one answer for a site or server that does not exist and for one that the token is not for."""
 
 
-def unauthorised(place: Place, site: str, server: str, *, presented: bool) -> Refusal:
+def unauthorised(place: Place, site: str, server: str, *, presented: bool, end: str = "") -> Refusal:
     """401; `presented` is whether there was a token. Says where to log in, where one can."""
     said = ['Bearer realm="penstock"']
     if presented:
@@ -209,7 +211,7 @@ def unauthorised(place: Place, site: str, server: str, *, presented: bool) -> Re
     else:
         text = "Send the token that the relay's operator gave you: 'Authorization: Bearer TOKEN'."
     if place.oauth:
-        said.append(challenge(place.origin, site, server))
+        said.append(challenge(place.origin, site, server, end))
     return Refusal(401, text, (("www-authenticate", ", ".join(said)),))
 
 
