@@ -102,6 +102,7 @@ OF_SEVERAL: dict[str, str] = {
     "tests/core/tunnel/test_rules.py": "the rules of an exchange: both ends, and links between them",
     "tests/core/test_envelope_child.py": "envelope.py's other half: what children write",
     f"{TR}/cli/test_cli.py": "all commands: they share a store",
+    f"{TR}/test_matrix.py": "every route of the relay, asked by everybody",
     f"{TR}/oauth/test_flow.py": "a user connects a client: the authorization server as a whole",
     f"{TR}/store/test_records.py": "all records: they refer to each other",
 }

@@ -31,6 +31,12 @@ _OWN: Final = re.compile(
 _OF_LATER_VERSIONS: Final = re.compile(
     r"/[a-z0-9-]{1,40}/mcp/?|/[a-z0-9-]{1,40}/[a-z0-9-]{1,40}/(sse|messages)/?"
 )
+FORMS: Final[Mapping[str, re.Pattern[str]]] = {
+    "endpoint": _ENDPOINT,
+    "own": _OWN,
+    "of a later version": _OF_LATER_VERSIONS,
+}
+"""Every form of path that is told apart, for who goes through them all; one of no form is 404."""
 _TARGET: Final = re.compile(r"/[!-\"$-\[\]-~]*")  # printable ASCII without "#" and "\"
 _HOST: Final = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")

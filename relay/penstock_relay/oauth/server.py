@@ -34,6 +34,10 @@ _PREFLIGHT: Final = (
     ("access-control-allow-headers", "authorization, content-type, mcp-protocol-version"),
     ("access-control-max-age", "3600"),
 )
+_PROTECTED: Final = metadata.PROTECTED + "{path}"
+_INVITE: Final = "/invite/{word}"
+ALIASES: Final = {"/authorize": "/oauth/authorize", "/token": "/oauth/token", "/register": "/oauth/register"}
+"""Some clients do not read the metadata, and look where the first drafts had an authorization server."""
 _NOTHING: Final = "There is nothing at this path."
 
 _log = log.get(__name__)
@@ -60,6 +64,12 @@ class AuthorizationServer:
         endpoints, login = Endpoints(store, found, origin), Login(store, visits)
         consent, account = Consent(store, found, origin, visits, login), Account(store, visits, login)
         self._routes: dict[tuple[str, str], Handler] = {
+            ("GET", _PROTECTED): self._protected,
+            ("HEAD", _PROTECTED): self._protected,
+            ("GET", metadata.SERVER): self._metadata,
+            ("HEAD", metadata.SERVER): self._metadata,
+            ("GET", metadata.OPENID): self._metadata,
+            ("HEAD", metadata.OPENID): self._metadata,
             ("POST", "/oauth/register"): endpoints.register,
             ("POST", "/oauth/token"): endpoints.token,
             ("POST", "/oauth/revoke"): endpoints.revoke,
@@ -69,21 +79,26 @@ class AuthorizationServer:
             ("GET", "/oauth/grants"): account.grants,
             ("POST", "/oauth/grants"): account.grants,
             ("POST", "/oauth/logout"): account.logout,
+            ("GET", _INVITE): login.invite,
+            ("POST", _INVITE): login.invite,
         }
-        self._invite: Handler = login.invite
+
+    @property
+    def routes(self) -> frozenset[tuple[str, str]]:
+        """Method and form of path of everything that is answered here; all else is 404 or 405.
+
+        Without the older names in `ALIASES`, and OPTIONS, which pages of any origin may ask of `any_origin`.
+        """
+        return frozenset(self._routes)
 
     async def handle(self, asked: Asked) -> Reply:
         """Answers; never raises for what was asked."""
         now = self._clock()
-        path = _ALIASES.get(asked.path, asked.path)
+        path = ALIASES.get(asked.path, asked.path)
         try:
-            if path.startswith("/.well-known/"):
-                return self._well_known(asked.method, path)
             if asked.method == "OPTIONS" and any_origin(path):
                 return Reply(204, b"", _PREFLIGHT)
-            if path.startswith("/invite/") and asked.method in ("GET", "POST"):
-                return await self._invite(asked, now)
-            handler = self._routes.get((asked.method, path))
+            handler = self._routes.get((asked.method, _form(path)))
             if handler is not None:
                 return await handler(asked, now)
         except web.BadForm as error:
@@ -93,24 +108,19 @@ class AuthorizationServer:
             if any_origin(path):
                 return web.json(503, {"error": "temporarily_unavailable"}, (("retry-after", "10"),))
             return pages.problem(503, "Not now", "The relay cannot reach its records. Try again in a minute.")
-        others = [method for method, known in self._routes if known == path]
+        others = [method for method, known in self._routes if known == _form(path)]
         if others:
             return Reply(405, b"", (("allow", ", ".join(others)),))
+        if any_origin(path):
+            return web.json(404, {"error": "not_found"})
         return pages.problem(404, "Nothing here", _NOTHING)
 
-    def _well_known(self, method: str, path: str) -> Reply:
-        if method == "OPTIONS":
-            return Reply(204, b"", _PREFLIGHT)
-        if method not in ("GET", "HEAD"):
-            return Reply(405, b"", (("allow", "GET"),))
-        found: dict[str, object] | None = None
-        if path.startswith(metadata.PROTECTED):
-            found = metadata.protected(self._origin, path.removeprefix(metadata.PROTECTED))
-        elif path in (metadata.SERVER, metadata.OPENID):
-            found = metadata.authorization_server(self._origin)
-        if found is None:
-            return web.json(404, {"error": "not_found"})
-        return web.json(200, found, stored=True)
+    async def _protected(self, asked: Asked, now: float) -> Reply:
+        found = metadata.protected(self._origin, asked.path.removeprefix(metadata.PROTECTED))
+        return web.json(404, {"error": "not_found"}) if found is None else web.json(200, found, stored=True)
+
+    async def _metadata(self, asked: Asked, now: float) -> Reply:
+        return web.json(200, metadata.authorization_server(self._origin), stored=True)
 
     async def run(self) -> NoReturn:
         """Purges registrations that nobody used, for ever. A TaskGroup owns it."""
@@ -132,5 +142,8 @@ def key_of(state_dir: Path) -> bytes:
     return path.read_bytes()
 
 
-_ALIASES: Final = {"/authorize": "/oauth/authorize", "/token": "/oauth/token", "/register": "/oauth/register"}
-"""Some clients do not read the metadata, and look where the first drafts had an authorization server."""
+def _form(path: str) -> str:
+    """`path` as the table of routes has it."""
+    if path.startswith(metadata.PROTECTED):
+        return _PROTECTED
+    return _INVITE if path.startswith("/invite/") else path

@@ -109,15 +109,22 @@ class Place:
 
 
 @asynccontextmanager
-async def place(folder: Path) -> AsyncIterator[Place]:
-    """Site oslo, and alice who may use its server files."""
+async def opened(folder: Path) -> AsyncIterator[Place]:
+    """With what is in `folder`, or nothing."""
     async with await Store.open(f"sqlite+aiosqlite:///{folder / 'relay.db'}") as store:
         shelf = Shelf({DOCUMENT: document()})
         server = AuthorizationServer(store, ORIGIN, b"k" * 32, documents=shelf, clock=lambda: found.now)
         found = Place(server, store, shelf)
-        await store.sites.add("oslo", found.now)
+        yield found
+
+
+@asynccontextmanager
+async def place(folder: Path) -> AsyncIterator[Place]:
+    """Site oslo, and alice who may use its server files."""
+    async with opened(folder) as found:
+        await found.store.sites.add("oslo", found.now)
         await found.add_user("alice")
-        await store.memberships.add(Membership("alice", "oslo", "files", found.now))
+        await found.store.memberships.add(Membership("alice", "oslo", "files", found.now))
         yield found
 
 
