@@ -41,6 +41,8 @@ CHATGPT_CALLBACK: Final = "https://chatgpt.com/connector_platform_oauth_redirect
 CHATGPT_OWN_CALLBACK: Final = "https://chatgpt.com/connector/oauth/{callback_id}"
 CLAUDE_CALLBACK: Final = "https://claude.ai/api/mcp/auth_callback"
 CALLBACK_ID: Final = "6f1c0a"
+BACK: Final = "Back at the assistant"
+"""Title and heading of the page where a login ends."""
 
 
 def _document(client_id: str, name: str, *callbacks: str) -> dict[str, object]:
@@ -88,6 +90,8 @@ class Internet:
         self.spki = base64.b64encode(hashlib.sha256(spki).digest()).decode()
         """What Chromium's --ignore-certificate-errors-spki-list wants of the one certificate."""
         self.asked: list[str] = []
+        self.pages: dict[str, str] = {}
+        """What else the hosts serve, by URL: HTML."""
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(files.chain, files.key)
         self._relay = ("127.0.0.1", 0)
@@ -181,7 +185,9 @@ class Internet:
         found = DOCUMENTS.get(url)
         if found is not None:
             return web.json_response(found)
-        text = "<!doctype html><html lang=en><title>Connected</title><h1>Back at the assistant</h1></html>"
+        text = self.pages.get(
+            url, f"<!doctype html><html lang=en><title>{BACK}</title><h1>{BACK}</h1></html>"
+        )
         return web.Response(text=text, content_type="text/html")
 
 
