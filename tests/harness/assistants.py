@@ -104,6 +104,11 @@ class Assistant:
     ) -> None:
         await self._http.aclose()
 
+    @property
+    def session(self) -> str:
+        """The id of its session; empty where there is none."""
+        return self._session.get("Mcp-Session-Id", "")
+
     # -- what the products do differently
 
     async def _register(self) -> None:
@@ -157,6 +162,10 @@ class Assistant:
 
     async def come_back(self, callback: str) -> None:
         """The person's browser arrived at `callback`: redeems the code. Raises Refused."""
+        await self._token("redeem", self.redemption(callback), 10)
+
+    def redemption(self, callback: str) -> dict[str, str]:
+        """The form that redeems the code in `callback`, which is believed but once. Raises Refused."""
         attempt = self._attempt
         assert attempt is not None, "nobody was sent away"
         target, _, query = callback.partition("?")
@@ -173,14 +182,13 @@ class Assistant:
         if "error" in said:
             raise Refused(said["error"])
         self._attempt = None
-        form = {
+        return {
             "grant_type": "authorization_code",
             "code": said["code"],
             "redirect_uri": attempt.redirect_uri,
             "code_verifier": attempt.verifier,
             "resource": self.resource,
         }
-        await self._token("redeem", form, 10)
 
     async def refresh(self) -> None:
         """Raises Refused when the connection is gone: the person has to connect again."""
