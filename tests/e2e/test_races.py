@@ -62,7 +62,7 @@ async def test_of_100_redemptions_of_one_code_one_wins(town: Town) -> None:
     reason="FAMILIES OF REFRESH TOKENS: within the grace, each answer to a replayed one lives on by itself"
 )
 async def test_of_100_refreshes_with_one_token_one_line_lives_on(town: Town) -> None:
-    """Those within the grace may be answered, since the first answer may be lost; one line of them goes on."""
+    """Within the grace several may be answered, since an answer may be lost; one line of them goes on."""
     async with asyncio.timeout(90), Claude(town.url(), town.internet.transport()) as claude:
         async with town.person("alice") as person:
             await claude.come_back(await person.allow(await claude.connect()))

@@ -146,7 +146,8 @@ class Chromium:
 
     def complaints(self) -> list[str]:
         """What the browser said on its console since the last question, violated policies among it."""
-        return [str(entry["message"]) for entry in self.driver.get_log("browser")]
+        entries = self.driver.get_log("browser")  # type: ignore[no-untyped-call]  # of selenium
+        return [str(entry["message"]) for entry in entries]
 
     def violations(self) -> list[str]:
         """What axe-core finds wrong for people who see, hear or move differently. It needs scripts."""
@@ -161,7 +162,7 @@ class Chromium:
     def overflow(self) -> int:
         """By how many pixels the page is wider than the screen."""
         width = self.command("Page.getLayoutMetrics")
-        return round(width["cssContentSize"]["width"] - width["cssLayoutViewport"]["clientWidth"])
+        return int(width["cssContentSize"]["width"] - width["cssLayoutViewport"]["clientWidth"])
 
     def picture(self, file: Path) -> None:
         """The whole page, as high as it is."""
