@@ -16,9 +16,16 @@ from typing import Any
 
 import httpx2
 import pytest
+from mcp import Client
+from mcp.client.auth import AuthorizationCodeResult, OAuthClientProvider
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.auth import OAuthClientMetadata
+from pydantic import AnyUrl
 
 from tests.clients.drivers import program
-from tests.harness.internet import ORIGIN
+from tests.harness.internet import ORIGIN, PROGRAM
+from tests.harness.kept import Kept
+from tests.harness.person import answered
 from tests.harness.town import Town
 
 pytestmark = pytest.mark.e2e
@@ -105,7 +112,7 @@ async def test_the_official_suites_scenarios_for_authorization_servers_pass_with
     assert len(found) == len(SCENARIOS)
 
 
-@pytest.mark.parametrize("way", ["registered", "typed"])
+@pytest.mark.parametrize("way", ["registered", "typed", "document"])
 async def test_the_inspector_logs_in_and_calls(town: Town, tmp_path: Path, way: str) -> None:
     port = free_port()
     back = f"http://127.0.0.1:{port}/oauth/callback"
@@ -116,6 +123,8 @@ async def test_the_inspector_logs_in_and_calls(town: Town, tmp_path: Path, way: 
             asked = {"redirect_uris": [back], "token_endpoint_auth_method": "client_secret_basic"}
             found = (await http.post(f"{ORIGIN}/oauth/register", json=asked)).json()
         client = ["--client-id", found["client_id"], "--client-secret", found["client_secret"]]
+    if way == "document":
+        client = ["--client-metadata-url", PROGRAM]
     argv = [
         *program("mcp-inspector"), "--cli", town.url(), "--transport", "http", "--callback-url", back,
         *client, "--method", "tools/call", "--tool-name", "echo", "--tool-args-json", '{"say":"water"}', "-q",
@@ -130,3 +139,29 @@ async def test_the_inspector_logs_in_and_calls(town: Town, tmp_path: Path, way: 
     assert inspector.returncode == 0, said
     result: dict[str, Any] = json.loads(said[said.index("{") :])
     assert "water" in result["content"][0]["text"]
+    if way == "document":
+        assert PROGRAM in town.internet.asked
+
+
+async def test_the_python_sdk_is_connected_with_a_document(town: Town) -> None:
+    callbacks: list[str] = []
+    asked = OAuthClientMetadata(
+        client_name="a program", redirect_uris=[AnyUrl("http://127.0.0.1:9/oauth/callback")]
+    )
+    async with asyncio.timeout(WAIT), town.person("alice") as person:
+
+        async def redirect(url: str) -> None:
+            callbacks.append(await person.allow(url))
+
+        async def callback() -> AuthorizationCodeResult:
+            said = answered(callbacks.pop())
+            return AuthorizationCodeResult(code=said["code"], state=said.get("state"), iss=said["iss"])
+
+        auth = OAuthClientProvider(town.url(), asked, Kept(), redirect, callback, client_metadata_url=PROGRAM)
+        net = town.internet.transport()
+        async with (
+            httpx2.AsyncClient(auth=auth, transport=net, timeout=30) as http,
+            Client(streamable_http_client(town.url(), http_client=http)) as client,
+        ):
+            assert "echo" in [tool.name for tool in (await client.list_tools()).tools]
+    assert PROGRAM in town.internet.asked

@@ -83,6 +83,7 @@ class Chromium:
         service = ChromeService(executable_path=driver)
         self.driver = Chrome(options=options, service=service)
         self.scripts = True
+        self._width = DESKTOP[0]
         self.driver.set_page_load_timeout(WAIT_S)
 
     def close(self) -> None:
@@ -104,6 +105,7 @@ class Chromium:
 
     def screen(self, size: tuple[int, int]) -> None:
         # A window is never as narrow as a phone, so the screen is said to be.
+        self._width = size[0]
         metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size[0] < 600}
         self.command("Emulation.setDeviceMetricsOverride", **metrics)
 
@@ -161,8 +163,8 @@ class Chromium:
 
     def overflow(self) -> int:
         """By how many pixels the page is wider than the screen."""
-        width = self.command("Page.getLayoutMetrics")
-        return int(width["cssContentSize"]["width"] - width["cssLayoutViewport"]["clientWidth"])
+        # A phone zooms out when a page is too wide, so what it shows at the moment is no measure.
+        return int(self.command("Page.getLayoutMetrics")["cssContentSize"]["width"]) - self._width
 
     def picture(self, file: Path) -> None:
         """The whole page, as high as it is."""

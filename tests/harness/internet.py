@@ -34,7 +34,7 @@ from tests.harness.certs import Authority
 
 RELAY: Final = "mcp.penstock.example"
 ORIGIN: Final = f"https://{RELAY}"
-HOSTS: Final = ("chatgpt.com", "claude.ai")
+HOSTS: Final = ("chatgpt.com", "claude.ai", "client.example")
 RELAY_PROGRAM: Final = (sys.executable, str(Path(__file__).with_name("relay_of_the_internet.py")))
 
 CHATGPT_CALLBACK: Final = "https://chatgpt.com/connector_platform_oauth_redirect"
@@ -43,6 +43,9 @@ CLAUDE_CALLBACK: Final = "https://claude.ai/api/mcp/auth_callback"
 CALLBACK_ID: Final = "6f1c0a"
 BACK: Final = "Back at the assistant"
 """Title and heading of the page where a login ends."""
+
+PROGRAM: Final = "https://client.example/program.json"
+"""A document for programs that are told its URL."""
 
 
 def _document(client_id: str, name: str, *callbacks: str) -> dict[str, object]:
@@ -72,6 +75,7 @@ DOCUMENTS: Final = {
             "http://localhost/callback",
             "http://127.0.0.1/callback",
         ),
+        _document(PROGRAM, "A program on this computer", "http://127.0.0.1/oauth/callback"),
     )
 }
 """What the assistants publish of themselves, by client_id."""
