@@ -129,6 +129,7 @@ async def test_a_person_with_a_phone_says_no_and_the_assistant_hears_it(
 ) -> None:
     await moved_in(town, "alice")
     browser.screen(PHONE)
+    browser.colours("dark")
     pages = Pages(browser, Hand(browser))
     async with asyncio.timeout(CONNECT_S), Claude(town.url(), town.internet.transport()) as claude:
         browser.open(await claude.connect())

@@ -100,6 +100,7 @@ class Chromium:
         self.driver.get("about:blank")
         self.command("Network.clearBrowserCookies")
         self.screen(DESKTOP)
+        self.colours("light")
         self.run_scripts(True)
         self.complaints()
 
@@ -108,6 +109,11 @@ class Chromium:
         self._width = size[0]
         metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size[0] < 600}
         self.command("Emulation.setDeviceMetricsOverride", **metrics)
+
+    def colours(self, wanted: str) -> None:
+        """What the person prefers: "light" or "dark"."""
+        features = [{"name": "prefers-color-scheme", "value": wanted}]
+        self.command("Emulation.setEmulatedMedia", features=features)
 
     def run_scripts(self, wanted: bool) -> None:
         """Switches JavaScript on or off, for pages that are opened from now on."""
@@ -153,6 +159,8 @@ class Chromium:
 
     def violations(self) -> list[str]:
         """What axe-core finds wrong for people who see, hear or move differently. It needs scripts."""
+        # It takes what nobody painted for white, and in the dark it is not: so it is painted as it is.
+        self.driver.execute_script("document.documentElement.style.backgroundColor = 'Canvas'")
         found: dict[str, Any] = self.driver.execute_async_script(
             axe() + "; const done = arguments[arguments.length - 1]; axe.run().then(done);"
         )
@@ -219,6 +227,8 @@ class Keyboard(Hand):
         """Goes there with Tab. Raises AssertionError when it cannot be reached."""
         for _ in range(MAX_TABS):
             if self.browser.driver.switch_to.active_element == wanted.raw:
+                outline = wanted.raw.value_of_css_property("outline-style")
+                assert outline != "none", f"nothing shows that {wanted.role} {wanted.name!r} is meant"
                 return
             self.browser.keys(Keys.TAB)
         raise AssertionError(f"{wanted.role} {wanted.name!r} cannot be reached with Tab")

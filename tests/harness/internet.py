@@ -99,6 +99,7 @@ class Internet:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(files.chain, files.key)
         self._relay = ("127.0.0.1", 0)
+        self._callers = 0
         self._ports: Future[tuple[int, int]] = Future()
         self._end: Callable[[], object] = lambda: None
         self._thread = threading.Thread(target=self._run, name="internet", daemon=True)
@@ -176,7 +177,10 @@ class Internet:
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection to the relay, its TLS taken off."""
         try:
-            inner_reader, inner_writer = await asyncio.open_connection(*self._relay)
+            self._callers += 1
+            # From an address of its own each, as callers come: limits for one address meet none of them.
+            caller = f"127.1.{self._callers // 250 % 250}.{self._callers % 250 + 1}"
+            inner_reader, inner_writer = await asyncio.open_connection(*self._relay, local_addr=(caller, 0))
             with contextlib.closing(inner_writer), contextlib.closing(writer):
                 await asyncio.gather(_pump(reader, inner_writer), _pump(inner_reader, writer))
         except (OSError, asyncio.CancelledError):  # the end of all; Python 3.11 would complain of the latter
