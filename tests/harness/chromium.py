@@ -49,11 +49,17 @@ def axe() -> str:
 
 @dataclass(frozen=True)
 class Element:
-    """Something on a page that a person can name."""
+    """Something on a page that a person can name. Role and name are as a screen reader would say them."""
 
     raw: WebElement
-    role: str
-    name: str
+
+    @property
+    def role(self) -> str:
+        return str(self.raw.aria_role)
+
+    @property
+    def name(self) -> str:
+        return str(self.raw.accessible_name)
 
 
 class Chromium:
@@ -134,9 +140,9 @@ class Chromium:
         return str(self.driver.title)
 
     def all(self, selector: str) -> list[Element]:
-        """What a selector finds and a person sees, with role and name as a screen reader would say them."""
-        found = [each for each in self.driver.find_elements(By.CSS_SELECTOR, selector) if each.is_displayed()]
-        return [Element(each, each.aria_role, each.accessible_name) for each in found]
+        """What a selector finds and a person sees."""
+        found = self.driver.find_elements(By.CSS_SELECTOR, selector)
+        return [Element(each) for each in found if each.is_displayed()]
 
     def controls(self) -> list[Element]:
         """Everything that can be used."""
@@ -145,7 +151,7 @@ class Chromium:
     def control(self, role: str, name: str) -> Element:
         """The one control of this role whose name begins with `name`. Raises AssertionError."""
         there = self.controls()
-        found = [each for each in there if each.role == role and each.name.startswith(name)]
+        found = [each for each in there if each.name.startswith(name) and each.role == role]
         assert len(found) == 1, f"{role} {name!r} is not there once, but {[(e.role, e.name) for e in there]}"
         return found[0]
 
