@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import pytest
 import uvloop
+
+if TYPE_CHECKING:
+    from tests.harness.town import Town
 
 
 def pytest_asyncio_loop_factories(
@@ -17,3 +21,12 @@ def pytest_asyncio_loop_factories(
     if module is not None and getattr(module.obj, "BOTH_LOOPS", False):
         factories["uvloop"] = uvloop.new_event_loop
     return factories
+
+
+@pytest.fixture(scope="session")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    """One for all tests that want it: it takes seconds to build."""
+    from tests.harness.town import Town  # what most tests need not load
+
+    with Town(tmp_path_factory.mktemp("town")) as town:
+        yield town

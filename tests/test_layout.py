@@ -109,6 +109,7 @@ OF_SEVERAL: dict[str, str] = {
     f"{TR}/cli/test_cli.py": "all commands: they share a store",
     f"{TR}/oauth/test_abuse.py": "strangers: the authorization server as a whole",
     f"{TR}/oauth/test_recorded.py": "what all pages and endpoints leave in the audit log",
+    f"{TR}/test_matrix.py": "every route of the relay, asked by everybody",
     f"{TR}/oauth/test_flow.py": "a user connects a client: the authorization server as a whole",
     f"{TR}/store/test_records.py": "all records: they refer to each other",
 }

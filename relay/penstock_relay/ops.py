@@ -21,6 +21,8 @@ from penstock import __version__
 from penstock.log import get
 from penstock_relay.edge.stats import Stats
 
+PATHS: Final = ("/healthz", "/readyz", "/metrics")
+"""All that is answered here, to GET."""
 PROBE_S: Final = 2.0
 """How long readiness waits for the store."""
 HEADER_S: Final = 10.0
@@ -108,21 +110,26 @@ async def serve_ops(
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Figures(stats, links))
 
+    async def health() -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def ready() -> web.Response:
+        missing = await readiness.missing()
+        text = "; ".join(missing) or "ready"
+        return web.Response(status=503 if missing else 200, text=f"{text}\n")
+
+    async def metrics() -> web.Response:
+        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    answers = dict(zip(PATHS, (health, ready, metrics), strict=True))
+
     async def handle(request: web.BaseRequest) -> web.Response:
         if request.method != "GET":
             return web.Response(status=405, headers={"Allow": "GET"}, text="Only GET is answered here.\n")
-        match request.raw_path.partition("?")[0]:
-            case "/healthz":
-                return web.Response(text="ok\n")
-            case "/readyz":
-                missing = await readiness.missing()
-                text = "; ".join(missing) or "ready"
-                return web.Response(status=503 if missing else 200, text=f"{text}\n")
-            case "/metrics":
-                return web.Response(
-                    body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
-                )
-        return web.Response(status=404, text="There are /healthz, /readyz and /metrics.\n")
+        answer = answers.get(request.raw_path.partition("?")[0])
+        if answer is None:
+            return web.Response(status=404, text="There are /healthz, /readyz and /metrics.\n")
+        return await answer()
 
     family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     with socket.create_server(address[:2], family=family) as listener:

@@ -17,11 +17,12 @@ import pytest
 from mcp import Client
 from mcp.client.auth import AuthorizationCodeResult, OAuthClientProvider
 from mcp.client.streamable_http import streamable_http_client
-from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
+from mcp.shared.auth import OAuthClientMetadata, OAuthToken
 from mcp.types import TextContent
 from pydantic import AnyUrl
 
 from tests.clients.drivers import FOLDER, NODE, program
+from tests.harness.kept import Kept
 from tests.harness.person import Person, answered
 from tests.harness.stack import Server, Stack
 
@@ -55,26 +56,6 @@ async def alice(stack: Stack, link: str) -> AsyncIterator[Person]:
         if person.page is not None and person.page.status_code == 200:
             await person.accept_invitation(link)
         yield person
-
-
-class Kept:
-    """What a client of the Python SDK remembers."""
-
-    def __init__(self) -> None:
-        self.tokens: OAuthToken | None = None
-        self.client: OAuthClientInformationFull | None = None
-
-    async def get_tokens(self) -> OAuthToken | None:
-        return self.tokens
-
-    async def set_tokens(self, tokens: OAuthToken) -> None:
-        self.tokens = tokens
-
-    async def get_client_info(self) -> OAuthClientInformationFull | None:
-        return self.client
-
-    async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
-        self.client = client_info
 
 
 @asynccontextmanager

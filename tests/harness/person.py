@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qs, urljoin, urlsplit
@@ -19,11 +18,19 @@ _ATTRIBUTE = re.compile(r'([a-z-]+)="([^"]*)"')
 class Person:
     """`origin` is the relay's; a redirect that leaves it is not followed, but returned."""
 
-    def __init__(self, origin: str, name: str, password: str) -> None:
+    def __init__(
+        self,
+        origin: str,
+        name: str,
+        password: str,
+        transport: httpx2.AsyncBaseTransport | None = None,
+        cookies: httpx2.Cookies | None = None,
+    ) -> None:
+        """`cookies` are those that an earlier visit left in `self.cookies`."""
         self.origin = origin
         self.name = name
         self.password = password
-        self._http = httpx2.AsyncClient(timeout=20, trust_env=False)
+        self._http = httpx2.AsyncClient(timeout=20, trust_env=False, transport=transport, cookies=cookies)
         self.page: httpx2.Response | None = None
 
     async def __aenter__(self) -> Self:
@@ -35,9 +42,9 @@ class Person:
         await self._http.aclose()
 
     @property
-    def cookies(self) -> Mapping[str, str]:
+    def cookies(self) -> httpx2.Cookies:
         """What the browser keeps, by name."""
-        return {cookie.name: cookie.value or "" for cookie in self._http.cookies.jar}
+        return self._http.cookies
 
     async def open(self, url: str) -> str | None:
         """Shows what is at `url`; where it leads to when that is not the relay."""
@@ -63,14 +70,34 @@ class Person:
 
     async def allow(self, url: str, *tools: str) -> str:
         """Logs in if need be, allows `tools` or all that `url` asks; the client's callback with its code."""
+        await self._asked(url)
+        await self.submit(tick="none" if tools else "all")
+        return await self._decide("allow", **dict.fromkeys(map(self.box, tools), "on"))
+
+    async def deny(self, url: str) -> str:
+        """Logs in if need be and says no; the client's callback URL with the error."""
+        await self._asked(url)
+        return await self._decide("deny")
+
+    async def disconnect_all(self) -> None:
+        """Ends every grant on the page of connected applications. Logs in if need be."""
+        await self.open(f"{self.origin}/oauth/grants")
+        assert self.page is not None
+        if 'name="password"' in self.page.text:
+            await self.submit(name=self.name, password=self.password)
+        while 'name="grant"' in self.page.text:
+            await self.submit()
+
+    async def _asked(self, url: str) -> None:
         left = await self.open(url)
         assert left is None, left
         assert self.page is not None
         if 'name="password"' in self.page.text:
             await self.submit(name=self.name, password=self.password)
-        await self.submit(tick="none" if tools else "all")
-        left = await self.submit(decision="allow", **dict.fromkeys(map(self.box, tools), "on"))
-        assert left is not None, self.page.text
+
+    async def _decide(self, decision: str, **ticked: str) -> str:
+        left = await self.submit(decision=decision, **ticked)
+        assert left is not None, "" if self.page is None else self.page.text
         return left
 
     def box(self, label: str) -> str:

@@ -193,7 +193,10 @@ class Agent:
 
 
 class Stack:
-    """A relay, one site, and its agent. `fault_proxy=True` puts a :class:`FaultProxy` before the tunnel."""
+    """A relay, one site, and its agent. `fault_proxy=True` puts a :class:`FaultProxy` before the tunnel.
+
+    `relay_program` is started in the place of `penstock-relay`.
+    """
 
     def __init__(
         self,
@@ -203,6 +206,7 @@ class Stack:
         fault_proxy: bool = False,
         relay_env: Mapping[str, str] | None = None,
         agent_env: Mapping[str, str] | None = None,
+        relay_program: Sequence[str] | None = None,
         report: Callable[[str], None] = lambda _step: None,
     ) -> None:
         self.servers = dict(servers)
@@ -224,9 +228,8 @@ class Stack:
             "PENSTOCK_RELAY_STATE_DIR": str(self.folder / "relay-state"),
             **(relay_env or {}),
         }
-        self.relay = Program(
-            "relay", [console_script("penstock-relay"), "serve"], self._relay_env, self.folder, self._keeper
-        )
+        program = relay_program or [console_script("penstock-relay")]
+        self.relay = Program("relay", [*program, "serve"], self._relay_env, self.folder, self._keeper)
 
     # -- as a context
 

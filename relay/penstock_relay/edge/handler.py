@@ -190,7 +190,9 @@ class Edge:
                 stream.survive(error, stop)
                 if stop.reason is DoneReason.REVOKED:
                     where = (admitted.site, admitted.server)
-                    return self._refuse(order.unauthorised(self._place, *where, presented=True))
+                    return self._refuse(
+                        order.unauthorised(self._place, *where, presented=True, end=admitted.end)
+                    )
                 return self._refuse(_STOPPING)
             due = deadlines.of(
                 admitted.method, values.get("user-agent", ""), values.get("mcp-protocol-version")

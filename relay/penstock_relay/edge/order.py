@@ -24,7 +24,7 @@ from penstock_relay.edge.limits import MAX_DIGITS, MAX_HEADER_BYTES, MAX_HEADERS
 from penstock_relay.oauth.issuer import Issuer
 from penstock_relay.oauth.metadata import PROTECTED, any_origin, asked, challenge
 
-_ENDPOINT: Final = re.compile(r"/([a-z0-9-]{1,40})/([a-z0-9-]{1,40})/mcp/?")
+_ENDPOINT: Final = re.compile(r"/([a-z0-9-]{1,40})/([a-z0-9-]{1,40})/mcp(/?)")
 _OWN: Final = re.compile(
     r"/\.well-known/oauth-(protected-resource|authorization-server)(/.*)?|/\.well-known/openid-configuration(/.*)?"
     r"|/oauth/(upstream/)?[a-z]+|/invite/[A-Za-z0-9_-]+|/(authorize|token|register)"
@@ -33,6 +33,12 @@ _OWN: Final = re.compile(
 _OF_LATER_VERSIONS: Final = re.compile(
     r"/[a-z0-9-]{1,40}/mcp/?|/[a-z0-9-]{1,40}/[a-z0-9-]{1,40}/(sse|messages)/?"
 )
+FORMS: Final[Mapping[str, re.Pattern[str]]] = {
+    "endpoint": _ENDPOINT,
+    "own": _OWN,
+    "of a later version": _OF_LATER_VERSIONS,
+}
+"""Every form of path that is told apart, for who goes through them all; one of no form is 404."""
 _TARGET: Final = re.compile(r"/[!-\"$-\[\]-~]*")  # printable ASCII without "#" and "\"
 _HOST: Final = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")
@@ -128,6 +134,8 @@ class Admitted:
 
     length: int | None
     """Bytes of the body; None when it comes in chunks and only its end will tell."""
+    end: str = ""
+    """"/" when the path ended so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +194,8 @@ def admit(asked: Asked, place: Place) -> Admitted | Own | Refusal:
         return ELSEWHERE
     token = _token(values.get("authorization", ""))
     if token is None:
-        return unauthorised(place, found[1], found[2], presented=False)
-    return Admitted(found[1], found[2], token, asked.method, values, tuple(travelling), length)
+        return unauthorised(place, found[1], found[2], presented=False, end=found[3])
+    return Admitted(found[1], found[2], token, asked.method, values, tuple(travelling), length, found[3])
 
 
 def permit(
@@ -200,9 +208,9 @@ def permit(
     """
     here = scope is not None and scope.site == admitted.site and scope.server in (None, admitted.server)
     if scope is None or (scope.only_here and not here):
-        return unauthorised(place, admitted.site, admitted.server, presented=True)
+        return unauthorised(place, admitted.site, admitted.server, presented=True, end=admitted.end)
     if scope.step_up:
-        return insufficient(place, admitted.site, admitted.server, scope.step_up)
+        return insufficient(place, admitted.site, admitted.server, scope.step_up, admitted.end)
     if unknown or not here or not scope.member:
         return NO_ACCESS
     values = admitted.values
@@ -235,7 +243,7 @@ NO_ACCESS: Final = Refusal(
 """The one answer for a site or server that does not exist and for one that the token is not for."""
 
 
-def unauthorised(place: Place, site: str, server: str, *, presented: bool) -> Refusal:
+def unauthorised(place: Place, site: str, server: str, *, presented: bool, end: str = "") -> Refusal:
     """401; `presented` is whether there was a token. Says where to log in, where one can."""
     said = ['Bearer realm="penstock"']
     if presented:
@@ -245,17 +253,17 @@ def unauthorised(place: Place, site: str, server: str, *, presented: bool) -> Re
         text = "Send the token that the relay's operator gave you: 'Authorization: Bearer TOKEN'."
     scopes = asked(place.oauth, place.issuers, site, server)
     if scopes:
-        said.append(challenge(place.origin, site, server, scopes))
+        said.append(challenge(place.origin, site, server, scopes, end))
     return Refusal(401, text, (("www-authenticate", ", ".join(said)),))
 
 
-def insufficient(place: Place, site: str, server: str, scopes: tuple[str, ...]) -> Refusal:
+def insufficient(place: Place, site: str, server: str, scopes: tuple[str, ...], end: str = "") -> Refusal:
     """403: a good token, whose client must ask its user for more (RFC 6750, 3.1).
 
     It comes from the URL and the configuration alone, before anything is looked up, and is the same for every
     server that the token does not open: so it tells no more of which there are than a 404 would.
     """
-    where = challenge(place.origin, site, server, scopes)
+    where = challenge(place.origin, site, server, scopes, end)
     return Refusal(
         403,
         "The token's scopes open nothing at this URL. Log in again and allow the application these: "

@@ -62,9 +62,12 @@ def any_origin(path: str) -> bool:
     return path.startswith("/.well-known/") or path in CALLED
 
 
-def challenge(origin: str, site: str, server: str, scopes: Sequence[str]) -> str:
-    """Parameters of WWW-Authenticate that lead a client to where it can log in (RFC 9728, 5.1)."""
-    return f'resource_metadata="{origin}{PROTECTED}/{site}/{server}/mcp", scope="{" ".join(scopes)}"'
+def challenge(origin: str, site: str, server: str, scopes: Sequence[str], end: str = "") -> str:
+    """Parameters of WWW-Authenticate that lead a client to where it can log in (RFC 9728, 5.1).
+
+    `end` is the slash that the user typed, if so: clients compare the metadata's resource with that.
+    """
+    return f'resource_metadata="{origin}{PROTECTED}/{site}/{server}/mcp{end}", scope="{" ".join(scopes)}"'
 
 
 def asked(oauth: bool, issuers: Sequence[Issuer], site: str, server: str) -> tuple[str, ...]:

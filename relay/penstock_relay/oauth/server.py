@@ -41,6 +41,10 @@ from penstock_relay.store import Store
 Handler = Callable[[Asked, float], Awaitable[Reply]]
 
 _OPEN: Final = Organisation()
+_PROTECTED: Final = metadata.PROTECTED + "{path}"
+_INVITE: Final = "/invite/{word}"
+ALIASES: Final = {"/authorize": "/oauth/authorize", "/token": "/oauth/token", "/register": "/oauth/register"}
+"""Some clients do not read the metadata, and look where the first drafts had an authorization server."""
 _NOTHING: Final = "There is nothing at this path."
 
 _log = log.get(__name__)
@@ -88,6 +92,12 @@ class AuthorizationServer:
         consent = Consent(store, found, origin, visits, login, sites, later=later)
         account = Account(store, visits, login, sites, later=later)
         self._routes: dict[tuple[str, str], Handler] = {
+            ("GET", _PROTECTED): self._protected,
+            ("HEAD", _PROTECTED): self._protected,
+            ("GET", metadata.SERVER): self._metadata,
+            ("HEAD", metadata.SERVER): self._metadata,
+            ("GET", metadata.OPENID): self._metadata,
+            ("HEAD", metadata.OPENID): self._metadata,
             ("POST", "/oauth/register"): endpoints.register,
             ("POST", "/oauth/token"): endpoints.token,
             ("POST", "/oauth/revoke"): endpoints.revoke,
@@ -99,6 +109,8 @@ class AuthorizationServer:
             ("GET", "/oauth/grant"): account.grant,
             ("POST", "/oauth/grant"): account.grant,
             ("POST", "/oauth/logout"): account.logout,
+            ("GET", _INVITE): login.invite,
+            ("POST", _INVITE): login.invite,
         }
         if upstream is not None and door is not None:
             self._routes |= {
@@ -106,20 +118,23 @@ class AuthorizationServer:
                 ("GET", upstream_login.CALLBACK): door.callback,
                 ("POST", upstream_login.LOGOUT): Logout(upstream, store).logout,
             }
-        self._invite: Handler = login.invite
+
+    @property
+    def routes(self) -> frozenset[tuple[str, str]]:
+        """Method and form of path of everything that is answered here; all else is 404 or 405.
+
+        Without the older names in `ALIASES`, and OPTIONS, which pages of any origin may ask of `any_origin`.
+        """
+        return frozenset(self._routes)
 
     async def handle(self, asked: Asked) -> Reply:
         """Answers; never raises for what was asked."""
         now = self._clock()
-        path = _ALIASES.get(asked.path, asked.path)
+        path = ALIASES.get(asked.path, asked.path)
         try:
-            if path.startswith("/.well-known/"):
-                return self._well_known(asked.method, path)
             if asked.method == "OPTIONS" and any_origin(path):
                 return resource.PREFLIGHT
-            if path.startswith("/invite/") and asked.method in ("GET", "POST"):
-                return await self._invite(asked, now)
-            handler = self._routes.get((asked.method, path))
+            handler = self._routes.get((asked.method, _form(path)))
             if handler is not None:
                 return await handler(asked, now)
         except web.BadForm as error:
@@ -129,19 +144,21 @@ class AuthorizationServer:
             if any_origin(path):
                 return web.json(503, {"error": "temporarily_unavailable"}, (("retry-after", "10"),))
             return pages.problem(503, "Not now", "The relay cannot reach its records. Try again in a minute.")
-        others = [method for method, known in self._routes if known == path]
+        others = [method for method, known in self._routes if known == _form(path)]
         if others:
             return Reply(405, b"", (("allow", ", ".join(others)),))
+        if any_origin(path):
+            return web.json(404, {"error": "not_found"})
         return pages.problem(404, "Nothing here", _NOTHING)
 
-    def _well_known(self, method: str, path: str) -> Reply:
-        found: dict[str, object] | None = None
-        if path.startswith(metadata.PROTECTED):
-            place = path.removeprefix(metadata.PROTECTED)
-            found = metadata.protected(self._origin, place, issuers=self._issuers)
-        elif path in (metadata.SERVER, metadata.OPENID):
-            found = metadata.authorization_server(self._origin)
-        return resource.described(method, found)
+    async def _protected(self, asked: Asked, now: float) -> Reply:
+        place = asked.path.removeprefix(metadata.PROTECTED)
+        return resource.described(
+            asked.method, metadata.protected(self._origin, place, issuers=self._issuers)
+        )
+
+    async def _metadata(self, asked: Asked, now: float) -> Reply:
+        return resource.described(asked.method, metadata.authorization_server(self._origin))
 
     async def run(self) -> NoReturn:
         """Purges what nobody used and logins that are over, and fetches clients' keys, for ever.
@@ -167,5 +184,8 @@ def key_of(state_dir: Path, keyring: Keyring) -> bytes:
     return sealed.keep(state_dir / "seal.key", "seal key", keyring, lambda: secrets.token_bytes(32))
 
 
-_ALIASES: Final = {"/authorize": "/oauth/authorize", "/token": "/oauth/token", "/register": "/oauth/register"}
-"""Some clients do not read the metadata, and look where the first drafts had an authorization server."""
+def _form(path: str) -> str:
+    """`path` as the table of routes has it."""
+    if path.startswith(metadata.PROTECTED):
+        return _PROTECTED
+    return _INVITE if path.startswith("/invite/") else path

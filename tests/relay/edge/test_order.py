@@ -375,13 +375,20 @@ def test_own_pages_are_judged_for_host_and_form_as_all_are(path: str) -> None:
         assert found.status == expected
 
 
-def test_a_challenge_says_where_to_log_in_for_every_well_formed_path() -> None:
-    where = "https://mcp.example.com/.well-known/oauth-protected-resource/no/such/mcp"
-    found = admit(asked("POST", "/no/such/mcp"), WITH_OAUTH)
+@pytest.mark.parametrize("path", ["/no/such/mcp", "/no/such/mcp/"])
+def test_a_challenge_says_where_to_log_in_for_every_well_formed_path(path: str) -> None:
+    # With the slash that was typed: Claude refuses metadata of any other URL than the one it was given.
+    where = f"https://mcp.example.com/.well-known/oauth-protected-resource{path}"
+    found = admit(asked("POST", path), WITH_OAUTH)
     assert isinstance(found, Refusal)
     ((name, value),) = found.headers
     assert (found.status, name) == (401, "www-authenticate")
     assert value == f'Bearer realm="penstock", resource_metadata="{where}", scope="mcp"'
+    stale = admit(asked("POST", path, ("authorization", "Bearer old")), WITH_OAUTH)
+    assert isinstance(stale, Admitted)
+    refusal = permit(stale, None, WITH_OAUTH, unknown=False, limit=1)
+    assert refusal is not None
+    assert f'resource_metadata="{where}"' in refusal.headers[0][1]
 
 
 def test_a_granted_token_is_no_token_elsewhere_and_opens_nothing_to_a_former_member() -> None:

@@ -141,8 +141,8 @@ class Place:
 
 
 @asynccontextmanager
-async def place(folder: Path, **settings: Any) -> AsyncIterator[Place]:
-    """Site oslo, and alice who may use its server files. `settings` are those of the server."""
+async def opened(folder: Path, **settings: Any) -> AsyncIterator[Place]:
+    """With what is in `folder`, or nothing. `settings` are those of the server."""
     async with await Store.open(f"sqlite+aiosqlite:///{folder / 'relay.db'}") as store:
         shelf = Shelf({DOCUMENT: document()})
         sites = FakeSites()
@@ -150,9 +150,16 @@ async def place(folder: Path, **settings: Any) -> AsyncIterator[Place]:
             store, ORIGIN, b"k" * 32, documents=shelf, sites=sites, clock=lambda: found.now, **settings
         )
         found = Place(server, store, shelf, sites)
-        await store.sites.add("oslo", found.now)
+        yield found
+
+
+@asynccontextmanager
+async def place(folder: Path, **settings: Any) -> AsyncIterator[Place]:
+    """Site oslo, and alice who may use its server files. `settings` are those of the server."""
+    async with opened(folder, **settings) as found:
+        await found.store.sites.add("oslo", found.now)
         await found.add_user("alice")
-        await store.memberships.add(Membership("alice", "oslo", "files", found.now))
+        await found.store.memberships.add(Membership("alice", "oslo", "files", found.now))
         yield found
 
 
