@@ -12,6 +12,7 @@ AGAIN: Final = "The same again"
 LOG_IN: Final = "Log in"
 SET: Final = "Set the password"
 ALLOW: Final = "Allow"
+TICK_ALL: Final = "Tick all"
 DENY: Final = "Do not allow"
 DISCONNECT: Final = "Disconnect"
 LOG_OUT: Final = "Log out of this browser"
@@ -45,7 +46,8 @@ class Pages:
         self.hand.press(LOG_IN)
 
     def allow(self) -> None:
-        """Consents to what the page proposes."""
+        """Consents to all that the site exposes."""
+        self.hand.press(TICK_ALL)
         self.hand.press(ALLOW)
 
     def deny(self) -> None:

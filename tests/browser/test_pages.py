@@ -163,7 +163,11 @@ async def test_cookies_are_bound_to_the_host_and_hidden_from_scripts(town: Town,
     browser.open(GRANTS)
     pages.log_in("alice", PASSWORD)
     cookies: list[dict[str, Any]] = browser.driver.get_cookies()
-    assert {cookie["name"] for cookie in cookies} == {"__Host-penstock-browser", "__Host-penstock-login"}
+    assert {cookie["name"] for cookie in cookies} == {
+        "__Host-penstock-browser",
+        "__Host-penstock-device",
+        "__Host-penstock-login",
+    }
     for cookie in cookies:
         assert (cookie["secure"], cookie["httpOnly"], cookie["sameSite"]) == (True, True, "Lax")
         assert cookie["path"] == "/"

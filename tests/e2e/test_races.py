@@ -71,9 +71,6 @@ async def test_of_100_redemptions_of_one_code_one_wins(town: Town) -> None:
     assert (again.status_code, again.json()["error"]) == (400, "invalid_grant")
 
 
-@pytest.mark.xfail(
-    reason="FAMILIES OF REFRESH TOKENS: within the grace, each answer to a replayed one lives on by itself"
-)
 async def test_of_100_refreshes_with_one_token_one_line_lives_on(town: Town) -> None:
     """Within the grace several may be answered, since an answer may be lost; one line of them goes on."""
     async with asyncio.timeout(90), Claude(town.url(), town.internet.transport()) as claude:
