@@ -107,6 +107,7 @@ OF_SEVERAL: dict[str, str] = {
     "tests/core/tunnel/test_rules.py": "the rules of an exchange: both ends, and links between them",
     "tests/core/test_envelope_child.py": "envelope.py's other half: what children write",
     f"{TR}/cli/test_cli.py": "all commands: they share a store",
+    f"{TR}/oauth/test_signed.py": "a grant that a provider signs, from the consent page to the agent",
     f"{TR}/oauth/test_abuse.py": "strangers: the authorization server as a whole",
     f"{TR}/oauth/test_recorded.py": "what all pages and endpoints leave in the audit log",
     f"{TR}/test_matrix.py": "every route of the relay, asked by everybody",

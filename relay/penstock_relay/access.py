@@ -12,7 +12,7 @@ import secrets
 import string
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, NoReturn
 
@@ -252,6 +252,8 @@ def _held(holder: Holder, now: float) -> TokenGrant | None:
     if token.refresh or grant.revoked_at is not None or holder.disabled or ends <= now:
         return None
     principal = user_principal(grant.user, holder.email, grant.client_id, grant.allowed, holder.person)
+    if grant.proof is not None:
+        principal = replace(principal, proof=grant.proof.encode())
     return TokenGrant(principal, grant.site, grant.server, ends, only_here=True, member=holder.member)
 
 

@@ -441,6 +441,7 @@ ROWS: Final[dict[Key, tuple[Ask, Cells]]] = {
     ),
     ("GET", "/oauth/grants"): (page("/oauth/grants"), OWN_PAGE),
     ("POST", "/oauth/grants"): (submitted("/oauth/grants", "/oauth/grants", grant=of_alice), DISCONNECT),
+    ("GET", "/oauth/sign"): (page("/oauth/sign?query=q&seal=s"), all_alike(400)),
     ("GET", "/oauth/grant"): (her_grant, HER_PAGE),
     ("POST", "/oauth/grant"): (her_grant_changed, HER_CHANGE),
     ("POST", "/oauth/logout"): (submitted("/oauth/grants", "/oauth/logout"), LOGGED_OUT),

@@ -73,6 +73,12 @@ class Account:
         (grant,) = [g for g in await self._store.grants.list(user=user.name) if g.id == id] or (None,)
         if grant is None or not _lives(grant, now):
             return pages.problem(404, "It is not connected", "That application is not connected any more.")
+        if grant.proof is not None:
+            return pages.problem(
+                409, "It was signed as it is",
+                f"Your company's login has signed what {grant.client_name} may use of {grant.server}. "
+                "Disconnect it and connect it again to allow something else.",
+            )  # fmt: skip
         if posted and "tick" not in form:
             if form.get("decision") == "save":
                 (allowed,) = choice.chosen(form, choice.parse_shown(shown), later=self._later).values()

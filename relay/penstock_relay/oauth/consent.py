@@ -11,10 +11,11 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from penstock import log
 from penstock.allowance import Allowance
+from penstock.voucher import Voucher, nonce
 from penstock_relay import audit
 from penstock_relay.access import user_principal
 from penstock_relay.audit import Kind
@@ -25,14 +26,19 @@ from penstock_relay.oauth.limits import TOO_OFTEN
 from penstock_relay.oauth.login import Login
 from penstock_relay.oauth.naming import name_warning
 from penstock_relay.oauth.offers import Sites
+from penstock_relay.oauth.upstream.login import Arrival, UpstreamLogin
 from penstock_relay.oauth.vendors import takes_answers
-from penstock_relay.oauth.visit import AGAIN, Visitor, Visits
+from penstock_relay.oauth.visit import AGAIN, FORM_S, Visitor, Visits
 from penstock_relay.oauth.web import Asked, Reply
 from penstock_relay.store import Code, Store, User
 from penstock_relay.store import Consent as Ahead
 
 AHEAD_S: Final = 3600.0
 """How long a client may take to come for a further server that its user allowed."""
+
+SIGN: Final = "/oauth/sign"
+GRANT: Final = "grant"
+"""The purpose of a login whose ID token signs a grant."""
 
 _NOTHING: Final = "You chose nothing. Tick what the application may use, or do not allow it."
 
@@ -60,8 +66,10 @@ class Consent:
         sites: Sites,
         *,
         later: bool = True,
+        provider: UpstreamLogin | None = None,
     ) -> None:
-        """`later`: whether users may allow tools that a site adds later."""
+        """`later`: whether users may allow tools that a site adds later. `provider`: what signs grants."""
+        self._provider = provider
         self._store = store
         self._directory = directory
         self._origin = origin
@@ -98,11 +106,11 @@ class Consent:
     async def consent(self, asked: Asked, now: float) -> Reply:
         """The user's decision: the way back to the client, with a code or without."""
         form = asked.form()
-        query, shown = form.get("query", ""), form.get("shown", "")
+        query, shown, challenge = form.get("query", ""), form.get("shown", ""), form.get("challenge", "")
         visitor = await self._visits.visitor(asked, now)
         user = visitor.user
         if user is None or not self._visits.fits(
-            form, now, "consent", visitor.browser, user.name, query, shown
+            form, now, "consent", visitor.browser, user.name, query, shown, challenge
         ):
             return pages.problem(400, "Start again", AGAIN)
         request = await self._request(query, asked, now)
@@ -129,6 +137,8 @@ class Consent:
         for server, allowance in allowed.items():
             if allowance != Allowance() and await self._may(user, server, request):
                 await self._put_ahead(user, request, server, allowance, now)
+        if challenge:
+            return await self._to_be_signed(_Form(visitor, user, request, query), first, challenge, now)
         return await self._allowed(user, request, first.dump().decode(), now)
 
     async def _put_ahead(
@@ -139,13 +149,80 @@ class Consent:
         ahead = Ahead(user.name, client, request.redirect_uri, site, server, text, now + AHEAD_S)
         await self._store.by(audit.user(user.name)).consents.put(ahead, now)
 
-    async def _allowed(self, user: User, request: Request, allowed: str, now: float) -> Reply:
+    # -- what the company's provider signs ------------------------------------------------------------
+
+    async def _to_be_signed(self, on: _Form, allowance: Allowance, challenge: str, now: float) -> Reply:
+        """The site takes no relay's word for a grant: keeps it until the provider has signed it."""
+        request, user, resource = on.request, on.user, on.request.resource
+        if self._provider is None or await self._store.people.person(user) is None:
+            return pages.problem(
+                403, "Your company's login is needed",
+                f"The administrators of {resource.site} let nobody use {resource.server} whose grant your "
+                "company's login has not signed, and you are not logged in through that. "
+                + ("Log out of this browser, and log in there." if self._provider is not None else
+                   "This relay has none: ask its operator for the setting upstream."),
+            )  # fmt: skip
+        text = allowance.dump().decode()
+        waits = Ahead(
+            user.name, request.client.client_id, request.redirect_uri, resource.site, resource.server, text,
+            now + FORM_S, challenge,
+        )  # fmt: skip
+        await self._store.by(audit.user(user.name)).consents.put(waits, now)
+        seal = self._visits.sealed(now, "sign", on.visitor.browser, user.name, on.query)
+        # A link, not a redirect: a form may lead only where its page says.
+        return pages.page(
+            "sign", label=self._provider.label, site=resource.site, server=resource.server,
+            client=request.client.name, link=f"{SIGN}?{urlencode({'query': on.query, 'seal': seal})}",
+        )  # fmt: skip
+
+    async def sign(self, asked: Asked, now: float) -> Reply:
+        """The way to the provider, whose ID token shall hold the hash of the grant."""
+        given = web.fields(asked.query)
+        query = given.get("query", "")
+        visitor = await self._visits.visitor(asked, now)
+        user = visitor.user
+        if user is None or not self._visits.fits(given, now, "sign", visitor.browser, user.name, query):
+            return pages.problem(400, "Start again", AGAIN)
+        request = await self._request(query, asked, now)
+        if isinstance(request, Reply):
+            return request
+        waits = await self._waiting(user, request, now)
+        if waits is None or self._provider is None:
+            return pages.problem(400, "Start again", AGAIN)
+        onward = f"/oauth/authorize?{query}"
+        return await self._provider.begin(visitor, onward, now, purpose=GRANT, nonce=_nonce(waits))
+
+    async def signed(self, arrival: Arrival, now: float) -> Reply:
+        """The user is back from the provider, which has signed what the nonce says."""
+        _, _, query = arrival.attempt.onward.partition("?")
+        request = await self._request(query, Asked("GET", "/oauth/authorize", query), now)
+        if isinstance(request, Reply):
+            return request
+        user = arrival.user
+        waits = await self._waiting(user, request, now)
+        if waits is None or waits.challenge is None or _nonce(waits) != arrival.attempt.nonce:
+            return pages.problem(400, "Start again", AGAIN)
+        if not await self._may(user, request.resource.server, request):
+            return self._no_access(user.name)
+        await self._store.consents.forget(waits)
+        proof = Voucher(waits.challenge, arrival.id_token).dump().decode()
+        return await self._allowed(user, request, waits.allowed, now, proof)
+
+    async def _waiting(self, user: User, request: Request, now: float) -> Ahead | None:
+        resource, client = request.resource, request.client.client_id
+        return await self._store.consents.unsigned(
+            user.name, client, request.redirect_uri, resource.site, resource.server, now
+        )
+
+    async def _allowed(
+        self, user: User, request: Request, allowed: str, now: float, proof: str | None = None
+    ) -> Reply:
         code, resource = tokens.secret(), request.resource
         await self._store.by(audit.user(user.name)).grants.add_code(
             Code(
                 tokens.digest(code), user.name, request.client.client_id, request.client.name,
                 request.redirect_uri, request.challenge, request.resource_url, resource.site, resource.server,
-                now, now + tokens.CODE_S, allowed=allowed,
+                now, now + tokens.CODE_S, allowed=allowed, proof=proof,
             )
         )  # fmt: skip
         _log.info("consent", user=user.name, site=resource.site, server=resource.server)
@@ -168,6 +245,7 @@ class Consent:
         granted = await self._store.grants.list(user=user.name)
         target = urlsplit(request.redirect_uri)
         silent = blocks[0].offer is None
+        challenge = "" if blocks[0].offer is None else blocks[0].offer.challenge
         ticks = None if form is None else choice.ticked_by(form.get("tick", ""))
         return pages.page(
             "consent",
@@ -193,7 +271,10 @@ class Consent:
             later_now="none" if form is None else form.get("later", "none"),
             query=on.query,
             shown=shown,
-            seal=self._visits.sealed(now, "consent", on.visitor.browser, user.name, on.query, shown),
+            challenge=challenge,
+            seal=self._visits.sealed(
+                now, "consent", on.visitor.browser, user.name, on.query, shown, challenge
+            ),
         )  # fmt: skip
 
     async def _blocks(self, on: _Form) -> list[choice.Block]:
@@ -202,14 +283,16 @@ class Consent:
         servers = [resource.server]
         # Not for programs on the user's computer: which one comes for it next cannot be told (RFC 8252, 8.6).
         if request.redirect_uri.startswith("https:"):
-            further = sorted(self._sites.servers(resource.site) - {resource.server})
-            servers += [name for name in further if await self._may(user, name, request)]
+            names = sorted(self._sites.servers(resource.site) - {resource.server})
+            servers += [name for name in names if await self._may(user, name, request)]
         person = await self._store.people.person(user)
         caller = user_principal(user.name, user.email, request.client.client_id, person=person)
         asked = servers[: choice.MAX_SERVERS]
         offers = await asyncio.gather(*(self._sites.offer(caller, resource.site, name) for name in asked))
         blocks = [choice.block(name, offer) for name, offer in zip(asked, offers, strict=True)]
-        return choice.fitting([blocks[0], *(block for block in blocks[1:] if block.offer is not None)])
+        # What has to be signed is signed for itself: each such server has a page of its own.
+        further = [each for each in blocks[1:] if each.offer is not None and not each.offer.challenge]
+        return choice.fitting([blocks[0], *further])
 
     async def _may(self, user: User, server: str, request: Request) -> bool:
         return await self._store.memberships.allows(user.name, request.resource.site, server)
@@ -250,3 +333,8 @@ class Consent:
             f"You are logged in as {user}, who may not use this MCP server. Check the URL that you gave to "
             "the application, or ask the relay's operator for access.",
         )
+
+
+def _nonce(waits: Ahead) -> str:
+    grant = waits.allowed.encode()
+    return nonce(waits.site, waits.server, waits.client_id, grant, waits.challenge or "")

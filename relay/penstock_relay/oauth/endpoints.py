@@ -138,6 +138,7 @@ class Endpoints:
             now + self._lives.absolute_s,
             now + self._lives.idle_s,
             allowed=code.allowed,
+            proof=code.proof,
         )
         access, refresh, reply = self._tokens(grant, now)
         store = self._store.by(audit.client(client.client_id, code.user))

@@ -13,6 +13,7 @@ MAX_BYTES: Final = 1 << 20
 """Of one answer (PROTOCOL.md, section 11)."""
 MAX_TOOLS: Final = 10_000
 MAX_TEXT: Final = 400
+MAX_CHALLENGE: Final = 128
 
 
 class Effect(StrEnum):
@@ -37,6 +38,8 @@ class Offer(msgspec.Struct, frozen=True):
     tools: tuple[Tool, ...] = ()
     prompts: int = 0
     resources: int = 0
+    challenge: str = ""
+    """The agent's word that the company's provider has to sign with the grant; "" where ours is enough."""
 
 
 class Sites(Protocol):
@@ -81,6 +84,8 @@ def parse(data: bytes) -> Offer:
     if len(names) != len(offer.tools) or len(names) > MAX_TOOLS or "" in names:
         raise ValueError("the answer does not name each tool once")
     longest = max((max(len(tool.title), len(tool.description)) for tool in offer.tools), default=0)
+    if len(offer.challenge) > MAX_CHALLENGE or not offer.challenge.isascii():
+        raise ValueError("the answer is not of the form")
     if longest > MAX_TEXT or min(offer.prompts, offer.resources) < 0:
         raise ValueError("the answer is not of the form")
     return offer

@@ -15,7 +15,7 @@ from penstock import log
 from penstock_relay import sealed
 from penstock_relay.oauth import directory, metadata, pages, resource, web
 from penstock_relay.oauth.account import Account
-from penstock_relay.oauth.consent import Consent
+from penstock_relay.oauth.consent import GRANT, SIGN, Consent
 from penstock_relay.oauth.directory import Directory
 from penstock_relay.oauth.endpoints import Endpoints
 from penstock_relay.oauth.fetch import Documents
@@ -28,7 +28,7 @@ from penstock_relay.oauth.organisation import Organisation
 from penstock_relay.oauth.signatures import Signatures
 from penstock_relay.oauth.tokens import Seal
 from penstock_relay.oauth.upstream import login as upstream_login
-from penstock_relay.oauth.upstream.login import UpstreamLogin
+from penstock_relay.oauth.upstream.login import Continue, UpstreamLogin
 from penstock_relay.oauth.upstream.logout import Logout
 from penstock_relay.oauth.upstream.party import Party
 from penstock_relay.oauth.upstream.sealing import KeySealer
@@ -86,10 +86,12 @@ class AuthorizationServer:
         visits = Visits(store, origin, Seal(key), rules.accepts)
         self._standings = Standings(store, rules, upstream, sealer)
         endpoints = Endpoints(store, found, origin, limits, self._standings, organisation.lives)
-        door = None if upstream is None else UpstreamLogin(upstream, store, visits, origin, sealer)
+        purposes: dict[str, Continue] = {}
+        door = None if upstream is None else UpstreamLogin(upstream, store, visits, origin, sealer, purposes)
         login = Login(store, visits, limits, local=local_accounts, elsewhere=door)
         later = organisation.later_tools
-        consent = Consent(store, found, origin, visits, login, sites, later=later)
+        consent = Consent(store, found, origin, visits, login, sites, later=later, provider=door)
+        purposes[GRANT] = consent.signed
         account = Account(store, visits, login, sites, later=later)
         self._routes: dict[tuple[str, str], Handler] = {
             ("GET", _PROTECTED): self._protected,
@@ -104,6 +106,7 @@ class AuthorizationServer:
             ("GET", "/oauth/authorize"): consent.authorize,
             ("POST", "/oauth/login"): login.login,
             ("POST", "/oauth/consent"): consent.consent,
+            ("GET", SIGN): consent.sign,
             ("GET", "/oauth/grants"): account.grants,
             ("POST", "/oauth/grants"): account.grants,
             ("GET", "/oauth/grant"): account.grant,

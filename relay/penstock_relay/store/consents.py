@@ -21,6 +21,8 @@ class Consent:
     server: str
     allowed: str
     expires_at: float
+    challenge: str | None = None
+    """What the company's provider has to sign before this is good; None where nobody has to."""
 
 
 class Consents:
@@ -41,6 +43,7 @@ class Consents:
                     server=consent.server,
                     allowed=consent.allowed,
                     expires_at=consent.expires_at,
+                    challenge=consent.challenge,
                 )
             )
             await record(
@@ -53,6 +56,32 @@ class Consents:
                 expires_at=consent.expires_at,
             )
 
+    async def unsigned(
+        self, user: str, client_id: str, redirect_uri: str, site: str, server: str, now: float
+    ) -> Consent | None:
+        """The one that waits for a signature."""
+        query = select(ConsentRow.allowed, ConsentRow.expires_at, ConsentRow.challenge).where(
+            ConsentRow.user == user,
+            ConsentRow.client_id == client_id,
+            ConsentRow.redirect_uri == redirect_uri,
+            ConsentRow.site == site,
+            ConsentRow.server == server,
+            ConsentRow.expires_at > now,
+            ConsentRow.challenge.is_not(None),
+        )
+        async with self._database.reading() as connection:
+            row = (await connection.execute(query)).first()
+        if row is None:
+            return None
+        return Consent(
+            user, client_id, redirect_uri, site, server, row.allowed, row.expires_at, row.challenge
+        )
+
+    async def forget(self, consent: Consent) -> None:
+        """It was signed, and has become a code."""
+        async with self._database.writing(unrecorded="the code that it becomes is recorded") as connection:
+            await connection.execute(delete(ConsentRow).where(*_key(consent)))
+
     async def take(
         self, user: str, client_id: str, redirect_uri: str, site: str, server: str, now: float
     ) -> str | None:
@@ -64,6 +93,7 @@ class Consents:
             ConsentRow.site == site,
             ConsentRow.server == server,
             ConsentRow.expires_at > now,
+            ConsentRow.challenge.is_(None),
         )
         async with self._database.reading() as connection:
             if (await connection.execute(select(ConsentRow.user).where(*key))).first() is None:

@@ -49,6 +49,8 @@ class Grant:
     revoked_at: float | None = None
     allowed: str | None = None
     """JSON of what it allows (see ``penstock.allowance``); None: all that the site exposes."""
+    proof: str | None = None
+    """JSON of what the company's provider signed about it (see ``penstock.voucher``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Code:
     used_at: float | None = None
     grant_id: str | None = None
     allowed: str | None = None
+    proof: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,7 @@ class Grants:
                     created_at=code.created_at,
                     expires_at=code.expires_at,
                     allowed=code.allowed,
+                    proof=code.proof,
                 )
             )
             await record(
@@ -165,6 +169,7 @@ class Grants:
                     expires_at=grant.expires_at,
                     idle_at=grant.idle_at,
                     allowed=grant.allowed,
+                    proof=grant.proof,
                 )
             )
             await connection.execute(
@@ -344,6 +349,7 @@ _GRANT = (
     GrantRow.idle_at,
     GrantRow.revoked_at,
     GrantRow.allowed,
+    GrantRow.proof,
 )
 _CODE = select(
     CodeRow.secret_hash,
@@ -360,6 +366,7 @@ _CODE = select(
     CodeRow.used_at,
     CodeRow.grant_id,
     CodeRow.allowed,
+    CodeRow.proof,
 )
 _HOLDER = (
     select(

@@ -170,6 +170,8 @@ class GrantRow(Base):
     revoked_at: Mapped[float | None] = mapped_column(Double)
     allowed: Mapped[str | None] = mapped_column(Text)
     """JSON of penstock.allowance; None: all that the site exposes."""
+    proof: Mapped[str | None] = mapped_column(Text)
+    """JSON of penstock.voucher, where the site demands one."""
 
 
 class CodeRow(Base):
@@ -191,6 +193,7 @@ class CodeRow(Base):
     used_at: Mapped[float | None] = mapped_column(Double)
     grant_id: Mapped[str | None] = mapped_column(String(40), ForeignKey("grants.id"))
     allowed: Mapped[str | None] = mapped_column(Text)
+    proof: Mapped[str | None] = mapped_column(Text)
 
 
 class GrantTokenRow(Base):
@@ -221,6 +224,8 @@ class ConsentRow(Base):
     server: Mapped[str] = mapped_column(String(40), primary_key=True)
     allowed: Mapped[str] = mapped_column(Text)
     expires_at: Mapped[float] = mapped_column(Double)
+    challenge: Mapped[str | None] = mapped_column(String(128))
+    """What the provider has to sign first; None where nobody has to."""
 
 
 class GroupMembershipRow(Base):

@@ -64,6 +64,7 @@ SILENT: Final = {
     "Certificates.confirm",
     "Certificates.use",
     "Clients.used",
+    "Consents.forget",
     "Consents.take",
     "Grants.revoke_all",
     "Grants.rotate",

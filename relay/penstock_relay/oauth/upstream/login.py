@@ -76,7 +76,7 @@ class UpstreamLogin:
         self._visits = visits
         self._origin = origin
         self._sealer = sealer
-        self._purposes = purposes or {}
+        self._purposes = {} if purposes is None else purposes
 
     @property
     def label(self) -> str:
