@@ -43,9 +43,21 @@ def stack(there: Company) -> Iterator[Stack]:
         origin, scopes=["openid", "email", "profile", "offline_access"], prompt="consent", label="Example Ltd"
     )
     settings |= {"PENSTOCK_RELAY_LOCAL_ACCOUNTS": "false", "PENSTOCK_RELAY_ADMIN_GROUPS": '["ops"]'}
-    with Stack({"time": Server((str(BIN / "mcp-server-time"),), ("*",))}, relay_env=settings) as stack:
+    server = Server((str(BIN / "mcp-server-time"),), ("*",))
+    with Stack({"time": server, "safe": server}, relay_env=settings) as stack:
+        believe_only(there, stack)
         stack.relay_cli("access", "add", "--group", "staff", "--site", stack.site)
         yield stack
+
+
+def believe_only(there: Company, stack: Stack) -> None:
+    """The site takes nobody's word but the company's about who may use its server safe."""
+    config = stack.agent.config
+    text = config.read_text().replace("[servers.safe]\n", '[servers.safe]\ntrust = "caller"\n')
+    table = f'issuer = "{there.issuer}"\naudience = "penstock"\nkeys_url = "{there.issuer}/jwks"\n'
+    config.write_text(f"{text}[caller]\n{table}")
+    stack.agent.program.stop()
+    stack.agent.start()
 
 
 @pytest.fixture(autouse=True)
@@ -66,13 +78,13 @@ class Assistant:
         self.client_id = ""
         self.tokens: dict[str, str] = {}
 
-    async def connect(self, user: Employee) -> None:
+    async def connect(self, user: Employee, server: str = "time") -> None:
         registration = {"redirect_uris": [BACK], "token_endpoint_auth_method": "none"}
         made = await self.http.post(f"{self.stack.public_url}/oauth/register", json=registration)
         self.client_id = made.json()["client_id"]
         query = {
             "response_type": "code", "client_id": self.client_id, "redirect_uri": BACK, "state": "s",
-            "code_challenge": CHALLENGE, "code_challenge_method": "S256", "resource": self.stack.url("time"),
+            "code_challenge": CHALLENGE, "code_challenge_method": "S256", "resource": self.stack.url(server),
         }  # fmt: skip
         said = answered(await user.allow(f"{self.stack.public_url}/oauth/authorize?{urlencode(query)}"))
         status = await self.ask(
@@ -94,8 +106,8 @@ class Assistant:
     def bearer(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.tokens['access_token']}"}
 
-    async def hello(self) -> httpx2.Response:
-        return await self.http.post(self.stack.url("time"), json=HELLO, headers={**ACCEPT, **self.bearer})
+    async def hello(self, server: str = "time") -> httpx2.Response:
+        return await self.http.post(self.stack.url(server), json=HELLO, headers={**ACCEPT, **self.bearer})
 
 
 @asynccontextmanager
@@ -231,3 +243,33 @@ async def until_refused(assistant: Assistant, status: int) -> None:
     async with asyncio.timeout(5):
         while (await assistant.hello()).status_code != status:
             await asyncio.sleep(0.05)  # the relay looks at its records twice a second
+
+
+async def test_a_site_that_believes_no_relay_takes_what_the_company_signed(
+    stack: Stack, there: Company
+) -> None:
+    async with (
+        asyncio.timeout(60),
+        httpx2.AsyncClient(timeout=20, trust_env=False) as http,
+        Employee(stack.public_url, there) as anna,
+    ):
+        assistant = Assistant(stack, http)
+        await assistant.connect(anna, "safe")
+        assert "serverInfo" in (await assistant.hello("safe")).text
+        assert await assistant.refresh() == 200
+        assert "serverInfo" in (await assistant.hello("safe")).text
+        # A relay that widens the grant by itself opens nothing, and neither does a token of its own.
+        with closing(sqlite3.connect(stack.folder / "relay-state" / "relay.db", timeout=10)) as records:
+            records.execute(
+                'UPDATE grants SET allowed = \'{"later":"all","others":true}\' WHERE proof IS NOT NULL'
+            )
+            records.execute("UPDATE changes SET sequence = sequence + 1")
+            records.commit()
+        async with asyncio.timeout(5):
+            while "signed another grant" not in (answer := (await assistant.hello("safe")).text):
+                assert "serverInfo" in answer
+        token = stack.relay_cli("token", "issue", "--site", stack.site).stdout.strip()
+        headers = {**ACCEPT, "Authorization": f"Bearer {token}"}
+        refused = await http.post(stack.url("safe"), json=HELLO, headers=headers)
+        assert "Personal access tokens do not open it" in refused.text
+        assert "serverInfo" in (await http.post(stack.url("time"), json=HELLO, headers=headers)).text
