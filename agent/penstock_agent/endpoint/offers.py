@@ -15,7 +15,7 @@ from penstock_agent.gate.expose import Item
 
 MAX_BYTES: Final = 1 << 20
 MAX_TITLE: Final = 100
-DESCRIPTIONS: Final = (300, 80, 0)
+DESCRIPTIONS: Final = (160, 80, 0)
 """Characters of each description: as many as let the whole fit."""
 MAX_NAME: Final = 256
 """A tool with a longer name cannot be chosen; no client takes one."""
