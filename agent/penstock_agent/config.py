@@ -7,15 +7,13 @@ restricts nothing would be worse than no line.
 from __future__ import annotations
 
 import os
-import re
 import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -25,11 +23,11 @@ from pydantic import (
     Field,
     StrictStr,
     ValidationError,
-    model_validator,
 )
 from pydantic_core import ErrorDetails
 
 from penstock.names import BadName, parse_name
+from penstock_agent.callers.settings import CallerSettings, absolute
 from penstock_agent.dialer import proxy as proxies
 from penstock_agent.problem import Exit, Problem
 
@@ -82,12 +80,6 @@ def _pattern(text: str) -> str:
     return text
 
 
-def _absolute(path: Path) -> Path:
-    if not path.is_absolute():
-        raise ValueError("must be an absolute path")
-    return path
-
-
 def _number(value: object) -> object:
     # Pydantic would take true for 1; the environment has only text.
     if isinstance(value, bool):
@@ -116,70 +108,17 @@ class ServerSettings(BaseModel):
     trust: Literal["relay", "caller"] = "relay"
 
 
-_LIFE = re.compile(r"([1-9][0-9]{0,4})([hd])")
-
-
-def _life(text: str) -> str:
-    if _LIFE.fullmatch(text) is None:
-        raise ValueError("is not a length of time; write 12h or 30d")
-    return text
-
-
-def _https(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        host = parts.hostname or ""
-    except ValueError:
-        raise ValueError("is not a URL") from None
-    local = host in ("localhost", "127.0.0.1", "::1")
-    if not host or not text.isprintable() or parts.scheme not in (("https", "http") if local else ("https",)):
-        raise ValueError("must be an https URL")
-    return text
-
-
-class CallerSettings(BaseModel):
-    """The ``[caller]`` table: whose word counts about callers of servers with ``trust = "caller"``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    #: The company's identity provider, as it names itself in its tokens (``iss``).
-    issuer: Annotated[StrictStr, AfterValidator(_https)]
-    #: The relay's client id at the provider (``aud``).
-    audience: Annotated[StrictStr, Field(min_length=1, max_length=1024)]
-    #: The provider's public keys (JWKS), as a file.
-    keys_file: Annotated[Path, AfterValidator(_absolute)] | None = None
-    #: Or where the provider publishes them. The only address that the agent ever asks besides the relay.
-    keys_url: Annotated[StrictStr, AfterValidator(_https)] | None = None
-    #: How long a grant is believed after the consent, at most.
-    max_life: Annotated[StrictStr, AfterValidator(_life)] = "30d"
-    #: 32 random bytes or more, the same for all agents of a site; each agent has its own without it.
-    challenge_key_file: Annotated[Path, AfterValidator(_absolute)] | None = None
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if (self.keys_file is None) == (self.keys_url is None):
-            raise ValueError("needs the provider's keys from one place: keys_file or keys_url")
-        return self
-
-    @property
-    def max_life_s(self) -> float:
-        """``max_life`` in seconds."""
-        found = _LIFE.fullmatch(self.max_life)
-        assert found is not None  # noqa: S101  validated
-        return int(found[1]) * (3600.0 if found[2] == "h" else 86_400.0)
-
-
 class _File(BaseModel):
     """What may stand in ``agent.toml``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    state_dir: Annotated[Path, AfterValidator(_absolute)] = DEFAULT_STATE_DIR
-    runtime_dir: Annotated[Path, AfterValidator(_absolute)] | None = None
+    state_dir: Annotated[Path, AfterValidator(absolute)] = DEFAULT_STATE_DIR
+    runtime_dir: Annotated[Path, AfterValidator(absolute)] | None = None
     proxy: (
         Annotated[StrictStr, AfterValidator(lambda p: p if p == proxies.DIRECT else proxies.check(p))] | None
     ) = None
-    ca_file: Annotated[Path, AfterValidator(_absolute)] | None = None
+    ca_file: Annotated[Path, AfterValidator(absolute)] | None = None
     call_timeout: Annotated[float, BeforeValidator(_number), Field(ge=1, le=3600)] = 120.0
     max_children: Annotated[int, BeforeValidator(_number), Field(ge=1, le=1024)] = 64
     log_level: Literal["debug", "info", "warning", "error"] = "info"

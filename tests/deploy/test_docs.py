@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from penstock import __version__
 from penstock_agent import cli as agent_cli
 from penstock_agent import config as agent_config
+from penstock_agent.callers.settings import CallerSettings
 from penstock_relay import config as relay_config
 from penstock_relay.cli.app import app as relay_app
 from penstock_relay.oauth import issuer_settings
@@ -146,7 +147,7 @@ def test_every_setting_of_a_server_is_documented_and_no_other() -> None:
 
 def test_every_setting_about_callers_is_documented_and_no_other() -> None:
     text = section(PAGES["agent"], "Settings").split("`[caller]`")[1].split("Entries of `expose`")[0]
-    assert [row[0].strip("`") for row in rows(text)] == list(agent_config.CallerSettings.model_fields)
+    assert [row[0].strip("`") for row in rows(text)] == list(CallerSettings.model_fields)
 
 
 @pytest.mark.parametrize(

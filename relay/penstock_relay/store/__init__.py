@@ -6,7 +6,8 @@ from penstock_relay.store.clients import ClientRecord, NoSuchClient
 from penstock_relay.store.consents import Consent
 from penstock_relay.store.database import StoreError
 from penstock_relay.store.endings import Ended
-from penstock_relay.store.grants import Code, Grant, GrantToken, Holder, NoSuchGrant
+from penstock_relay.store.granted import Code, Grant, GrantToken, Holder
+from penstock_relay.store.grants import NoSuchGrant
 from penstock_relay.store.invites import Invite, Unusable
 from penstock_relay.store.lineage import Certificate, Lineage, Lock, Standing
 from penstock_relay.store.logins import LoginRecord

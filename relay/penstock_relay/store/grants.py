@@ -1,17 +1,16 @@
 """Grants: what users allowed clients, the codes that they come from, and the tokens that come of them."""
 
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from penstock_relay.audit import Change, Kind
-from penstock_relay.oauth.upstream.person import Person
 from penstock_relay.store.database import Database, StoreError
 from penstock_relay.store.endings import Ended, end_grants_of
-from penstock_relay.store.memberships import is_member
-from penstock_relay.store.models import CodeRow, GrantRow, GrantTokenRow, UpstreamUserRow, UserRow
+from penstock_relay.store.granted import CODE, GRANT, HOLDER, Code, Grant, GrantToken, Holder, holder_of
+from penstock_relay.store.models import CodeRow, GrantRow, GrantTokenRow
 from penstock_relay.store.people import travelling_groups
 from penstock_relay.store.record import record
 from penstock_relay.store.revocation import end_grants
@@ -30,74 +29,6 @@ class NoSuchGrant(StoreError):
 
     def __init__(self, grant_id: str) -> None:
         super().__init__(f"There is no grant {grant_id!r}. See the ids with: penstock-relay grant list")
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """``expires_at`` is its end in any case, ``idle_at`` when it ends unless it is refreshed before."""
-
-    id: str
-    user: str
-    client_id: str
-    client_name: str
-    site: str
-    server: str
-    resource: str
-    created_at: float
-    expires_at: float
-    idle_at: float
-    revoked_at: float | None = None
-    allowed: str | None = None
-    """JSON of what it allows (see ``penstock.allowance``); None: all that the site exposes."""
-    proof: str | None = None
-    """JSON of what the company's provider signed about it (see ``penstock.voucher``)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Code:
-    """An authorization code without its text, and what it was asked with."""
-
-    secret_hash: bytes
-    user: str
-    client_id: str
-    client_name: str
-    redirect_uri: str
-    challenge: str
-    resource: str
-    site: str
-    server: str
-    created_at: float
-    expires_at: float
-    used_at: float | None = None
-    grant_id: str | None = None
-    allowed: str | None = None
-    proof: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class GrantToken:
-    """A token without its secret; ``used_at`` is when a refresh token was first used."""
-
-    public_id: str
-    secret_hash: bytes
-    refresh: bool
-    grant_id: str
-    created_at: float
-    expires_at: float
-    used_at: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """A token, its grant, and what is true of its user now."""
-
-    token: GrantToken
-    grant: Grant
-    email: str
-    disabled: bool
-    member: bool
-    person: Person | None = None
-    """Who the user is at the identity provider; None for one of this relay's own."""
 
 
 class Grants:
@@ -140,7 +71,7 @@ class Grants:
     async def find_code(self, secret_hash: bytes) -> Code | None:
         """The code, a used or expired one too."""
         async with self._database.reading() as connection:
-            row = (await connection.execute(_CODE.where(CodeRow.secret_hash == secret_hash))).first()
+            row = (await connection.execute(CODE.where(CodeRow.secret_hash == secret_hash))).first()
         return None if row is None else Code(*row)
 
     async def redeem(
@@ -148,7 +79,7 @@ class Grants:
     ) -> bool:
         """Turns a code into its grant, once. A second try ends the grant that the first one made."""
         async with self._database.writing() as connection:
-            row = (await connection.execute(_CODE.where(CodeRow.secret_hash == secret_hash))).first()
+            row = (await connection.execute(CODE.where(CodeRow.secret_hash == secret_hash))).first()
             if row is None:
                 return False
             if row.used_at is not None:
@@ -194,10 +125,10 @@ class Grants:
     async def find_token(self, public_id: str) -> Holder | None:
         """The token with all that decides about it; expired and revoked ones too."""
         async with self._database.reading() as connection:
-            row = (await connection.execute(_HOLDER.where(GrantTokenRow.public_id == public_id))).first()
+            row = (await connection.execute(HOLDER.where(GrantTokenRow.public_id == public_id))).first()
             if row is None:
                 return None
-            holder = _holder(row)
+            holder = holder_of(row)
             if holder.person is not None:
                 groups = await travelling_groups(connection, holder.grant.user)
                 holder = replace(holder, person=replace(holder.person, groups=groups))
@@ -222,10 +153,10 @@ class Grants:
         """
         # Each hour, by every client: what it would say is said by the grant. An end is recorded.
         async with self._database.writing(unrecorded="a grant goes on as it was made") as connection:
-            row = (await connection.execute(_HOLDER.where(GrantTokenRow.public_id == public_id))).first()
+            row = (await connection.execute(HOLDER.where(GrantTokenRow.public_id == public_id))).first()
             if row is None:
                 return False
-            holder = _holder(row)
+            holder = holder_of(row)
             token, grant = holder.token, holder.grant
             ends = min(token.expires_at, grant.expires_at, grant.idle_at)
             if not token.refresh or grant.revoked_at is not None or ends <= now or holder.disabled:
@@ -260,7 +191,7 @@ class Grants:
     async def allow(self, grant_id: str, allowed: str) -> None:
         """Changes what a grant allows. Raises NoSuchGrant."""
         async with self._database.writing() as connection:
-            found = select(*_GRANT).where(GrantRow.id == grant_id)
+            found = select(*GRANT).where(GrantRow.id == grant_id)
             row = (await connection.execute(found)).first()
             if row is None:
                 raise NoSuchGrant(grant_id)
@@ -278,7 +209,7 @@ class Grants:
 
     async def list(self, user: str | None = None, site: str | None = None) -> list[Grant]:
         """Oldest first; revoked and expired ones too."""
-        query = select(*_GRANT).order_by(GrantRow.created_at, GrantRow.id)
+        query = select(*GRANT).order_by(GrantRow.created_at, GrantRow.id)
         if user is not None:
             query = query.where(GrantRow.user == user)
         if site is not None:
@@ -325,73 +256,3 @@ async def _add(connection: AsyncConnection, *added: GrantToken, parent: str | No
                 parent=parent,
             )
         )
-
-
-_TOKEN = (
-    GrantTokenRow.public_id,
-    GrantTokenRow.secret_hash,
-    GrantTokenRow.refresh,
-    GrantTokenRow.grant_id,
-    GrantTokenRow.created_at,
-    GrantTokenRow.expires_at,
-    GrantTokenRow.used_at,
-)
-_GRANT = (
-    GrantRow.id,
-    GrantRow.user,
-    GrantRow.client_id,
-    GrantRow.client_name,
-    GrantRow.site,
-    GrantRow.server,
-    GrantRow.resource,
-    GrantRow.created_at,
-    GrantRow.expires_at,
-    GrantRow.idle_at,
-    GrantRow.revoked_at,
-    GrantRow.allowed,
-    GrantRow.proof,
-)
-_CODE = select(
-    CodeRow.secret_hash,
-    CodeRow.user,
-    CodeRow.client_id,
-    CodeRow.client_name,
-    CodeRow.redirect_uri,
-    CodeRow.challenge,
-    CodeRow.resource,
-    CodeRow.site,
-    CodeRow.server,
-    CodeRow.created_at,
-    CodeRow.expires_at,
-    CodeRow.used_at,
-    CodeRow.grant_id,
-    CodeRow.allowed,
-    CodeRow.proof,
-)
-_HOLDER = (
-    select(
-        *_TOKEN,
-        *_GRANT,
-        UpstreamUserRow.issuer,
-        UpstreamUserRow.subject,
-        UpstreamUserRow.full_name,
-        UserRow.email,
-        UserRow.disabled_at,
-        is_member(GrantRow.__table__.c.user, GrantRow.__table__.c.site, GrantRow.__table__.c.server),
-    )
-    .join(GrantRow, GrantRow.id == GrantTokenRow.grant_id)
-    .join(UserRow, UserRow.name == GrantRow.user)
-    .outerjoin(UpstreamUserRow, UpstreamUserRow.user == GrantRow.user)
-)
-
-
-def _holder(row: Row[*tuple[Any, ...]]) -> Holder:
-    values = tuple(row)
-    split = len(_TOKEN)
-    grant, about = values[split : split + len(_GRANT)], values[split + len(_GRANT) :]
-    issuer, subject, name, email, disabled_at, member = about
-    disabled = disabled_at is not None
-    person = None if issuer is None else Person(issuer, subject, name, email)
-    return Holder(
-        GrantToken(*values[:split]), Grant(*grant), email, disabled, bool(member) and not disabled, person
-    )
