@@ -14,8 +14,8 @@ from penstock.voucher import Voucher, nonce
 from penstock_agent.callers.challenge import Challenges
 from penstock_agent.callers.trust import NotProven
 
-LOGIN_S: Final = 1200.0
-"""From the consent page to the login that signs it."""
+LOGIN_S: Final = 1860.0
+"""From the consent page to the login that signs it: three steps of ten minutes each, and one to go."""
 SKEW_S: Final = 120.0
 """How far the provider's clock and ours may differ."""
 

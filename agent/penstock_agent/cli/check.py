@@ -52,6 +52,14 @@ def _look(settings: Settings) -> tuple[list[str], list[str]]:
             wrong.append(f"ca_file: {settings.ca_file} cannot be read: {e.strerror}.")
         except ValueError:
             wrong.append(f"ca_file: {settings.ca_file} holds no PEM certificate.")
+    if settings.caller is not None and settings.caller.keys_file is not None:
+        from penstock_agent.callers.pinned import InFile
+        from penstock_agent.problem import Problem
+
+        try:
+            InFile(settings.caller.keys_file)
+        except Problem as e:
+            wrong.append(str(e))
     if not settings.servers:
         notes.append(f"No servers. Add a [servers.NAME] table with a command to {settings.config_file}.")
     for name, server in settings.servers.items():
@@ -97,9 +105,11 @@ def _as_json(settings: Settings, wrong: list[str], notes: list[str]) -> dict[str
                 "expose": list(server.expose),
                 "network": server.network,
                 "isolation": server.isolation,
+                "trust": server.trust,
             }
             for name, server in settings.servers.items()
         },
+        "caller": None if settings.caller is None else settings.caller.model_dump(mode="json"),
     }
 
 
@@ -115,7 +125,9 @@ def _show(settings: Settings, wrong: list[str], notes: list[str]) -> None:
         if server.env:
             say(f"  env = {', '.join(sorted(server.env))}   (values not shown)")
         say(f"  expose = {list(server.expose)}")
-        say(f'  network = "{server.network}", isolation = "{server.isolation}"')
+        say(f'  network = "{server.network}", isolation = "{server.isolation}", trust = "{server.trust}"')
+    if settings.caller is not None:
+        say(f"caller: grants that {settings.caller.issuer} signed for {settings.caller.audience}")
     for text in notes:
         say(f"note: {text}")
     for text in wrong:

@@ -1,5 +1,6 @@
 import pytest
 
+from tests.harness import signing
 from tests.harness.agent_site import Site
 
 
@@ -80,3 +81,19 @@ def test_what_is_not_yet_done_is_a_note_and_no_mistake(site: Site) -> None:
     assert "has not joined a site yet" in text
     assert "no-such-program-anywhere is not found on this PATH" in text
     assert "penstock-agent expose files" in text
+
+
+def test_keys_of_the_provider_that_cannot_be_used_are_wrong(site: Site) -> None:
+    keys = site.folder / "keys.json"
+    site.configure(
+        '[servers.files]\ncommand = ["true"]\ntrust = "caller"\n'
+        f'[caller]\nissuer = "https://login.example"\naudience = "relay"\nkeys_file = "{keys}"\n'
+    )
+    status, text = check(site)
+    assert status == 2
+    assert f"caller.keys_file: {keys} cannot be read" in text
+    keys.write_bytes(signing.key_set("ec"))
+    status, text = check(site)
+    assert status == 0
+    assert 'trust = "caller"' in text
+    assert "grants that https://login.example signed for relay" in text
