@@ -107,7 +107,11 @@ class _Daemon:
         self._tunnel_listen = Address(host, port)
         self._tunnel_url = settings.tunnel_url_at(self._tunnel_listen)
         self._following = Following(
-            ca, store.fleet.read, urlsplit(self._tunnel_url).hostname or "", time.time()
+            ca,
+            store.fleet.read,
+            urlsplit(self._tunnel_url).hostname or "",
+            time.time(),
+            self._door.shows,
         )
         self._public_listen: asyncio.Future[Address] = asyncio.get_running_loop().create_future()
         self._pages_made: asyncio.Future[AuthorizationServer] = asyncio.get_running_loop().create_future()
