@@ -45,6 +45,13 @@ def test_a_key_that_names_its_algorithm_verifies_no_other(name: str, alg: str) -
     assert found.algorithms == (alg,)
 
 
+def told(key: object) -> str:
+    """A test's name, the same in every run: keys are made anew each time, so no part of them is in it."""
+    if not isinstance(key, dict):
+        return json.dumps(key)
+    return " ".join(f"{name}={value}" if len(str(value)) < 12 else name for name, value in key.items())
+
+
 @pytest.mark.parametrize(
     "key",
     [
@@ -85,7 +92,7 @@ def test_a_key_that_names_its_algorithm_verifies_no_other(name: str, alg: str) -
         7,
         None,
     ],
-    ids=lambda key: json.dumps(key)[-40:],
+    ids=told,
 )
 def test_a_key_that_cannot_verify_for_us_is_passed_over(key: object) -> None:
     assert passed_over(key)

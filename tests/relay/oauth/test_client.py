@@ -250,7 +250,9 @@ def test_keys_of_a_client_that_does_not_sign_are_nothing() -> None:
         {"token_endpoint_auth_signing_alg": "none"},
         {"token_endpoint_auth_signing_alg": ["RS256"]},
     ],
-    ids=str,
+    ids=lambda changes: (
+        " ".join(f"{name}={value}"[:60] for name, value in changes.items() if name != "jwks") or "jwks"
+    ),
 )
 def test_a_client_that_signs_shows_its_keys_on_its_own_host(changes: dict[str, object]) -> None:
     with pytest.raises(BadClient) as caught:
