@@ -86,6 +86,7 @@ class Driver:
         self._awake = asyncio.Event()
         self._flushed = asyncio.Event()
         self._beats_anew = asyncio.Event()
+        self._beats_at = 0.0
         self._stopping = asyncio.Event()
         self._stop = Ended(CloseCode.GOING_AWAY, "this program stops", ours=True)
         self._over = False
@@ -151,9 +152,10 @@ class Driver:
             message = await self._websocket.recv()
             if isinstance(message, str):
                 raise RemoteError(CloseCode.MALFORMED, "a text message on a link")
-            heartbeat = self.link.heartbeat
             self._deliver(message, now())
-            if self.link.heartbeat != heartbeat:
+            # Time is counted from this end's own silence once it is greeted, and that may be over before
+            # what was waited for until then.
+            if self.link.due < self._beats_at:
                 self._beats_anew.set()
 
     async def _write(self) -> NoReturn:
@@ -179,8 +181,9 @@ class Driver:
     async def _beat(self) -> NoReturn:
         while True:
             self._beats_anew.clear()
+            self._beats_at = self.link.due
             with suppress(TimeoutError):
-                async with asyncio.timeout(max(TICK, self.link.due - now())):
+                async with asyncio.timeout(max(TICK, self._beats_at - now())):
                     await self._beats_anew.wait()
             self.link.tick(now())
 

@@ -18,7 +18,7 @@ from penstock.tunnel.codec import Decoder
 from penstock.tunnel.errors import CloseCode
 from penstock.tunnel.fields import Key
 from penstock.tunnel.frames import Data, Frame, Ping
-from penstock.tunnel.limits import BATCH, MAX_MESSAGE
+from penstock.tunnel.limits import BATCH, HEARTBEAT, MAX_MESSAGE
 from penstock.tunnel.link import Link
 from penstock.tunnel.states import End
 from tests.harness.link_pair import Meeting, descriptors, hello, kernel_takes, meeting, until
@@ -211,6 +211,15 @@ async def test_a_heartbeat_that_gets_shorter_counts_from_then_on(tmp_path: Path)
             await carried.client.send(hello().encode())
             async with asyncio.timeout(5):  # half of the first heartbeat
                 assert await carried.message() == [Ping(1)]
+
+
+async def test_a_link_on_which_nothing_is_said_after_the_greeting_pings_in_time(tmp_path: Path) -> None:
+    async with meeting(tmp_path) as place, carrying(place) as (carried, _):
+        await turns(20)  # the first look at the clock was taken: it waits 25 s for the greeting
+        carried.link._spoke -= HEARTBEAT
+        await carried.client.send(hello().encode())
+        async with asyncio.timeout(5):
+            assert await carried.message() == [Ping(1)]
 
 
 async def test_a_link_that_is_not_greeted_does_not_keep_the_loop_busy(
