@@ -3,7 +3,6 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import pytest
@@ -12,18 +11,6 @@ from penstock import log
 from penstock.envelope import request
 
 CANARY = "canary-\x1b[2J-\n-forged"
-
-
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    ours = {name: logging.getLogger(name).level for name in log.PACKAGES}
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for name, ours_level in ours.items():
-        logging.getLogger(name).setLevel(ours_level)
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import logging
 import os
 import signal
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -36,16 +35,6 @@ from tests.relay.ca.making import agent_files
 
 BOTH_LOOPS = True
 LIST = b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}'
-
-
-@pytest.fixture(autouse=True)
-def no_log_handlers() -> Iterator[None]:
-    """`serve` sets logging up for its process, which is ours."""
-    root = logging.getLogger()
-    before, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = before
-    root.setLevel(level)
 
 
 def settings_of(folder: Path, **changes: object) -> Settings:

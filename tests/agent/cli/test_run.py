@@ -1,4 +1,3 @@
-import logging
 from collections.abc import Callable
 
 import pytest
@@ -7,14 +6,6 @@ from penstock_agent import daemon
 from penstock_agent.config import Settings
 from penstock_agent.problem import Exit, Problem
 from tests.harness.agent_site import Site
-
-
-@pytest.fixture(autouse=True)
-def _logging_stays_as_it_was() -> object:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:], root.level = handlers, level
 
 
 def daemon_that(monkeypatch: pytest.MonkeyPatch, work: Callable[[Settings], int]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import ssl
 from contextlib import suppress
 from pathlib import Path
@@ -324,26 +323,21 @@ async def test_nothing_that_a_peer_says_is_in_the_log(
 ) -> None:
     monkeypatch.setattr(door_module, "OPEN_TIMEOUT", 0.2)
     log.setup("penstock-relay", level="debug")
-    root = logging.getLogger()
-    try:
-        async with tunnel_listener(tmp_path) as place:
-            for data in (b"s3cret", b"GET /s3cret HTTP/1.1\r\ns3cret: s3cret", b"\x16\x03s3cret"):
-                for context in (None, place.context(None)):
-                    reader, writer = await asyncio.open_connection("localhost", place.port, ssl=context)
-                    writer.write(data + b"\r\n\r\n")
-                    with suppress(OSError):
-                        await reader.read()
-                    writer.transport.abort()
-            for message in ("s3cret", b"s3cret" * 9, hello(AgentId("plant", "s3cret")).encode()):
-                websocket = await place.connect()
-                await websocket.send(message)
-                await websocket.wait_closed()
+    async with tunnel_listener(tmp_path) as place:
+        for data in (b"s3cret", b"GET /s3cret HTTP/1.1\r\ns3cret: s3cret", b"\x16\x03s3cret"):
+            for context in (None, place.context(None)):
+                reader, writer = await asyncio.open_connection("localhost", place.port, ssl=context)
+                writer.write(data + b"\r\n\r\n")
+                with suppress(OSError):
+                    await reader.read()
+                writer.transport.abort()
+        for message in ("s3cret", b"s3cret" * 9, hello(AgentId("plant", "s3cret")).encode()):
             websocket = await place.connect()
-            await websocket.close(4321, "s3cret")
-            await until(lambda: not place.switchboard._lines, "the end of the links")
-    finally:
-        for handler in [h for h in root.handlers if type(h).__name__ == "_Stderr"]:
-            root.removeHandler(handler)
+            await websocket.send(message)
+            await websocket.wait_closed()
+        websocket = await place.connect()
+        await websocket.close(4321, "s3cret")
+        await until(lambda: not place.switchboard._lines, "the end of the links")
     printed = capsys.readouterr().err
     assert "link_ended" in printed
     assert "s3cret" not in printed
