@@ -128,13 +128,16 @@ def test_relay_takes_the_configuration_that_the_chart_writes(
         item for item in of_kind(parse(rendered(values)), "ConfigMap") if at(item, "data", "relay.toml")
     ]
     file = tmp_path / "relay.toml"
-    file.write_text(str(at(config, "data", "relay.toml")))
+    # The one secret that the relay reads to check its settings; in a pod it is a volume.
+    (tmp_path / "secret").write_text("s3cret")
+    file.write_text(str(at(config, "data", "relay.toml")).replace("/etc/upstream", str(tmp_path)))
     monkeypatch.setenv("PENSTOCK_RELAY_CONFIG", str(file))
     settings = load()
     settings.check()
     wanted = mapping(cast(Object, yaml.safe_load(values.read_text())))
     assert settings.public_url == wanted["publicUrl"]
     assert settings.tunnel_url == wanted["tunnelUrl"]
+    assert mapping(wanted, "settings").keys() <= settings.model_fields_set
 
 
 @pytest.fixture

@@ -75,6 +75,21 @@ ca_key_file = {{ printf "/etc/penstock-relay-secrets/ca/%s" .Values.ca.privateKe
 {{- with .Values.trustedProxies }}
 trusted_proxies = {{ toRawJson . }}
 {{- end }}
+{{- /* Plain settings before all tables: after the first table they would be part of it. */}}
+{{- range $name, $value := .Values.settings }}
+{{- if not (or (kindIs "map" $value) (and (kindIs "slice" $value) (not (empty $value)) (kindIs "map" (first $value)))) }}
+{{ $name }} = {{ $value | toRawJson }}
+{{- end }}
+{{- end }}
+{{- range $name, $value := .Values.settings }}
+{{- if kindIs "map" $value }}
+
+{{ dict $name $value | toToml | trim }}
+{{- else if and (kindIs "slice" $value) (not (empty $value)) (kindIs "map" (first $value)) }}
+
+{{ dict $name $value | toToml | trim }}
+{{- end }}
+{{- end }}
 {{- with .Values.callers.egress }}
 
 [callers]
@@ -116,6 +131,11 @@ says what to do.
 {{- end -}}
 {{- if and .Values.callers.egress (not .Values.trustedProxies) -}}
 {{- fail "\n\ncallers.egress is set, but trustedProxies is not: the relay would take the address of every caller for that of what stands in front of it.\nSet trustedProxies, for example: --set 'trustedProxies={10.244.0.0/16}'\n" -}}
+{{- end -}}
+{{- range $name := list "public_url" "listen" "tunnel_url" "tunnel_listen" "ops_listen" "state_dir" "log_level" "master_key_file" "ca_cert_file" "ca_key_file" "trusted_proxies" "callers" "database_url" -}}
+{{- if hasKey $.Values.settings $name -}}
+{{- fail (printf "\n\nsettings.%s is set, but this chart decides it.\nRemove it: README.md has the value to set instead, if there is one.\n" $name) -}}
+{{- end -}}
 {{- end -}}
 {{- if and .Values.tunnelService.loadBalancerSourceRanges (ne .Values.tunnelService.type "LoadBalancer") -}}
 {{- fail (printf "\n\ntunnelService.loadBalancerSourceRanges has no effect on a Service of type %s: everybody could connect.\nUse networkPolicy.tunnelFrom, or tunnelService.type=LoadBalancer\n" .Values.tunnelService.type) -}}
