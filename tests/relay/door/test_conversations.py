@@ -150,12 +150,15 @@ async def test_each_path_speaks_its_own_protocol(tmp_path: Path) -> None:
 async def test_who_says_nothing_is_let_go_and_too_many_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conversations_module, "TIMEOUT", 0.05)
     monkeypatch.setattr(door_module, "CONVERSATIONS", 1)
     async with tunnel_listener(tmp_path) as place:
-        silent, _, _ = await talk(place)
+        first, _, _ = await talk(place)
         with pytest.raises(InvalidStatus, match="503"):
             await talk(place)
+        await first.close()
+        await until(lambda: place.door._talking == 0, "its end")
+        monkeypatch.setattr(conversations_module, "TIMEOUT", 0.05)
+        silent, _, _ = await talk(place)
         with pytest.raises(ConnectionClosed):
             await silent.recv()
         await until(lambda: place.door._talking == 0, "its end")
