@@ -81,7 +81,8 @@ RELAY_FLOORS = (
                 f"{RELAY}.{name}"
                 for name in (
                     "address", "oauth", "oauth.assertion", "oauth.buckets", "oauth.choice", "oauth.client",
-                    "oauth.copies", "oauth.issuer", "oauth.limits", "oauth.metadata", "oauth.naming",
+                    "oauth.copies", "oauth.factor", "oauth.factor.totp", "oauth.factor.tries",
+                    "oauth.issuer", "oauth.limits", "oauth.metadata", "oauth.naming",
                     "oauth.offers", "oauth.organisation", "oauth.presets", "oauth.redirects",
                     "oauth.throttle", "oauth.tries",
                     "oauth.upstream", "oauth.upstream.idtoken", "oauth.upstream.person",
@@ -114,6 +115,7 @@ RELAY_FLOORS = (
         (
             f"{RELAY}.store.*", f"{RELAY}.ca.*", f"{RELAY}.access", f"{RELAY}.auditing", f"{RELAY}.bearers",
             f"{RELAY}.enrolment", f"{RELAY}.renewal", f"{RELAY}.standing", f"{RELAY}.oauth.tokens",
+            f"{RELAY}.oauth.factor.recovery",
         ),
     ),
     Floor(
@@ -121,7 +123,8 @@ RELAY_FLOORS = (
         tuple(
             f"{RELAY}.oauth.{name}"
             for name in (
-                "account", "authorize", "consent", "directory", "endpoints", "login", "pages",
+                "account", "authorize", "consent", "directory", "endpoints", "entrance", "factor.checking",
+                "factor.page", "factor.step", "login", "pages",
                 "resource", "server", "visit", "upstream.attempt", "upstream.login", "upstream.logout",
                 "upstream.party", "upstream.sealing", "upstream.standing",
             )
@@ -158,8 +161,9 @@ PURE = (
             "address", "audit.*", "ca.rotation", "edge.callers", "edge.clientcert", "edge.deadlines",
             "edge.failure", "edge.limits", "edge.order", "edge.peer", "edge.slow", "edge.sse", "edge.stats",
             "oauth.assertion", "oauth.authorize", "oauth.buckets", "oauth.choice", "oauth.client",
-            "oauth.copies", "oauth.issuer", "oauth.limits", "oauth.metadata", "oauth.naming",
-            "oauth.offers", "oauth.organisation", "oauth.presets", "oauth.redirects", "oauth.throttle",
+            "oauth.copies", "oauth.factor.totp", "oauth.factor.tries", "oauth.issuer", "oauth.limits",
+            "oauth.metadata", "oauth.naming", "oauth.offers", "oauth.organisation",
+            "oauth.presets", "oauth.redirects", "oauth.throttle",
             "oauth.tries", "oauth.upstream.idtoken", "oauth.upstream.person", "oauth.vendors", "oauth.web",
             "store.lineage", "switchboard.calls", "switchboard.registry",
         )

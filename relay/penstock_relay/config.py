@@ -32,7 +32,7 @@ from penstock_relay.address import Address, Network, public_origin, tunnel_origi
 from penstock_relay.oauth import organisation
 from penstock_relay.oauth.introspection import Endpoint
 from penstock_relay.oauth.issuer_settings import Issuers
-from penstock_relay.oauth.organisation import Lives, Organisation
+from penstock_relay.oauth.organisation import Lives, Organisation, SecondFactor
 from penstock_relay.oauth.upstream.settings import Group, UpstreamSettings
 
 ENV_PREFIX: Final = "PENSTOCK_RELAY_"
@@ -246,6 +246,9 @@ class Settings(BaseSettings):
     local_accounts: bool = True
     """Whether users may have accounts of this relay's own, with a password."""
 
+    second_factor: SecondFactor = "optional"
+    """Whether users with such an account may have a second factor, a code besides the password; or must."""
+
     admin_groups: tuple[Group, ...] = ()
     """Groups of the identity provider whose members are relay administrators."""
 
@@ -328,6 +331,12 @@ class Settings(BaseSettings):
                 "local_accounts is false and there is no upstream, so nobody could log in. Set upstream, or "
                 "oauth = false."
             )
+        if self.second_factor == "required" and not (self.oauth and self.local_accounts):
+            raise ConfigError(
+                'second_factor = "required" is for logins with a password of the relay\'s own, and '
+                f"{'local_accounts' if self.oauth else 'oauth'} = false leaves none. Remove it; an identity "
+                "provider asks for its own second factors."
+            )
         lives = self.organisation.lives
         if not lives.access_s <= lives.idle_s <= lives.absolute_s:
             raise ConfigError(
@@ -352,7 +361,7 @@ class Settings(BaseSettings):
     def organisation(self) -> Organisation:
         """What the organisation allows its users."""
         lives = Lives(*map(organisation.seconds, (self.access_life, self.refresh_idle, self.max_grant_life)))
-        return Organisation(self.allowed_clients, lives, self.later_tools)
+        return Organisation(self.allowed_clients, lives, self.later_tools, self.second_factor)
 
     def caller_anchors(self) -> list[x509.Certificate]:
         """CAs of callers' certificates, read now; none where they do not count. Raises ConfigError."""

@@ -93,6 +93,7 @@ class _Daemon:
         self._bearers = Bearers(self._access, self._outside, store.outsiders(by_email))
         self._store = store
         self._upstream = _upstream(settings)
+        self._keyring = keyring
         self._seal_key = key_of(settings.state_dir, keyring) if settings.oauth else b""
         networks = settings.caller_networks()
         trusted = settings.trusted_proxies
@@ -189,6 +190,7 @@ class _Daemon:
             organisation=self._settings.organisation,
             local_accounts=self._settings.local_accounts,
             upstream=self._upstream,
+            keyring=self._keyring,
         )
         self._pages_made.set_result(server)
         return server

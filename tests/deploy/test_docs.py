@@ -61,7 +61,7 @@ def documented_commands(program: str) -> dict[str, str]:
     """Words of each documented command -> its row."""
     found = {}
     for usage, text in rows(section(PAGES[program], "Commands")):
-        match = re.match(r"`([a-z-]+(?: [a-z]+)*)", usage)
+        match = re.match(r"`([a-z-]+(?: [a-z][a-z-]*)*)", usage)
         assert match, usage
         found[match[1]] = f"{usage} {text}"
     return found

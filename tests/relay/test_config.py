@@ -323,6 +323,12 @@ def test_an_identity_provider_is_a_table(file: Path, tmp_path: Path) -> None:
         (f"oauth = false\n{UPSTREAM}", "oauth = false forbids"),
         (f'{UPSTREAM}client_secret_file = "/nowhere/secret"\n', "client_secret_file cannot be read: No such"),
         (f'{UPSTREAM}client_secret = "inline"\n', "upstream.client_secret"),
+        ('second_factor = "always"\n', "second_factor"),
+        (
+            f'second_factor = "required"\nlocal_accounts = false\n{UPSTREAM}',
+            "local_accounts = false leaves none",
+        ),
+        ('second_factor = "required"\noauth = false\n', "oauth = false leaves none"),
         ('admin_groups = [" ops"]\n', "admin_groups.0"),
         ('allowed_clients = ["https://*.example/x"]\n', "allowed_clients.0"),
         ('access_life = "1 hour"\n', "access_life"),
@@ -338,12 +344,17 @@ def test_what_contradicts_itself_or_could_not_be_enforced(text: str, words: str,
 def test_an_organisation_is_what_its_settings_say(file: Path) -> None:
     file.write_text(
         TUNNEL + 'allowed_clients = ["claude.ai", "*.openai.com"]\naccess_life = "10m"\nrefresh_idle = "2h"\n'
-        'max_grant_life = "7d"\nlater_tools = false\n'
+        'max_grant_life = "7d"\nlater_tools = false\nsecond_factor = "required"\n'
     )
     settings = load(file)
     settings.check()
     found = settings.organisation
-    assert found == Organisation(("claude.ai", "*.openai.com"), Lives(600, 7200, 604_800), later_tools=False)
+    assert found == Organisation(
+        ("claude.ai", "*.openai.com"),
+        Lives(600, 7200, 604_800),
+        later_tools=False,
+        second_factor="required",
+    )
     assert load().organisation == Organisation(None, Lives(3600, 30 * 86_400, 180 * 86_400), later_tools=True)
 
 

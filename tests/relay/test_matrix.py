@@ -30,6 +30,7 @@ from penstock_relay.edge.limits import Limits
 from penstock_relay.edge.serve import serve_edge
 from penstock_relay.edge.stats import Stats
 from penstock_relay.oauth import organisation, server, tokens
+from penstock_relay.oauth.factor import totp
 from penstock_relay.oauth.metadata import CALLED, any_origin
 from penstock_relay.ops import Readiness, serve_ops
 from penstock_relay.store import Membership
@@ -376,6 +377,14 @@ INVITED: Final = cells(
     grant=(200, ""),
     other_user_s_grant=(200, ""),
 )
+FACTOR_CHANGE: Final = cells(
+    LOGIN,
+    another_site=(400, ""),  # the page names the user's key
+    no_membership=(400, ""),
+    no_grant=(400, ""),
+    grant=(400, ""),
+    other_user_s_grant=(400, ""),
+)
 REFRESH: Final = cells(
     (400, "unknown"),
     another_site=(400, "other resource"),
@@ -387,6 +396,7 @@ REFRESH: Final = cells(
 )
 REGISTRATION: Final = b'{"redirect_uris":["https://claude.ai/api/mcp/auth_callback"],"client_name":"Claude"}'
 MY_REFRESH: Final = {"grant_type": "refresh_token", "client_id": DOCUMENT, "resource": RESOURCE}
+A_KEY: Final = totp.shown(bytes(20))
 AUTHORIZED_AT: Final = f"/oauth/authorize?{query()}"
 
 ROWS: Final[dict[Key, tuple[Ask, Cells]]] = {
@@ -438,6 +448,18 @@ ROWS: Final[dict[Key, tuple[Ask, Cells]]] = {
     ("POST", "/oauth/login"): (
         form("/oauth/login", name="alice", password="guessed", next="/oauth/grants"),
         all_alike(400),  # a form that was made for no browser
+    ),
+    ("POST", "/oauth/code"): (
+        form("/oauth/code", name="alice", code="000000", next="/oauth/grants"),
+        all_alike(400),  # of nobody who has given the password
+    ),
+    ("POST", "/oauth/setup"): (
+        form("/oauth/setup", name="alice", code="000000", key=A_KEY, next="/oauth/grants"),
+        all_alike(400),
+    ),
+    ("GET", "/oauth/factor"): (page("/oauth/factor"), OWN_PAGE),
+    ("POST", "/oauth/factor"): (
+        submitted("/oauth/factor", "/oauth/factor", password="guessed", code="000000"), FACTOR_CHANGE,
     ),
     ("GET", "/oauth/grants"): (page("/oauth/grants"), OWN_PAGE),
     ("POST", "/oauth/grants"): (submitted("/oauth/grants", "/oauth/grants", grant=of_alice), DISCONNECT),

@@ -66,6 +66,12 @@ class Kind(Enum):
     LOGIN_FAILED = ("login_failed", "user")
     LOGIN_THROTTLED = ("login_throttled",)
     LOGOUT = ("logout",)
+    FACTOR_ADDED = ("factor_added", "user", "logins")
+    FACTOR_REMOVED = ("factor_removed", "user")
+    FACTOR_RESET = ("factor_reset", "user", "logins")
+    FACTOR_FAILED = ("factor_failed", "user")
+    FACTOR_THROTTLED = ("factor_throttled", "user")
+    RECOVERY_CODE_USED = ("recovery_code_used", "user", "left")
 
     CLIENT_ADDED = ("client_added", "client", "client_name", "auth")
     CLIENT_REMOVED = ("client_removed", "client", "client_name", "grants")

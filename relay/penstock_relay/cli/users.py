@@ -91,7 +91,10 @@ def invite(
     ttl: TtlOption = "7d",
     reset: Annotated[
         bool,
-        typer.Option("--reset", help="For an account in wrong hands: end password, logins and grants now."),
+        typer.Option(
+            "--reset",
+            help="For an account in wrong hands: end password, second factor, logins and grants now.",
+        ),
     ] = False,
     config: ConfigOption = None,
     json: JsonOption = False,
@@ -118,7 +121,30 @@ def invite(
     ended = with_store(settings, work)
     if ended is not None:
         explain(f"The password of {user_name} is good no more. {ended_in_words(ended)}")
+        explain("A second factor, if there was one, is removed.")
     _show(ctx, json, origin, word, user_name, expires_at)
+
+
+@guarded
+def reset_factor(
+    ctx: typer.Context, name: NameArgument, config: ConfigOption = None, json: JsonOption = False
+) -> None:
+    """Remove the second factor of a user who has lost it, and end the user's logins; twice is harmless.
+
+    The password stays as it is, and so do grants. Make sure that it is the user who asks.
+    """
+    user_name = parse_user(name)
+
+    async def work(store: "Store") -> "int | None":
+        return await store.factors.reset(user_name, time.time())
+
+    ended = with_store(settings_of(ctx, config), work)
+    if wants_json(ctx, json):
+        say_json({"name": user_name, "factor_removed": ended is not None, "logins_ended": ended or 0})
+    elif ended is None:
+        explain(f"User {user_name} has no second factor. Nothing was ended.")
+    else:
+        explain(f"The second factor of {user_name} is removed. Logins ended: {ended}.")
 
 
 @guarded
@@ -144,6 +170,7 @@ def list_users(ctx: typer.Context, config: ConfigOption = None, json: JsonOption
                     "created_at": moment(user.created_at),
                     "state": user.state,
                     "admin": admin(user),
+                    "second_factor": user.factor,
                     "issuer": user.issuer,
                     "subject": user.subject,
                     "full_name": user.full_name,
@@ -157,7 +184,7 @@ def list_users(ctx: typer.Context, config: ConfigOption = None, json: JsonOption
         explain("There are no users. Make an account with: penstock-relay user add NAME")
         return
     say_table(
-        ("NAME", "EMAIL", "CALLED", "LOGS IN", "CREATED", "ADMIN", "STATE"),
+        ("NAME", "EMAIL", "CALLED", "LOGS IN", "CREATED", "ADMIN", "2ND FACTOR", "STATE"),
         [
             (
                 user.name,
@@ -166,6 +193,7 @@ def list_users(ctx: typer.Context, config: ConfigOption = None, json: JsonOption
                 user.issuer or "here",
                 moment(user.created_at),
                 "yes" if admin(user) else "no",
+                "-" if user.issuer else "yes" if user.factor else "no",
                 user.state,
             )
             for user in users

@@ -22,14 +22,24 @@ _log = log.get(__name__)
 
 class Account:
     def __init__(
-        self, store: Store, visits: Visits, login: Login, sites: Sites, *, later: bool = True
+        self,
+        store: Store,
+        visits: Visits,
+        login: Login,
+        sites: Sites,
+        *,
+        later: bool = True,
+        factors: bool = True,
     ) -> None:
-        """`later`: whether users may allow tools that a site adds later."""
+        """`later`: whether users may allow tools that a site adds later. `factors`: whether there are second
+        factors for users of this relay's own.
+        """
         self._store = store
         self._visits = visits
         self._login = login
         self._sites = sites
         self._later = later
+        self._factors = factors
 
     async def grants(self, asked: Asked, now: float) -> Reply:
         """The list, and the end of one of them."""
@@ -57,7 +67,8 @@ class Account:
             if _lives(grant, now)
         ]
         seal = self._visits.sealed(now, "grants", visitor.browser, user)
-        return pages.page("grants", user=user, grants=shown, seal=seal)
+        factor = visitor.user.factor if self._factors and visitor.user.issuer is None else None
+        return pages.page("grants", user=user, grants=shown, seal=seal, factor=factor)
 
     async def grant(self, asked: Asked, now: float) -> Reply:
         """What one application may use: shown, and changed. Takes effect within a second."""

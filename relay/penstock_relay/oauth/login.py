@@ -15,8 +15,8 @@ from penstock_relay import audit, passwords
 from penstock_relay.audit import Kind
 from penstock_relay.oauth import pages, tokens, web
 from penstock_relay.oauth.directory import TooMany, Turns
-from penstock_relay.oauth.limits import Limits
-from penstock_relay.oauth.tries import Tries
+from penstock_relay.oauth.entrance import Entrance
+from penstock_relay.oauth.factor.step import SecondStep
 from penstock_relay.oauth.visit import AGAIN, Visitor, Visits
 from penstock_relay.oauth.web import Asked, Reply
 from penstock_relay.store import Store, User
@@ -60,7 +60,8 @@ class Login:
         self,
         store: Store,
         visits: Visits,
-        limits: Limits,
+        entrance: Entrance,
+        second: SecondStep,
         *,
         local: bool = True,
         elsewhere: Elsewhere | None = None,
@@ -68,7 +69,9 @@ class Login:
         """`local`: whether there are accounts of this relay's own."""
         self._store = store
         self._visits = visits
-        self._tries = Tries(limits)
+        self._entrance = entrance
+        self._tries = entrance.tries
+        self._second = second
         self._local = local
         self._elsewhere = elsewhere
         self._hashing = Turns(at_once=HASHERS, waiting=32)
@@ -80,7 +83,7 @@ class Login:
         return await loop.run_in_executor(self._hashers, partial(work, *args, **kwargs))
 
     async def login(self, asked: Asked, now: float) -> Reply:
-        """Checks name and password, and goes on to where the user came from."""
+        """Checks name and password, and goes on to where the user came from, or to what is asked besides."""
         if not self._local:
             return pages.problem(404, "There are no passwords here", _NO_PASSWORDS)
         form = asked.form()
@@ -106,16 +109,40 @@ class Login:
                 good = await self._hash(passwords.verify, kept, password)
         except TooMany:
             return self.page(visitor, onward, now, name=name, wrong=_BUSY, status=503)
-        entered = await self._visits.enter(user, now) if user is not None and good and known else None
+        entered = None
+        if user is not None and good and known:
+            further = self._second.ask(visitor, user, onward, now)
+            if further is not None:
+                return further  # and the try counts as failed until the user is in
+            entered = await self._entrance.enter(asked, user, "password", now, alone=self._second.alone)
         if entered is None:
             _log.warning("login_failed", peer=asked.peer.address)
             # A name that nobody has may be anything, a password typed into the wrong field for one.
             self._store.audit.stranger(Kind.LOGIN_FAILED, user=None if user is None else user.name)
             return self.page(visitor, onward, now, name=name, wrong=_WRONG, status=401)
-        self._tries.succeeded(name, device, asked.peer)
-        _log.info("login", user=name)
-        await self._store.by(audit.user(name)).audit.happened(Kind.LOGIN, method="password")
         return web.redirect(onward, entered)
+
+    async def doubts(self, asked: Asked, user: User, password: str, now: float) -> str:
+        """What is wrong with the password that a user who is logged in gave once more; "" when it is right.
+
+        The tries are those of logins: whoever has somebody's browser cannot guess any faster.
+        """
+        own = self._store.by(audit.user(user.name))
+        device = self._visits.device(asked, user.name, now)
+        if not self._tries.begin(user.name, device, asked.peer, now):
+            await own.audit.happened(Kind.FACTOR_THROTTLED, user=user.name)
+            return _OFTEN
+        try:
+            async with self._hashing:
+                good = await self._hash(passwords.verify, user.password_hash or passwords.DUMMY, password)
+        except TooMany:
+            return _BUSY
+        if not good:
+            _log.warning("password_failed", user=user.name)
+            await own.audit.happened(Kind.FACTOR_FAILED, user=user.name)
+            return "The password is wrong."
+        self._tries.succeeded(user.name, device, asked.peer)
+        return ""
 
     def page(
         self, visitor: Visitor, onward: str, now: float, *, status: int = 200, client: str = "",

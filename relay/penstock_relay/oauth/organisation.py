@@ -6,7 +6,7 @@ import fnmatch
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import urlsplit
 
 ACCESS_S: Final = 3600.0
@@ -33,6 +33,10 @@ def seconds(text: str) -> float:
     return int(found[1]) * _UNITS[found[2]]
 
 
+SecondFactor = Literal["optional", "required", "off"]
+"""Whether users of this relay's own may have a second factor, must, or cannot."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lives:
     """How long things are good, in seconds."""
@@ -54,6 +58,7 @@ class Organisation:
     lives: Lives = field(default_factory=Lives)
     later_tools: bool = True
     """Whether users may allow tools that a site adds later."""
+    second_factor: SecondFactor = "optional"
 
     def allows(self, client_id: str, redirect_uris: Sequence[str]) -> bool:
         """Whether users may connect that client."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
+from urllib.parse import urlsplit
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -18,6 +19,11 @@ from penstock_relay.oauth.account import Account
 from penstock_relay.oauth.consent import GRANT, SIGN, Consent
 from penstock_relay.oauth.directory import Directory
 from penstock_relay.oauth.endpoints import Endpoints
+from penstock_relay.oauth.entrance import Entrance
+from penstock_relay.oauth.factor import checking, page, step
+from penstock_relay.oauth.factor.checking import Codes
+from penstock_relay.oauth.factor.page import FactorPage
+from penstock_relay.oauth.factor.step import SecondStep
 from penstock_relay.oauth.fetch import Documents
 from penstock_relay.oauth.issuer import Issuer
 from penstock_relay.oauth.limits import Limits
@@ -27,6 +33,7 @@ from penstock_relay.oauth.offers import Sites
 from penstock_relay.oauth.organisation import Organisation
 from penstock_relay.oauth.signatures import Signatures
 from penstock_relay.oauth.tokens import Seal
+from penstock_relay.oauth.tries import Tries
 from penstock_relay.oauth.upstream import login as upstream_login
 from penstock_relay.oauth.upstream.login import Continue, UpstreamLogin
 from penstock_relay.oauth.upstream.logout import Logout
@@ -35,7 +42,7 @@ from penstock_relay.oauth.upstream.sealing import KeySealer
 from penstock_relay.oauth.upstream.standing import Rules, Standings
 from penstock_relay.oauth.visit import Visits
 from penstock_relay.oauth.web import Asked, Reply
-from penstock_relay.sealed import Keyring
+from penstock_relay.sealed import PLAIN, Keyring
 from penstock_relay.store import Store
 
 Handler = Callable[[Asked, float], Awaitable[Reply]]
@@ -70,29 +77,40 @@ class AuthorizationServer:
         organisation: Organisation = _OPEN,
         local_accounts: bool = True,
         upstream: Party | None = None,
+        keyring: Keyring = PLAIN,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`upstream`: the identity provider through which users log in; its owner runs it."""
+        """`upstream`: the identity provider through which users log in; its owner runs it.
+
+        `key` is that of :func:`key_of`, `keyring` what seals the keys of second factors in the store.
+        """
         self._store = store
+        self._keyring = keyring
         self._origin = origin
         self._documents = documents
         self._issuers = issuers
         self._clock = clock
         limits = limits or Limits()
         self._signatures = Signatures(key_documents or documents, origin)
-        rules = Rules(local_accounts, None if upstream is None else upstream.settings.issuer)
+        wanted = organisation.second_factor
+        issuer = None if upstream is None else upstream.settings.issuer
+        rules = Rules(local_accounts, issuer, wanted == "required")
         sealer = KeySealer(key)
         found = Directory(store, documents, self._signatures, limits, organisation)
-        visits = Visits(store, origin, Seal(key), rules.accepts)
+        visits = Visits(store, origin, Seal(key), rules.enters)
         self._standings = Standings(store, rules, upstream, sealer)
         endpoints = Endpoints(store, found, origin, limits, self._standings, organisation.lives)
         purposes: dict[str, Continue] = {}
         door = None if upstream is None else UpstreamLogin(upstream, store, visits, origin, sealer, purposes)
-        login = Login(store, visits, limits, local=local_accounts, elsewhere=door)
+        entrance = Entrance(store, visits, Tries(limits))
+        codes, host = Codes(store, keyring), urlsplit(origin).netloc
+        second = SecondStep(store, visits, entrance, codes, wanted, host)
+        login = Login(store, visits, entrance, second, local=local_accounts, elsewhere=door)
         later = organisation.later_tools
         consent = Consent(store, found, origin, visits, login, sites, later=later, provider=door)
         purposes[GRANT] = consent.signed
-        account = Account(store, visits, login, sites, later=later)
+        account = Account(store, visits, login, sites, later=later, factors=wanted != "off")
+        factor = FactorPage(store, visits, login, codes, wanted, host)
         self._routes: dict[tuple[str, str], Handler] = {
             ("GET", _PROTECTED): self._protected,
             ("HEAD", _PROTECTED): self._protected,
@@ -105,6 +123,10 @@ class AuthorizationServer:
             ("POST", "/oauth/revoke"): endpoints.revoke,
             ("GET", "/oauth/authorize"): consent.authorize,
             ("POST", "/oauth/login"): login.login,
+            ("POST", step.CODE): second.code,
+            ("POST", step.SETUP): second.setup,
+            ("GET", page.PATH): factor.factor,
+            ("POST", page.PATH): factor.factor,
             ("POST", "/oauth/consent"): consent.consent,
             ("GET", SIGN): consent.sign,
             ("GET", "/oauth/grants"): account.grants,
@@ -170,6 +192,7 @@ class AuthorizationServer:
         """
         try:
             async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._sealed_again())
                 tasks.create_task(self._signatures.run())
                 tasks.create_task(self._standings.run())
                 while True:
@@ -180,6 +203,12 @@ class AuthorizationServer:
                     await asyncio.sleep(directory.PURGE_S)
         finally:
             await self._documents.close()
+
+    async def _sealed_again(self) -> None:
+        try:
+            await checking.seal_again(self._store, self._keyring)
+        except (SQLAlchemyError, OSError) as error:  # they open as they are; the next start tries again
+            _log.warning("factors_not_sealed_again", cause=type(error).__name__)
 
 
 def key_of(state_dir: Path, keyring: Keyring) -> bytes:

@@ -13,17 +13,18 @@ MAX_NAMES: Final = 10_000
 class Throttle:
     """Failures by user name, whether or not there is such a user; or by whatever else is tried for."""
 
-    def __init__(self, most: int = MAX_FAILURES) -> None:
+    def __init__(self, most: int = MAX_FAILURES, window_s: float = WINDOW_S) -> None:
         self._most = most
+        self._window_s = window_s
         self._failures: dict[str, tuple[float, int]] = {}
 
     def refuses(self, name: str, now: float) -> bool:
         began, count = self._failures.get(name, (now, 0))
-        return count >= self._most and now < began + WINDOW_S
+        return count >= self._most and now < began + self._window_s
 
     def failed(self, name: str, now: float) -> None:
         began, count = self._failures.pop(name, (now, 0))
-        if now >= began + WINDOW_S:
+        if now >= began + self._window_s:
             began, count = now, 0
         if len(self._failures) >= MAX_NAMES:
             del self._failures[self._least(now)]
@@ -31,7 +32,9 @@ class Throttle:
 
     def _least(self, now: float) -> str:
         """Whom to forget: never a name that must wait, as long as there is another one."""
-        waits = (began + WINDOW_S > now and count >= self._most for began, count in self._failures.values())
+        waits = (
+            began + self._window_s > now and count >= self._most for began, count in self._failures.values()
+        )
         free = (name for name, waiting in zip(self._failures, waits, strict=True) if not waiting)
         return next(free, next(iter(self._failures)))
 

@@ -76,16 +76,23 @@ class Visits:
         return device if self._seal.good(sealed, now, "device", name, device) else None
 
     async def enter(
-        self, user: User, now: float, sid: str | None = None, lasts: float = LOGIN_S
+        self,
+        user: User,
+        now: float,
+        sid: str | None = None,
+        lasts: float = LOGIN_S,
+        *,
+        alone: bool = False,
     ) -> Headers | None:
         """The cookies of a browser where `user` has just logged in; `sid`: the provider's session, if any.
 
-        None when the user has been disabled since, or has another password.
+        None when the user has been disabled since, or has another password; or a second factor, where the
+        password was `alone`.
         """
         # A new browser cookie: a page that was opened before the login is worth nothing after it.
         browser, login = tokens.secret(), tokens.secret()
         record = LoginRecord(_login(browser, login), user.name, now, now + lasts, sid)
-        if not await self._store.logins.add(record, user.password_hash):
+        if not await self._store.logins.add(record, user.password_hash, alone=alone):
             return None
         device = tokens.secret()
         known = f"{device}/{self._seal.make(now + DEVICE_S, 'device', user.name, device)}"
@@ -100,6 +107,10 @@ class Visits:
         await self._store.logins.end(_login(visitor.browser, visitor.login), now)
         return (self.without("login"),)
 
+    def id(self, visitor: Visitor) -> bytes:
+        """What the store calls the login of a browser."""
+        return _login(visitor.browser, visitor.login)
+
     def without(self, name: str) -> tuple[str, str]:
         """Takes a cookie of ours away."""
         return "set-cookie", f"{self._prefix}-{name}=; Max-Age=0{self._flags}"
@@ -113,8 +124,8 @@ class Visits:
         age = "" if keep_s is None else f"; Max-Age={int(keep_s)}"
         return "set-cookie", f"{self._prefix}-{name}={value}{age}{self._flags}"
 
-    def sealed(self, now: float, *about: str) -> str:
-        return self._seal.make(now + FORM_S, *about)
+    def sealed(self, now: float, *about: str, lasts: float = FORM_S) -> str:
+        return self._seal.make(now + lasts, *about)
 
     def fits(self, form: dict[str, str], now: float, *about: str) -> bool:
         return self._seal.good(form.get("seal", ""), now, *about)

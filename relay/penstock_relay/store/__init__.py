@@ -6,6 +6,7 @@ from penstock_relay.store.clients import ClientRecord, NoSuchClient
 from penstock_relay.store.consents import Consent
 from penstock_relay.store.database import StoreError
 from penstock_relay.store.endings import Ended
+from penstock_relay.store.factors import Factor
 from penstock_relay.store.granted import Code, Grant, GrantToken, Holder
 from penstock_relay.store.grants import NoSuchGrant
 from penstock_relay.store.invites import Invite, Unusable
@@ -28,6 +29,7 @@ __all__ = [
     "Code",
     "Consent",
     "Ended",
+    "Factor",
     "Grant",
     "GrantToken",
     "GroupMembership",

@@ -21,7 +21,7 @@ from penstock_relay import files
 from penstock_relay.audit import RELAY, Actor
 from penstock_relay.store.models import ChangeRow
 
-HEAD: Final = "0010"
+HEAD: Final = "0011"
 """Newest migration. Known here so that a command on a current database never loads Alembic."""
 
 BUSY_TIMEOUT_S: Final = 10

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import delete, exists, func, insert, select
 
 from penstock_relay.store.database import Database
 from penstock_relay.store.endings import end_logins
-from penstock_relay.store.models import LoginRow, UserRow
+from penstock_relay.store.models import FactorRow, LoginRow, UserRow
 from penstock_relay.store.users import USERS, User
 
 MAX_LOGINS: Final = 100
@@ -31,9 +31,9 @@ class Logins:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, login: LoginRecord, password_hash: str | None) -> bool:
+    async def add(self, login: LoginRecord, password_hash: str | None, *, alone: bool = False) -> bool:
         """False when ``password_hash``, by which the user was let in, is no longer the user's, or the user is
-        disabled. Forgets logins that have expired, too.
+        disabled; or has a second factor, where that was ``alone``. Forgets logins that have expired, too.
         """
         async with self._database.writing(unrecorded=_BY_WHOM) as connection:
             still = select(UserRow.name).where(
@@ -41,6 +41,8 @@ class Logins:
                 UserRow.disabled_at.is_(None),
                 UserRow.password_hash.is_not_distinct_from(password_hash),
             )
+            if alone:
+                still = still.where(~exists().where(FactorRow.user == login.user))
             if (await connection.execute(still)).first() is None:
                 return False
             await connection.execute(delete(LoginRow).where(LoginRow.expires_at <= login.created_at))

@@ -1,4 +1,4 @@
-"""The tables. Times are seconds since the epoch; secrets are kept as SHA-256 digests only.
+"""The tables. Times are seconds since the epoch; secrets are kept as SHA-256 digests, or sealed.
 
 A change here needs a migration in ``migrations/versions``; a test compares the two.
 """
@@ -286,6 +286,28 @@ class LoginRow(Base):
     """The provider's name for its session with that browser."""
     created_at: Mapped[float] = mapped_column(Double)
     expires_at: Mapped[float] = mapped_column(Double, index=True)
+
+
+class FactorRow(Base):
+    """The second factor of a user with an account of this relay's own."""
+
+    __tablename__ = "factors"
+
+    user: Mapped[str] = mapped_column(String(64), ForeignKey("users.name"), primary_key=True)
+    secret: Mapped[bytes] = mapped_column(LargeBinary)
+    """The key of its codes, sealed where there is a master key."""
+    created_at: Mapped[float] = mapped_column(Double)
+    last_step: Mapped[int] = mapped_column(Integer)
+    """The newest time step of which a code was used."""
+
+
+class RecoveryCodeRow(Base):
+    """A recovery code that was not used."""
+
+    __tablename__ = "recovery_codes"
+
+    secret_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    user: Mapped[str] = mapped_column(String(64), ForeignKey("users.name"), index=True)
 
 
 class LogoutTokenRow(Base):

@@ -11,6 +11,7 @@ from penstock_relay.store.certificates import Certificates
 from penstock_relay.store.clients import Clients
 from penstock_relay.store.consents import Consents
 from penstock_relay.store.database import Database
+from penstock_relay.store.factors import Factors
 from penstock_relay.store.fleet import Fleets
 from penstock_relay.store.grants import Grants
 from penstock_relay.store.invites import Invites
@@ -45,6 +46,7 @@ class Store:
         self.grants = Grants(database)
         self.consents = Consents(database)
         self.logins = Logins(database)
+        self.factors = Factors(database)
         self.people = People(database)
         self.signing = SigningClients(database)
         self.fleet = Fleets(database)

@@ -4,14 +4,23 @@ those of the company's identity provider (see ``people``), who have none here.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from sqlalchemy import delete, exists, func, insert, select, update
+from sqlalchemy import Select, delete, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from penstock_relay.audit import Change, Kind, invite_id
 from penstock_relay.store.database import Database, StoreError
 from penstock_relay.store.endings import Ended, end_grants_of, end_logins
-from penstock_relay.store.models import LoginRow, RelayAdminRow, UpstreamUserRow, UserInviteRow, UserRow
+from penstock_relay.store.models import (
+    FactorRow,
+    LoginRow,
+    RecoveryCodeRow,
+    RelayAdminRow,
+    UpstreamUserRow,
+    UserInviteRow,
+    UserRow,
+)
 from penstock_relay.store.record import record
 
 
@@ -63,6 +72,8 @@ class User:
     full_name: str = ""
     admin: bool = False
     """A relay administrator by name. Others are by their groups."""
+    factor: bool = False
+    """Whether there is a second factor besides the password."""
 
     @property
     def state(self) -> str:
@@ -111,13 +122,15 @@ class Users:
             await _invite(connection, Kind.USER_INVITED, name, invite_hash, expires_at)
 
     async def reset(self, name: str, now: float) -> Ended:
-        """For an account in wrong hands: its password is good no more, and its logins and grants end.
+        """For an account in wrong hands: password and second factor are good no more, logins and grants end.
 
         Raises NoSuchUser.
         """
         async with self._database.writing() as connection:
             user = await _known(connection, name)
             await connection.execute(update(UserRow).where(UserRow.name == name).values(password_hash=None))
+            if await forget_factor(connection, name):  # who had the password may have set it up
+                await record(connection, Kind.FACTOR_RESET, user=name)
             ended = await end_all(connection, name, now, reason="user_reset")
             after = replace(user, password_hash=None).state
             await record(
@@ -232,6 +245,12 @@ async def end_all(connection: AsyncConnection, name: str, now: float, *, reason:
     return replace(await end_grants_of(connection, name, now, reason=reason), logins=logins)
 
 
+async def forget_factor(connection: AsyncConnection, name: str) -> bool:
+    """Removes a user's second factor with its recovery codes; False when there is none."""
+    await connection.execute(delete(RecoveryCodeRow).where(RecoveryCodeRow.user == name))
+    return (await connection.execute(delete(FactorRow).where(FactorRow.user == name))).rowcount > 0
+
+
 async def _set_admin(connection: AsyncConnection, name: str, now: float) -> None:
     await connection.execute(insert(RelayAdminRow).values(user=name, created_at=now))
     await record(connection, Kind.RELAY_ADMIN_ADDED, user=name)
@@ -270,7 +289,8 @@ async def _invited(connection: AsyncConnection, invite_hash: bytes, now: float) 
     return None if row is None else User(*row)
 
 
-USERS = select(
+# SQLAlchemy's types know nine columns one by one.
+USERS: Select[*tuple[Any, ...]] = select(
     UserRow.name,
     UserRow.email,
     UserRow.password_hash,
@@ -280,5 +300,6 @@ USERS = select(
     UpstreamUserRow.subject,
     func.coalesce(UpstreamUserRow.full_name, ""),
     exists().where(RelayAdminRow.user == UserRow.name),
+    exists().where(FactorRow.user == UserRow.name),
 ).outerjoin_from(UserRow, UpstreamUserRow, UpstreamUserRow.user == UserRow.name)
 """Columns of a :class:`User`."""

@@ -16,7 +16,7 @@ import pytest
 from penstock_relay import listening
 from penstock_relay.listening import Listening
 from penstock_relay.oauth.upstream.person import Person
-from penstock_relay.store import Store, User
+from penstock_relay.store import Factor, LoginRecord, Store, User
 from tests.relay.cli.test_cli import Run, failed
 
 Stored = Callable[..., Any]
@@ -100,7 +100,7 @@ def test_a_name_is_the_same_in_capitals(run: Run) -> None:
 
 @pytest.mark.parametrize("name", ["", ".a", "@a", "a b", "a/b", "é", "x" * 65, "a\n", "a\x1b[31m", "\u212a"])
 def test_a_name_that_is_none_is_a_usage_error(name: str, run: Run) -> None:
-    for command in ("add", "invite", "disable", "enable"):
+    for command in ("add", "invite", "disable", "enable", "reset-factor"):
         text = failed(run("user", command, name), 2)
         assert "user name" in text
         assert text.isprintable()
@@ -302,3 +302,43 @@ def test_where_all_users_log_in_elsewhere_no_account_is_made_here(
     monkeypatch.setenv("PENSTOCK_RELAY_LOCAL_ACCOUNTS", "false")
     assert "local_accounts is off" in failed(run("user", "add", "alice"), 2)
     assert listed(run) == []
+
+
+def with_factor(stored: Stored, name: str = "alice") -> None:
+    """The user has a password, a second factor, and is logged in somewhere."""
+
+    async def work(store: Store) -> None:
+        now = time.time()
+        assert await store.factors.add(Factor(name, b"sealed", now, 1), [b"r" * 32], password_hash="$hash")
+        assert await store.logins.add(LoginRecord(b"l" * 32, name, now, now + 1000), "$hash")
+
+    stored(work)
+
+
+def test_a_second_factor_that_was_lost_is_removed(run: Run, stored: Stored) -> None:
+    accept(stored, word(run("user", "add", "alice").stdout), time.time())
+    with_factor(stored)
+    assert [user["second_factor"] for user in listed(run)] == [True]
+    assert "yes" in run("user", "list").stdout.splitlines()[1].split()
+    result = run("user", "reset-factor", "ALICE")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "The second factor of alice is removed. Logins ended: 1." in result.stderr
+    assert [(user["second_factor"], user["state"]) for user in listed(run)] == [(False, "active")]
+    assert "has no second factor" in run("user", "reset-factor", "alice").stderr
+    with_factor(stored)
+    for expected in ((True, 1), (False, 0)):
+        value = json.loads(run("user", "reset-factor", "alice", "--json").stdout)
+        assert value == {"name": "alice", "factor_removed": expected[0], "logins_ended": expected[1]}
+    assert "penstock-relay user add bob" in failed(run("user", "reset-factor", "bob"), 1)
+    shown = run("audit", "show", "--kind", "factor_reset", "--json").stdout
+    assert '"kind": "command"' in shown or '"kind":"command"' in shown
+
+
+def test_an_account_in_wrong_hands_loses_its_second_factor(run: Run, stored: Stored) -> None:
+    accept(stored, word(run("user", "add", "alice").stdout), time.time())
+    with_factor(stored)
+    run("user", "invite", "alice")
+    assert [user["second_factor"] for user in listed(run)] == [True]
+    result = run("user", "invite", "alice", "--reset")
+    assert "A second factor, if there was one, is removed." in result.stderr
+    assert [user["second_factor"] for user in listed(run)] == [False]

@@ -38,3 +38,11 @@ def test_guessing_other_names_does_not_free_one_that_must_wait() -> None:
         throttle.failed(str(number), 1.0)
     assert throttle.refuses("alice", 2.0)
     assert len(throttle._failures) == MAX_NAMES
+
+
+def test_another_window_and_another_number_can_be_had() -> None:
+    throttle = Throttle(2, 10.0)
+    for _ in range(2):
+        throttle.failed("alice", 0.0)
+    assert throttle.refuses("alice", 9.9)
+    assert not throttle.refuses("alice", 10.0)

@@ -66,6 +66,8 @@ SILENT: Final = {
     "Clients.used",
     "Consents.forget",
     "Consents.take",
+    "Factors.seal_again",
+    "Factors.use_step",
     "Grants.revoke_all",
     "Grants.rotate",
     "Logins.add",

@@ -45,6 +45,15 @@ class Rules:
     local_accounts: bool = True
     issuer: str | None = None
     """Of the identity provider; None where there is none."""
+    factor: bool = False
+    """Whether users of this relay's own must have a second factor."""
+
+    def enters(self, user: User) -> bool:
+        """Whether such a user may be logged in in a browser.
+
+        Who has no second factor yet has to log in again and set one up; applications go on meanwhile.
+        """
+        return self.accepts(user) and (user.issuer is not None or user.factor or not self.factor)
 
     def accepts(self, user: User) -> bool:
         """Whether such a user may be logged in at all."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,25 @@ ISSUER = "https://sso.example"
 )
 def test_whose_accounts_count(user: User, rules: Rules, accepted: bool) -> None:
     assert rules.accepts(user) is accepted
+
+
+LOCAL, THEIRS = User("a", "", "hash", 1.0), User("a", "", None, 1.0, None, ISSUER, "s")
+
+
+@pytest.mark.parametrize(
+    ("user", "rules", "enters"),
+    [
+        (LOCAL, Rules(), True),
+        (LOCAL, Rules(factor=True), False),
+        (replace(LOCAL, factor=True), Rules(factor=True), True),
+        (replace(LOCAL, factor=True, disabled_at=2.0), Rules(factor=True), False),
+        (THEIRS, Rules(issuer=ISSUER, factor=True), True),
+        (THEIRS, Rules(factor=True), False),
+    ],
+)
+def test_who_may_be_logged_in_and_whose_applications_go_on(user: User, rules: Rules, enters: bool) -> None:
+    assert rules.enters(user) is enters
+    assert rules.accepts(user) is (enters or user == LOCAL)
 
 
 def asked(here: Site) -> int:
