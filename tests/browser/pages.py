@@ -10,6 +10,9 @@ NAME: Final = "User name"
 PASSWORD: Final = "Password"
 AGAIN: Final = "The same again"
 LOG_IN: Final = "Log in"
+CODE: Final = "Code"
+TURN_ON: Final = "Turn it on"
+TURN_OFF: Final = "Turn it off"
 SET: Final = "Set the password"
 ALLOW: Final = "Allow"
 TICK_ALL: Final = "Tick all"
@@ -44,6 +47,16 @@ class Pages:
         self.hand.fill(NAME, name)
         self.hand.fill(PASSWORD, password)
         self.hand.press(LOG_IN)
+
+    def enter_code(self, code: str) -> None:
+        self.hand.fill(CODE, code)
+        self.hand.press(LOG_IN)
+
+    def turn_factor(self, button: str, password: str, code: str) -> None:
+        """`button` is `TURN_ON` or `TURN_OFF`."""
+        self.hand.fill(PASSWORD, password)
+        self.hand.fill(CODE, code)
+        self.hand.press(button)
 
     def allow(self) -> None:
         """Consents to all that the site exposes."""

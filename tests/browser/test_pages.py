@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from dataclasses import dataclass
 from typing import Any, Final
 
 import pytest
 
-from tests.browser.pages import Pages
+from penstock_relay.oauth.factor import totp
+from penstock_relay.oauth.factor.step import WRONG
+from tests.browser.pages import TURN_OFF, TURN_ON, Pages
 from tests.harness.assistants import Assistant, ChatGPT, Claude, Refused
 from tests.harness.chromium import DESKTOP, PHONE, Chromium, Hand, Keyboard
 from tests.harness.internet import BACK, CHATGPT_CALLBACK, CLAUDE_CALLBACK, ORIGIN
@@ -155,6 +158,56 @@ async def test_pages_that_say_no_can_be_read_by_all(town: Town, browser: Chromiu
     for path, status in (("/oauth/authorize?client_id=nobody", "400"), ("/oauth/nothing", "404")):
         browser.open(ORIGIN + path)
         look(browser, status)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_person_has_a_second_factor_and_loses_the_phone(
+    town: Town, browser: Chromium, way: str
+) -> None:
+    how = WAYS[way]
+    name = f"{how.user}-two"
+    await moved_in(town, name)
+    browser.screen(how.size)
+    browser.run_scripts(how.scripts)
+    pages = Pages(browser, how.hand(browser))
+    browser.open(GRANTS)
+    pages.log_in(name, PASSWORD)
+    pages.hand.press("Set up a second factor", "link")
+    look(browser)
+    (shown,) = [each.raw.text for each in browser.all("dd code")]
+    key = totp.read(shown)
+    assert key is not None
+    pages.turn_factor(TURN_ON, PASSWORD, "no code")
+    look(browser, "400")
+    assert pages.alerts == [WRONG]
+    pages.turn_factor(TURN_ON, PASSWORD, totp.code(key, totp.step_at(time.time())))
+    look(browser)
+    recovery = [each.raw.text for each in browser.all("li code")]
+    assert len(recovery) == 8
+    pages.hand.press("I have kept them: go on", "link")
+    look(browser)
+    pages.log_out()
+
+    async with asyncio.timeout(CONNECT_S), how.make(town.url(), town.internet.transport()) as assistant:
+        browser.open(await assistant.connect())
+        pages.log_in(name, PASSWORD)
+        look(browser)
+        assert pages.heading == "Enter a code"
+        pages.enter_code("000 000 000")
+        look(browser, "401")
+        assert pages.alerts == [WRONG]
+        pages.enter_code(recovery[0])
+        look(browser)
+        assert "plant" in pages.heading
+    browser.open(GRANTS)
+    pages.hand.press("Change your second factor", "link")
+    look(browser)
+    assert "have not used: 7" in browser.text()
+    pages.turn_factor(TURN_OFF, PASSWORD, recovery[0])  # used already
+    look(browser, "400")
+    pages.turn_factor(TURN_OFF, PASSWORD, recovery[1])
+    look(browser)
+    assert pages.heading == "Set up a second factor"
 
 
 async def test_cookies_are_bound_to_the_host_and_hidden_from_scripts(town: Town, browser: Chromium) -> None:

@@ -10,6 +10,7 @@ import re
 import secrets
 import sqlite3
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ import httpx2
 import pytest
 
 from penstock.joinstring import JoinString
+from penstock_relay.oauth.factor import totp
 from tests.harness.caller import Caller
 from tests.harness.person import Person, answered
 from tests.harness.stack import Server, Stack
@@ -110,6 +112,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     scratch = tmp_path_factory.mktemp("scratch")
     servers = {"tools": Server([sys.executable, str(TOOL_SERVER)], ("*",))}
     environment = {"TMPDIR": str(scratch), "PENSTOCK_RELAY_LOG_LEVEL": "debug"}
+    # Without it the keys of second factors lie plain in the database.
+    master_key = tmp_path_factory.mktemp("keys") / "master.key"
+    master_key.write_text(base64.b64encode(secrets.token_bytes(32)).decode())
+    master_key.chmod(0o600)
+    environment["PENSTOCK_RELAY_MASTER_KEY_FILE"] = str(master_key)
     with Stack(servers, relay_env=environment) as stack:
         yield stack
         assert list(scratch.iterdir()) == []
@@ -165,6 +172,39 @@ async def connected(stack: Stack, person: Person, http: httpx2.AsyncClient, know
     return second
 
 
+async def with_a_second_factor(stack: Stack, known: Secrets) -> None:
+    """bob sets one up, gets a code wrong, and logs in with a recovery code."""
+    link = stack.relay_cli("user", "add", "bob").stdout.strip()
+    password = canary("password of bob")
+    known.add("password of bob", password)
+    async with Person(stack.public_url, "bob", password) as person:
+        await person.accept_invitation(link)
+        await person.open(f"{stack.public_url}/oauth/factor")
+        await person.submit(name="bob", password=password)
+        assert person.page is not None
+        shown = re.search(r"<dd><code>([A-Z2-7 ]+)</code></dd>", person.page.text)
+        assert shown is not None
+        key = totp.read(shown[1])
+        assert key is not None
+        known.add("key of a second factor", key)
+        known.add("key of a second factor, as it is shown", shown[1])
+        known.add("key of a second factor, in its link", shown[1].replace(" ", ""))
+        await person.submit(password="wrong " + password, code="123456")
+        await person.submit(password=password, code=totp.code(key, totp.step_at(time.time())))
+        codes = re.findall(r"<li><code>([0-9 ]+)</code></li>", person.page.text)
+        assert len(codes) == 8
+        for number, code in enumerate(codes[:2]):
+            known.add(f"recovery code {number}", code)
+            known.add(f"recovery code {number}, as it is typed", code.replace(" ", ""))
+    async with Person(stack.public_url, "bob", password) as person:
+        await person.open(f"{stack.public_url}/oauth/grants")
+        await person.submit(name="bob", password=password)
+        for code in ("00000 00000 00000 00000", codes[0]):
+            await person.submit(code=code)
+        assert person.page is not None
+        assert "You are bob" in person.page.text
+
+
 async def called(stack: Stack, token: str, known: Secrets) -> None:
     """A call whose argument and result are canaries, one that fails, and requests that cannot be read."""
     argument, unheard, header = canary("argument"), canary("tool"), canary("header").rstrip("ü")
@@ -200,6 +240,7 @@ async def test_nothing_secret_is_in_anything_that_the_relay_writes(stack: Stack)
         person = await invited(stack, known)
         async with person:
             tokens = await connected(stack, person, http, known)
+            await with_a_second_factor(stack, known)
             for token in (tokens["access_token"], stack.token):
                 part = Secrets()
                 await called(stack, token, part)
@@ -233,7 +274,7 @@ async def test_nothing_secret_is_in_anything_that_the_relay_writes(stack: Stack)
     assert kinds >= {
         "relay_started", "relay_stopped", "site_added", "agent_invited", "agent_enrolled", "token_issued",
         "user_added", "password_set", "access_added", "client_registered", "login", "consent_allowed",
-        "grant_made", "grant_revoked", "user_disabled",
+        "grant_made", "grant_revoked", "user_disabled", "factor_added", "factor_failed", "recovery_code_used",
     }  # fmt: skip
     assert stack.relay_cli("audit", "verify").stdout.startswith("The audit log is whole")
 
