@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from penstock.envelope import Message
 from penstock.http import EVENT_STREAM, JSON, Headers, sse_event
 from penstock.outcome import INVALID_REQUEST, rpc_error
+from penstock_agent.endpoint.failures import Failure
 from penstock_agent.endpoint.streams import Item
 from penstock_agent.exchange import Exchange
 
@@ -76,3 +78,9 @@ async def refuse(
 ) -> None:
     """A request that is wrong as HTTP or as JSON-RPC. Raises :exc:`~penstock_agent.exchange.ExchangeGone`."""
     await reply(exchange, status, rpc_error(id, INVALID_REQUEST, text), headers)
+
+
+async def fail(exchange: Exchange, message: Message, failure: Failure) -> None:
+    """An answer in words instead of the server's. Raises :exc:`~penstock_agent.exchange.ExchangeGone`."""
+    status, body = failure.answer(message, exchange.key)
+    await reply(exchange, status, body)

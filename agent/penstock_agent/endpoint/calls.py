@@ -16,9 +16,9 @@ from penstock_agent.endpoint.answers import SESSION_ID, Answer, empty, reply
 from penstock_agent.endpoint.correlate import Call
 from penstock_agent.endpoint.failures import Failure
 from penstock_agent.endpoint.lifeline import NotRunning
-from penstock_agent.endpoint.limits import Limits
 from penstock_agent.endpoint.ports import Spawn
 from penstock_agent.endpoint.session import Session
+from penstock_agent.endpoint.shared import Shared
 from penstock_agent.endpoint.streams import Stream
 from penstock_agent.exchange import DoneReason, Exchange, ExchangeGone
 
@@ -51,15 +51,14 @@ class CallServer:
         exchange: Exchange,
         request: Message,
         until: float,
-        limits: Limits,
-        spawn: Spawn,
+        shared: Shared,
     ) -> None:
         self._session = session
         self._exchange = exchange
         self._request = request
         self._until = until
-        self._limits = limits
-        self._spawn = spawn
+        self._limits = shared.limits
+        self._spawn = shared.spawn
         self._now = asyncio.get_running_loop().time
         self._begun = self._now()
         self._answer = Answer(exchange)

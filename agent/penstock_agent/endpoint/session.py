@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from penstock.envelope import (
@@ -30,12 +31,11 @@ from penstock_agent.endpoint import failures
 from penstock_agent.endpoint.correlate import Call, Correlator
 from penstock_agent.endpoint.delivery import CANCELLED, Delivery
 from penstock_agent.endpoint.failures import Failure
-from penstock_agent.endpoint.held import Held, Share
+from penstock_agent.endpoint.held import Share
 from penstock_agent.endpoint.lifeline import Lifeline, NotRunning, SessionOver
-from penstock_agent.endpoint.limits import Limits
-from penstock_agent.endpoint.ports import Child, Children, Spawn, Stopping
+from penstock_agent.endpoint.ports import Child, Stopping
+from penstock_agent.endpoint.shared import Shared
 from penstock_agent.endpoint.streams import Stream
-from penstock_agent.gate.gate import Gate
 
 PROGRESS: Final = "notifications/progress"
 INITIALIZED: Final = "notifications/initialized"
@@ -54,20 +54,13 @@ class Session:
         server: str,
         principal: Principal,
         spec: ChildSpec,
-        gate: Gate,
-        children: Children,
-        limits: Limits,
-        held: Held,
-        spawn: Spawn,
+        shared: Shared,
         on_end: Callable[[Session], None],
-        marked: Callable[[str], Collection[str]],
     ) -> None:
-        """``marked`` tells of a server which tools it marks as read-only."""
         self.id = id
         self.server = server
         self.principal = principal
         """The caller of the newest exchange: one identity, whose rights may change."""
-        self.gate = gate
         self.version: str | None = None
         """The protocol version that client and server agreed on; None before that."""
         self.ended = False
@@ -76,14 +69,13 @@ class Session:
         self.exchanges = 0
         """Exchanges that are being served now."""
         self.used_at = _now()
-        self._limits = limits
-        self._held = Share(held, limits.session_held)
-        self._spawn = spawn
+        self._shared = shared
+        self._limits = limits = shared.limits
+        self._held = Share(shared.held, limits.session_held)
+        self._spawn = shared.spawn
         self._on_end = on_end
-        self._marked = marked
         self._task: asyncio.Task[None] | None = None
-        self._children = children
-        self.lifeline = Lifeline(spec, children, self, self._held)
+        self.lifeline = Lifeline(spec, shared.children, self, self._held)
         self._correlator: Correlator[Stream] = Correlator(lambda: os.urandom(16).hex())
         self._delivery = Delivery(self._correlator, limits, self._reply, self.counts)
         self._hello: Message | None = None
@@ -122,6 +114,16 @@ class Session:
         self.lifeline.close(NotRunning(failures.ENDED))
         if self._task is not None:
             self._task.cancel()
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """While an exchange is served."""
+        self.exchanges += 1
+        try:
+            yield
+        finally:
+            self.exchanges -= 1
+            self.used_at = _now()
 
     def idle_since(self) -> float | None:
         """Since when (loop time) nothing has happened here; None while something does."""
@@ -300,7 +302,7 @@ class Session:
             return
         if not self._worked:
             self._worked = True
-            self._children.worked(self.server)
+            self._shared.children.worked(self.server)
         request = call.request
         if request.method == "initialize" and self._hello is None and message.kind is Kind.RESPONSE:
             self._hello = request
@@ -336,7 +338,7 @@ class Session:
             self._delivery.ask(out)
 
     def _let_out(self, caller: Principal, request: Message | None, message: Message) -> Message | None:
-        return self.gate.outbound(self.server, caller, request, message, self._marked(self.server))
+        return self._shared.let_out(self.server, caller, request, message)
 
     # Towards the child, and failures.
 

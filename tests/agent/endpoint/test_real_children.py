@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import sys
@@ -10,6 +11,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import psutil
+
+from penstock.principal import Principal
 from penstock_agent.children.child import ChildSpec
 from penstock_agent.children.pool import Children
 from penstock_agent.endpoint import Endpoint, Limits
@@ -17,7 +21,7 @@ from penstock_agent.gate.gate import Gate
 from tests.agent.children.kit import until
 from tests.agent.endpoint.talk import AGENT, Json, hello
 from tests.agent.endpoint.test_calls import outcome
-from tests.harness.fake_exchange import FakeExchange
+from tests.harness.fake_exchange import ALICE, FakeExchange
 
 SERVER = """
 import json, os, sys, time
@@ -46,15 +50,22 @@ for line in sys.stdin:
 
 
 class Client:
-    def __init__(self, endpoint: Endpoint, children: Children, tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        children: Children,
+        tasks: asyncio.TaskGroup,
+        principal: Principal = ALICE,
+    ) -> None:
         self.endpoint, self.children, self.tasks, self.session = endpoint, children, tasks, ""
+        self.principal = principal
 
     def send(self, method: str, body: Json | None = None) -> FakeExchange:
         headers = [("content-type", "application/json"), ("accept", "application/json, text/event-stream")]
         if self.session:
             headers.append(("mcp-session-id", self.session))
         raw = b"" if body is None else json.dumps(body).encode()
-        exchange = FakeExchange("files", method, tuple(headers), raw)
+        exchange = FakeExchange("files", method, tuple(headers), raw, self.principal)
         self.tasks.create_task(self.endpoint.serve(exchange))
         return exchange
 
@@ -77,7 +88,12 @@ class Client:
 
 
 @asynccontextmanager
-async def client(*, call_timeout: float = 30.0, max_children: int = 4) -> AsyncIterator[Client]:
+async def client(
+    *,
+    call_timeout: float = 30.0,
+    max_children: int = 4,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+) -> AsyncIterator[Client]:
     spec = ChildSpec("files", (sys.executable, "-I", "-S", "-c", SERVER), {"PATH": "/usr/bin"}, Path("/"))
     async with Children(max_children) as children, asyncio.TaskGroup() as tasks:
         endpoint = Endpoint(
@@ -86,7 +102,7 @@ async def client(*, call_timeout: float = 30.0, max_children: int = 4) -> AsyncI
             Gate.of({"files": ("*",)}),
             children,
             call_timeout=call_timeout,
-            limits=Limits(),
+            limits=limits,
         )
         running = tasks.create_task(endpoint.run())
         await asyncio.sleep(0)
@@ -164,3 +180,39 @@ async def test_more_sessions_than_processes_are_refused_by_name() -> None:
         assert refused.status == 503
         assert "max_children" in json.dumps(answer)
         assert (await one.text("echo")).isdigit()
+
+
+async def test_sessions_that_are_abandoned_leave_no_process_and_no_memory() -> None:
+    """500 sessions in waves of 32, whose clients never come back."""
+    limits = Limits(idle_timeout=0.3, sessions_per_principal=32)
+    async with client(max_children=64, limits=limits) as one:
+        me, grown = psutil.Process(), []
+        for wave in range(16):
+            await until(lambda: len(one.children) <= 32)
+            caller = Principal("https://relay.example", f"user-{wave}")
+            abandoned = [
+                Client(one.endpoint, one.children, one.tasks, caller) for _ in range(min(32, 500 - 32 * wave))
+            ]
+            await asyncio.gather(*(session.begin() for session in abandoned))
+            assert (await abandoned[-1].text("echo")).isdigit()
+            if wave >= 3:  # what is allocated once is
+                gc.collect()
+                grown.append(me.memory_info().rss)
+        await until(lambda: len(one.children) == 0)
+        assert one.endpoint.status().sessions == 0
+        assert one.endpoint.status().held_bytes == 0
+        assert [child for child in me.children(recursive=True) if SERVER in child.cmdline()] == []
+        assert grown[-1] - grown[0] < 8 << 20
+
+
+async def test_the_65th_process_is_refused_by_name() -> None:
+    async with client(max_children=64) as one:
+        used = [Client(one.endpoint, one.children, one.tasks) for _ in range(64)]
+        await asyncio.gather(*(session.begin() for session in used))
+        assert len(one.children) == 64
+        other = Principal("https://relay.example", "somebody-else")
+        refused = Client(one.endpoint, one.children, one.tasks, other).send("POST", hello())
+        answer = await refused.json()
+        assert refused.status == 503
+        assert "max_children" in json.dumps(answer)
+        assert (await used[0].text("echo")).isdigit()

@@ -1,0 +1,74 @@
+"""What every era of the endpoint works with: the configuration as it stands, the bounds, and the tasks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from penstock.allowance import Later
+from penstock.envelope import Message
+from penstock.principal import Principal
+from penstock_agent.catalogue.catalogues import Catalogues
+from penstock_agent.catalogue.offer import CatalogueError
+from penstock_agent.children.child import ChildSpec
+from penstock_agent.endpoint.failures import UNMARKED, Failure, denied
+from penstock_agent.endpoint.held import Held
+from penstock_agent.endpoint.limits import Limits
+from penstock_agent.endpoint.ports import Children, Spawn
+from penstock_agent.gate.gate import Denied, Gate
+
+#: What a grant of "all read-only tools" decides by how the server marks them.
+_BY_MARK: Final = frozenset({"tools/call", "tools/list"})
+
+
+@dataclass(slots=True, eq=False)
+class Shared:
+    """One per endpoint. ``servers`` and ``gate`` are replaced when the configuration is read again."""
+
+    servers: Mapping[str, ChildSpec]
+    gate: Gate
+    children: Children
+    catalogues: Catalogues
+    limits: Limits
+    held: Held
+    call_timeout: float
+    """Seconds after which a call is given up, when its caller does not give up sooner."""
+    spawn: Spawn
+    """Starts a task that the endpoint owns. Raises Stopping."""
+    running: bool = False
+    """Whether tasks can be started."""
+
+    async def judge(self, server: str, caller: Principal, message: Message) -> Failure | None:
+        """Why the gate does not let this message of a caller in; None when it may go on to the server."""
+        if not await self._can_judge(server, caller, message):
+            return UNMARKED
+        verdict = self.gate.inbound(server, caller, message, self.marked(server))
+        return denied(verdict.text) if isinstance(verdict, Denied) else None
+
+    def let_out(
+        self, server: str, caller: Principal, request: Message | None, message: Message
+    ) -> Message | None:
+        """What of a child's message may leave towards this caller; None for nothing."""
+        return self.gate.outbound(server, caller, request, message, self.marked(server))
+
+    def marked(self, server: str) -> Collection[str]:
+        """Which tools of a server are marked as read-only, as far as that is known."""
+        return self.catalogues.marked(server)
+
+    def until(self, deadline: float) -> float:
+        """When the answer to a call that comes now is due (loop time)."""
+        return min(deadline, asyncio.get_running_loop().time() + self.call_timeout)
+
+    async def _can_judge(self, server: str, caller: Principal, message: Message) -> bool:
+        """Whether it is known which tools only read, where the caller's grant makes that a condition."""
+        allowance = caller.allowance
+        if allowance is None or allowance.later is not Later.READ_ONLY or message.method not in _BY_MARK:
+            return True
+        try:
+            async with asyncio.timeout(self.limits.commit_after):
+                await self.catalogues.known(server)
+        except (CatalogueError, TimeoutError):
+            return False
+        return True
