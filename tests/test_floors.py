@@ -151,7 +151,9 @@ PURE = (
         f"{AGENT}.{name}"
         for name in (
             "children.backoff", "children.lines", "children.stderr",
-            "endpoint.correlate", "endpoint.failures", "endpoint.limits", "endpoint.versions",
+            "catalogue.headervalue", "catalogue.mirrored",
+            "endpoint.correlate", "endpoint.failures", "endpoint.limits",
+            *(f"endpoint.modern.{n}" for n in ("flights", "ladder", "messages", "schemas", "tasks")),
             "exchange", "gate.*", "problem", "dialer.proxy", "dialer.redial", "renewal.schedule",
         )
     ),

@@ -31,6 +31,11 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     f"{A}/endpoint/shared.py": (f"{TA}/endpoint/test_endpoint.py", "what an endpoint is made of"),
     f"{A}/endpoint/held.py": (f"{TA}/endpoint/test_delivery.py", "counts what deliveries hold"),
     f"{A}/endpoint/limits.py": (f"{TA}/endpoint/test_endpoint.py", "numbers"),
+    f"{A}/endpoint/modern/process.py": (
+        f"{TA}/endpoint/modern/test_calls.py",
+        "a process is seen through its calls",
+    ),
+    f"{A}/endpoint/modern/replies.py": (f"{TA}/endpoint/modern/test_calls.py", "what a process is told"),
     f"{A}/endpoint/ports.py": (
         f"{TA}/endpoint/test_lifeline.py",
         "protocols: what is asked of children",
@@ -98,6 +103,7 @@ OF_SEVERAL: dict[str, str] = {
     f"{TA}/cli/test_main.py": "the program as a whole",
     f"{TA}/test_daemon_certificates.py": "daemon.py's other half: its certificate, renewed and refused",
     f"{TA}/endpoint/test_real_children.py": "endpoint and children together",
+    f"{TA}/endpoint/modern/test_real_children.py": "the modern era and the SDK together",
     f"{TA}/endpoint/test_consent.py": "grants: what the relay asks, and what calls are held to",
     "tests/core/tunnel/test_mutations.py": "the simulation notices every rule that is taken away",
     "tests/core/tunnel/test_simulation.py": "both ends, and links that cut, delay and reorder",

@@ -106,6 +106,8 @@ class ServerSettings(BaseModel):
     isolation: Literal["process"] = "process"
     #: Whose word about a caller's grant counts: the relay's, or only the company's identity provider's.
     trust: Literal["relay", "caller"] = "relay"
+    #: Who shares a process of a server that speaks 2026-07-28: the requests of one caller, or all of them.
+    process_per: Literal["caller", "server"] = "caller"
 
 
 class _File(BaseModel):

@@ -99,6 +99,7 @@ class _Daemon:
             children,
             call_timeout=settings.call_timeout,
             callers=callers,
+            shared_by_all=_shared_by_all(settings),
         )
         self._tunnel = Tunnel(self._start)
         self._tunnel.offer(self._offered())
@@ -194,6 +195,7 @@ class _Daemon:
         """Lets calls finish, up to the relay having their answers. A second signal cuts it short."""
         self._notifier.stopping("finishing calls that are under way")
         self._tunnel.drain()
+        self._endpoint.drain()
         self._dialer.go_away()
         try:
             async with asyncio.timeout(DRAIN) as limit:
@@ -301,7 +303,7 @@ class _Daemon:
         if self._judging is not None and self._tasks is not None:
             self._judging.cancel()
             self._judging = self._tasks.create_task(callers.run())
-        self._endpoint.reload(specs, gate, callers)
+        self._endpoint.reload(specs, gate, callers, _shared_by_all(settings))
         self._tunnel.offer(self._offered())
 
     async def _watchdog(self) -> None:
@@ -360,6 +362,10 @@ def _callers(settings: Settings, site: str) -> Callers | Anyone:
 
 def _gate(settings: Settings) -> Gate:
     return Gate.of({name: server.expose for name, server in settings.servers.items()})
+
+
+def _shared_by_all(settings: Settings) -> frozenset[str]:
+    return frozenset(name for name, server in settings.servers.items() if server.process_per == "server")
 
 
 def _hurry(limit: asyncio.Timeout) -> None:

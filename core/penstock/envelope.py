@@ -25,6 +25,10 @@ MAX_ID_BYTES = 4096
 """Raw bytes of an id: it is kept for as long as the request runs."""
 
 
+VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
+"""Where in the `_meta` of its params a request says which revision it is of (2026-07-28, basic)."""
+
+
 class EnvelopeError(ValueError):
     """Not one acceptable message. `code` is a JSON-RPC code, the text a sentence without payload.
 
@@ -204,23 +208,53 @@ def member(raw_object: bytes, *path: str) -> bytes | None:
     """The raw bytes of a nested member; None when it is absent or something on the way is not an object."""
     raw = raw_object
     for name in path:
-        try:
-            found = _members.decode(raw).get(name)
-        except (msgspec.DecodeError, RecursionError, UnicodeError):
+        found = members(raw)
+        if found is None or name not in found:
             return None
-        if found is None:
-            return None
-        raw = bytes(found)
+        raw = bytes(found[name])
     return raw
+
+
+def members(raw_object: bytes) -> dict[str, msgspec.Raw] | None:
+    """The members of a raw object, each raw; None for anything else. For whoever needs several of them."""
+    try:
+        return _members.decode(raw_object)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return None
+
+
+def text(raw: bytes) -> str | None:
+    """What a raw value says when it is a JSON string, else None."""
+    try:
+        return _text.decode(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return None
+
+
+def replaced(raw_object: bytes, value: bytes, *path: str) -> bytes:
+    """The raw object with another raw value of one nested member, which is added where it is missing.
+
+    All other values keep their bytes. Raises ValueError when something on the way is not an object.
+    """
+    found = members(raw_object)
+    if found is None:
+        raise ValueError("Not a JSON object.")
+    name, *rest = path
+    if rest:
+        value = replaced(bytes(found.get(name, b"{}")), value, *rest)
+    found[name] = msgspec.Raw(value)
+    return msgspec.json.encode(found)
+
+
+def is_modern(message: Message) -> bool:
+    """Whether a caller's request says in itself which revision it is of, as requests do since 2026-07-28."""
+    return message.params is not None and text_member(message.params, "_meta", VERSION_KEY) is not None
 
 
 def text_member(raw_object: bytes, *path: str) -> str | None:
     """The nested member when it is a JSON string, else None."""
     raw = member(raw_object, *path)
-    try:
-        return None if raw is None else _text.decode(raw)
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
-        return None
+    return None if raw is None else text(raw)
 
 
 # What a message is ---------------------------------------------------------------------------------------

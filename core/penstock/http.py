@@ -11,6 +11,11 @@ EVENT_STREAM = "text/event-stream"
 KEEP_ALIVE = b": keep-alive\n\n"
 
 METHODS = ("GET", "POST", "DELETE")
+HANDSHAKE = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
+"""The revisions in which client and server agree on a version in `initialize`."""
+VERSION = "mcp-protocol-version"
+LISTEN = "subscriptions/listen"
+"""The one method of 2026-07-28 whose answer lasts: it takes the place of GET."""
 REQUEST_HEADERS = frozenset(
     {
         "accept",
@@ -41,6 +46,21 @@ def every(headers: Headers, name: str) -> list[str]:
     return [value for key, value in headers if key == name]
 
 
+def is_modern(version: str | None) -> bool:
+    """Whether a request with this MCP-Protocol-Version is of the revisions without sessions (2026-07-28 on).
+
+    Without the header it is of an older one; a version that nobody knows can only be a newer one.
+    """
+    return version is not None and version not in HANDSHAKE
+
+
+def only_listens(method: str, headers: Headers) -> bool:
+    """Whether the answer lasts for as long as the caller likes, so that nobody waits for its end."""
+    if method != "POST":
+        return method == "GET"
+    return first(headers, "mcp-method") == LISTEN and is_modern(first(headers, VERSION))
+
+
 def forwarded(headers: Headers) -> Headers:
     """Those request headers that travel to the agent; credentials, cookies and addresses never do."""
     return tuple(
@@ -65,6 +85,8 @@ def check(method: str, headers: Headers) -> Refusal | None:
         return Refusal(
             405, "This MCP endpoint answers GET, POST and DELETE.", (("allow", "GET, POST, DELETE"),)
         )
+    if method != "POST" and any(is_modern(version) for version in every(headers, VERSION)):
+        return Refusal(405, "Since 2026-07-28, MCP is POST only.", (("allow", "POST"),))
     if any(value.strip().lower() not in ("", "identity") for value in every(headers, "content-encoding")):
         return Refusal(415, "Request bodies must not be compressed: send without Content-Encoding.")
     if method == "POST" and not _is_json(every(headers, "content-type")):

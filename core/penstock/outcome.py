@@ -102,11 +102,18 @@ def rpc_error(
     return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (id or b"null", msgspec.json.encode(error))
 
 
-def tool_error(id: bytes, text: str, *, outcome: str, exchange: str = "", retry_safe: bool = False) -> bytes:
-    """A whole JSON-RPC response to tools/call whose result is an error that a model can read, one line."""
-    result = {
+def tool_error(
+    id: bytes, text: str, *, outcome: str, exchange: str = "", retry_safe: bool = False, modern: bool = False
+) -> bytes:
+    """A whole JSON-RPC response to tools/call whose result is an error that a model can read, one line.
+
+    `modern`: for a request of 2026-07-28, where each result says of which type it is.
+    """
+    result: dict[str, object] = {
         "content": [{"type": "text", "text": text}],
         "isError": True,
         "_meta": {META_KEY: {"outcome": outcome, "exchange": exchange, "retry_safe": retry_safe}},
     }
+    if modern:
+        result = {"resultType": "complete", **result}
     return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (id, msgspec.json.encode(result))

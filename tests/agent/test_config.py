@@ -236,3 +236,10 @@ def test_a_site_can_believe_its_own_provider_only() -> None:
 )
 def test_half_a_word_about_callers_is_refused(text: str, words: str) -> None:
     assert words in refusal(text)
+
+
+def test_who_shares_a_modern_process_is_a_caller_with_itself_unless_the_file_says_otherwise() -> None:
+    assert parse(SERVER).server("files").process_per == "caller"
+    assert parse(SERVER + 'process_per = "server"\n').server("files").process_per == "server"
+    with pytest.raises(ConfigError, match=r"servers\.files\.process_per"):
+        parse(SERVER + 'process_per = "site"\n')

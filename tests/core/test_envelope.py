@@ -15,10 +15,12 @@ from penstock.envelope import (
     Message,
     dump,
     id_key,
+    is_modern,
     member,
     notification,
     parse_caller,
     parse_child,
+    replaced,
     request,
     text_member,
     with_id,
@@ -353,3 +355,22 @@ def test_members_of_anything_are_bytes_or_none(data: bytes, path: list[str]) -> 
     assert found is None or found in data
     assert text_member(data, *path) is None or re.search(rb'"', data)
     assert member(b"[" * 100_000, "a") is None
+
+
+def test_a_nested_member_is_replaced_and_all_else_keeps_its_bytes() -> None:
+    raw = b'{"a":1.50,"_meta":{"x":"\\u00e9","t":7},"b":[1, 2]}'
+    assert replaced(raw, b'"new"', "_meta", "t") == b'{"a":1.50,"_meta":{"x":"\\u00e9","t":"new"},"b":[1, 2]}'
+    assert replaced(b"{}", b"1", "_meta", "t") == b'{"_meta":{"t":1}}'
+
+
+@pytest.mark.parametrize("raw", [b"[]", b"1", b'{"a":1}', b'{"a":[]}', b"{", b'{"a":{"\xff":1}}'])
+def test_nothing_is_replaced_in_what_is_no_object(raw: bytes) -> None:
+    with pytest.raises(ValueError, match="object"):
+        replaced(raw, b"1", "a", "b")
+
+
+def test_a_request_says_in_itself_that_it_is_modern() -> None:
+    meta = b'{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}'
+    assert is_modern(request(b"1", "x", meta))
+    for params in (None, b"{}", b'{"_meta":{}}', b'{"io.modelcontextprotocol/protocolVersion":"x"}'):
+        assert not is_modern(request(b"1", "x", params))

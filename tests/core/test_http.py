@@ -2,7 +2,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.http import KEEP_ALIVE, Headers, check, every, first, forwarded, sse_event
+from penstock.http import (
+    HANDSHAKE,
+    KEEP_ALIVE,
+    VERSION,
+    Headers,
+    check,
+    every,
+    first,
+    forwarded,
+    is_modern,
+    only_listens,
+    sse_event,
+)
 
 GOOD_POST: Headers = (
     ("content-type", "application/json"),
@@ -174,3 +186,29 @@ def test_payload_cannot_forge_events(data: bytes) -> None:
 def test_an_event_id_cannot_forge_fields(event_id: str) -> None:
     with pytest.raises(ValueError, match="one line"):
         sse_event(b"{}", event_id=event_id)
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+@pytest.mark.parametrize("accept", ["text/event-stream", "text/html"])
+def test_since_2026_07_28_only_post_is_allowed(method: str, accept: str) -> None:
+    refusal = check(method, (("accept", accept), (VERSION, "2026-07-28")))
+    assert refusal is not None
+    assert (refusal.status, refusal.headers) == (405, (("allow", "POST"),))
+    assert check("POST", (*GOOD_POST, (VERSION, "2026-07-28"))) is None
+    for version in HANDSHAKE:
+        assert check(method, (*GOOD_GET, (VERSION, version))) is None
+
+
+def test_a_version_that_nobody_knows_can_only_be_a_newer_one() -> None:
+    assert not any(is_modern(version) for version in (None, *HANDSHAKE))
+    assert all(is_modern(version) for version in ("2026-07-28", "2099-01-01", "nonsense", ""))
+
+
+def test_what_only_listens_is_a_get_or_a_subscription() -> None:
+    listen = (("mcp-method", "subscriptions/listen"), (VERSION, "2026-07-28"))
+    assert only_listens("GET", ())
+    assert only_listens("POST", listen)
+    assert not only_listens("POST", listen[:1])
+    assert not only_listens("POST", (listen[0], (VERSION, "2025-11-25")))
+    assert not only_listens("POST", (("mcp-method", "tools/call"), listen[1]))
+    assert not only_listens("DELETE", listen)

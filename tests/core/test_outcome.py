@@ -100,3 +100,12 @@ def test_a_tool_error_is_a_result_that_a_model_can_read() -> None:
             "penstock/outcome": {"outcome": "not_executed", "exchange": "k", "retry_safe": True},
         },
     }
+
+
+def test_a_tool_error_says_of_which_type_it_is_where_results_do() -> None:
+    modern, older = (
+        json.loads(outcome.tool_error(b"1", "no", outcome="denied", modern=modern))["result"]
+        for modern in (True, False)
+    )
+    assert modern.pop("resultType") == "complete"
+    assert modern == older

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from penstock.log import get
 from penstock_agent.catalogue.conversation import Conversation, Lines
+from penstock_agent.catalogue.mirrored import Mirrored
 from penstock_agent.catalogue.offer import Catalogue, CatalogueError, Effect
 from penstock_agent.children.child import ChildGone, ChildSpec, ChildStartError
 from penstock_agent.children.pool import CrashLooping, TooManyChildren
@@ -47,6 +48,7 @@ class Catalogues:
         self._spawn = spawn
         self._kept: dict[str, tuple[float, Catalogue]] = {}
         self._marked: dict[str, frozenset[str]] = {}
+        self._mirrored: dict[str, dict[str, tuple[Mirrored, ...]]] = {}
         self._reading: dict[str, asyncio.Future[Catalogue]] = {}
 
     def reload(self, specs: Mapping[str, ChildSpec]) -> None:
@@ -54,12 +56,17 @@ class Catalogues:
         for name in {name for name, spec in self._specs.items() if specs.get(name) != spec}:
             self._kept.pop(name, None)
             self._marked.pop(name, None)
+            self._mirrored.pop(name, None)
             self._reading.pop(name, None)  # it goes on, and keeps nothing
         self._specs = dict(specs)
 
     def marked(self, server: str) -> frozenset[str]:
         """Names of the tools that the server marks as read-only; none as long as it was not asked."""
         return self._marked.get(server, frozenset())
+
+    def mirrored(self, server: str, tool: str) -> tuple[Mirrored, ...]:
+        """The arguments of a tool that callers repeat in headers; none before the server was asked."""
+        return self._mirrored.get(server, {}).get(tool, ())
 
     async def known(self, server: str) -> None:
         """Returns once ``marked`` says something. Raises CatalogueError."""
@@ -110,6 +117,9 @@ class Catalogues:
             found.set_result(catalogue)
             if self._reading.get(spec.name) is found:
                 self._kept[spec.name] = (asyncio.get_running_loop().time(), catalogue)
+                self._mirrored[spec.name] = {
+                    offer.name: offer.mirrored for offer in catalogue.of(Kind.TOOL) if offer.mirrored
+                }
                 self._marked[spec.name] = frozenset(
                     offer.name for offer in catalogue.of(Kind.TOOL) if offer.effect is Effect.READ
                 )

@@ -1,4 +1,4 @@
-"""Asks a child for its lists."""
+"""Asks a child for its lists, in whichever era it speaks."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from penstock import __version__, envelope
+from penstock import envelope
 from penstock.envelope import EnvelopeError, Message
 from penstock.envelope import Kind as MessageKind
+from penstock_agent.catalogue.mirrored import mirrored
 from penstock_agent.catalogue.offer import CatalogueError, Effect, Offer
+from penstock_agent.children import eras
 from penstock_agent.children.lines import Oversize
 from penstock_agent.gate.expose import Item as Kind
 
-PROTOCOL_VERSION = "2025-11-25"
 MAX_PAGES = 1000
 MAX_ITEMS = 10_000
 
@@ -39,6 +40,7 @@ class _Named(msgspec.Struct, frozen=True):
     title: str | None = None
     description: str | None = None
     annotations: _Annotations | None = None
+    input_schema: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="inputSchema")
 
 
 class _Page(msgspec.Struct, frozen=True):
@@ -49,7 +51,7 @@ class _Page(msgspec.Struct, frozen=True):
     next_cursor: str | None = msgspec.field(default=None, name="nextCursor")
 
 
-class _Initialized(msgspec.Struct, frozen=True):
+class _Greeting(msgspec.Struct, frozen=True):
     capabilities: dict[str, msgspec.Raw] = {}
 
 
@@ -57,25 +59,18 @@ _T = TypeVar("_T")
 
 
 class Conversation:
-    """A handshake and four lists, over the lines of one child."""
+    """A greeting and four lists, over the lines of one child."""
 
     def __init__(self, name: str, child: Lines) -> None:
         self._name = name
         self._child = child
         self._last_id = 0
+        self._meta: dict[str, object] | None = None
+        """What each request says of itself, with a child that knows no handshake."""
 
     async def lists(self) -> list[Offer]:
         """Everything offered. Raises :exc:`CatalogueError` and what the child raises."""
-        hello = {
-            "protocolVersion": PROTOCOL_VERSION,
-            "capabilities": {},
-            "clientInfo": {"name": "penstock-agent", "version": __version__},
-        }
-        result = await self._request("initialize", hello)
-        if result is None:
-            raise CatalogueError(f"The server {self._name} refused initialize. Does it speak MCP over stdio?")
-        offered = self._decode(result, _Initialized).capabilities
-        await self._child.send(envelope.dump(envelope.notification("notifications/initialized", None)))
+        offered = await self._greet()
         items: list[Offer] = []
         if "tools" in offered:
             items += [_tool(t) for t in await self._pages("tools/list", lambda page: page.tools)]
@@ -86,6 +81,23 @@ class Conversation:
             templates = await self._pages("resources/templates/list", lambda page: page.resource_templates)
             items += _items(Kind.RESOURCE, templates)
         return items
+
+    async def _greet(self) -> dict[str, msgspec.Raw]:
+        """The capabilities. A child that speaks both eras is greeted as in the older one: one more question
+        to the many that do not would be one more for them to stumble over.
+        """
+        result = await self._request("initialize", eras.initialize(b"0").params)
+        if result is not None:
+            await self._child.send(envelope.dump(envelope.notification("notifications/initialized", None)))
+            return self._decode(result, _Greeting).capabilities
+        self._meta = eras.envelope_meta()
+        result = await self._request("server/discover", {})
+        if result is None:
+            raise CatalogueError(
+                f"The server {self._name} refused initialize and server/discover. "
+                "Does it speak MCP over stdio?"
+            )
+        return self._decode(result, _Greeting).capabilities
 
     async def _pages(self, method: str, part: Callable[[_Page], list[_Named]]) -> list[_Named]:
         found: list[_Named] = []
@@ -105,11 +117,13 @@ class Conversation:
             cursor = page.next_cursor
         raise CatalogueError(f"The server {self._name} answers {method} in more than {MAX_PAGES} pages.")
 
-    async def _request(self, method: str, params: object) -> bytes | None:
+    async def _request(self, method: str, params: bytes | dict[str, object] | None) -> bytes | None:
         """The raw result; None when the server answers with an error."""
         self._last_id += 1
         id = b"%d" % self._last_id
-        await self._child.send(envelope.dump(envelope.request(id, method, msgspec.json.encode(params))))
+        if isinstance(params, dict):
+            params = msgspec.json.encode(params if self._meta is None else {**params, "_meta": self._meta})
+        await self._child.send(envelope.dump(envelope.request(id, method, params)))
         while True:
             line = await self._child.receive()
             if isinstance(line, Oversize):
@@ -147,7 +161,8 @@ def _to_server(request: Message) -> bytes:
 def _tool(tool: _Named) -> Offer:
     hints = tool.annotations
     title = tool.title or (hints.title if hints is not None else None) or ""
-    return Offer(Kind.TOOL, tool.name, tool.description or "", _effect(hints), title)
+    wanted = mirrored(bytes(tool.input_schema))
+    return Offer(Kind.TOOL, tool.name, tool.description or "", _effect(hints), title, wanted)
 
 
 def _effect(hints: _Annotations | None) -> Effect:

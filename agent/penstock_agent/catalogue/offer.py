@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
+from penstock_agent.catalogue.mirrored import Mirrored
 from penstock_agent.gate.expose import Item as Kind
 from penstock_agent.problem import Problem
 
@@ -32,6 +33,8 @@ class Offer(msgspec.Struct, frozen=True):
     #: Only tools have one.
     effect: Effect | None = None
     title: str = ""
+    #: Arguments of a tool that callers of 2026-07-28 repeat in headers.
+    mirrored: tuple[Mirrored, ...] = ()
 
 
 class Catalogue(msgspec.Struct, frozen=True):

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from penstock import log
-from penstock.http import Headers
+from penstock.http import Headers, only_listens
 from penstock.link import now
 from penstock.principal import Principal
 from penstock.tunnel.agent import Agent
 from penstock.tunnel.agent_exchange import Exchange as Held
 from penstock.tunnel.agent_exchange import Gone, Room, Started
-from penstock.tunnel.frames import EndReason, Frame, Method, Purpose
+from penstock.tunnel.frames import EndReason, Frame, Purpose
 from penstock.tunnel.frames import Principal as PrincipalFrame
 from penstock.tunnel.link import Link
 from penstock.tunnel.states import AgentState
@@ -181,7 +181,7 @@ class Tunnel:
         self._start(served)
 
     def _count(self, served: Served, change: int) -> None:
-        if served.method != Method.GET.name:
+        if not only_listens(served.method, served.headers):
             self.calls += change
             if self.calls:
                 self.idle.clear()

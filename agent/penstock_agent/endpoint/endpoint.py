@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -25,6 +25,7 @@ from penstock_agent.endpoint.answers import SESSION_ID, VERSION, fail, refuse, r
 from penstock_agent.endpoint.handshake import Handshake
 from penstock_agent.endpoint.held import Held
 from penstock_agent.endpoint.limits import Limits
+from penstock_agent.endpoint.modern.modern import Modern
 from penstock_agent.endpoint.ports import Callers, Children, Stopping
 from penstock_agent.endpoint.sessions import Sessions
 from penstock_agent.endpoint.shared import Shared
@@ -45,6 +46,7 @@ def _sorted(headers: Headers) -> tuple[Headers, list[str], list[str]]:
             ids.append(pair[1])
         elif pair[0] == VERSION:
             versions.append(pair[1])
+            shape.append(pair)
         elif not pair[0].startswith("mcp-"):
             shape.append(pair)
     return tuple(shape), versions, ids
@@ -83,9 +85,11 @@ class Endpoint:
         call_timeout: float = 120.0,
         limits: Limits = Limits(),  # noqa: B008 - frozen
         callers: Callers | None = None,
+        shared_by_all: Collection[str] = (),
     ) -> None:
         """``call_timeout``: seconds after which a call is given up, when its caller does not give up
-        sooner. ``callers``: None when the relay's word about them is enough.
+        sooner. ``callers``: None when the relay's word about them is enough. ``shared_by_all``: servers that
+        have one process for all modern callers, not one for each principal.
         """
         self._callers: Callers = callers or Anyone()
         self._tasks: asyncio.TaskGroup | None = None
@@ -101,6 +105,7 @@ class Endpoint:
         )
         self._sessions = Sessions(agent, limits)
         self._handshake = Handshake(self._shared, self._sessions)
+        self._modern = Modern(self._shared, shared_by_all)
 
     async def run(self) -> None:
         """Owns every task of the endpoint but those of ``serve``. Until cancelled; stops every child then."""
@@ -113,18 +118,38 @@ class Endpoint:
                     await asyncio.sleep(pause)
                     if ended := self._sessions.reap(loop.time()):
                         _log.info("idle_sessions_ended", sessions=ended)
+                    if ended := self._modern.processes.reap(loop.time()):
+                        _log.info("idle_processes_ended", processes=ended)
             finally:
                 self._tasks, self._shared.running = None, False
                 for session in self._sessions:
                     session.end()
+                for process in self._modern.processes:
+                    process.end()
 
-    def reload(self, servers: Mapping[str, ChildSpec], gate: Gate, callers: Callers | None = None) -> None:
+    def drain(self) -> None:
+        """The agent is stopping: tell those who only listen, so that they ask again elsewhere."""
+        for process in self._modern.processes:
+            process.finish_all_listening()
+
+    def reload(
+        self,
+        servers: Mapping[str, ChildSpec],
+        gate: Gate,
+        callers: Callers | None = None,
+        shared_by_all: Collection[str] = (),
+    ) -> None:
         """Use another configuration from now on, for open sessions as well."""
         shared = self._shared
         self._callers = callers or Anyone()
         changed = {name for name, spec in servers.items() if shared.servers.get(name) != spec}
         for name in changed:
             shared.children.forget(name)
+        changed |= shared.servers.keys() - servers.keys()
+        # Whose a process is cannot change while it runs.
+        for name in changed | (set(self._modern.processes.shared_by_all) ^ set(shared_by_all)):
+            self._modern.processes.retire(name)
+        self._modern.processes.shared_by_all = shared_by_all
         shared.servers, shared.gate = dict(servers), gate
         shared.catalogues.reload(servers)
         for session in self._sessions:
@@ -140,7 +165,11 @@ class Endpoint:
             events: Counter[str] = Counter()
             for session in own:
                 events.update(session.counts)
-            servers[name] = ServerStatus(len(own), sum(s.calls for s in own), dict(events))
+            modern = [process for process in self._modern.processes if process.server == name]
+            for process in modern:
+                events.update(process.counts)
+            calls = sum(s.calls for s in own) + sum(p.calls for p in modern)
+            servers[name] = ServerStatus(len(own), calls, dict(events))
         return Status(len(self._sessions), self._shared.held.bytes, servers)
 
     async def serve(self, exchange: Exchange) -> None:
@@ -168,7 +197,8 @@ class Endpoint:
                 exchange, 501, "This agent serves MCP over Streamable HTTP only: use the path .../mcp."
             )
             return
-        if len(version) > 1 or len(session_id) > 1:
+        modern = [one for one in version if not versions.is_handshake(one)]
+        if not modern and (len(version) > 1 or len(session_id) > 1):
             await refuse(exchange, 400, "A header of MCP stands twice: send each once.")
             return
         try:
@@ -176,12 +206,13 @@ class Endpoint:
         except NotProven as e:
             await self._deny(exchange, str(e))
             return
+        if modern:
+            await self._post_modern(exchange, modern[0])
+            return
         header = version[0] if version else None
         id = session_id[0] if session_id else None
         if exchange.method == "POST":
             await self._post(exchange, header, id)
-        elif not versions.is_handshake(header):
-            await reply(exchange, 400, failures.unsupported_version(None, versions.SUPPORTED, header or ""))
         elif exchange.method == "GET":
             await self._handshake.get(exchange, header, id)
         else:
@@ -216,15 +247,19 @@ class Endpoint:
             return
         await fail(exchange, message, failures.denied(text))
 
-    async def _post(self, exchange: Exchange, header: str | None, id: str | None) -> None:
+    async def _post_modern(self, exchange: Exchange, header: str) -> None:
         try:
             message = parse_caller(exchange.body)
         except EnvelopeError as e:
             await reply(exchange, 400, rpc_error(e.id, e.code, str(e)))
             return
-        if not versions.is_handshake(header):
-            body = failures.unsupported_version(message.id, versions.SUPPORTED, header or "")
-            await reply(exchange, 400, body)
+        await self._modern.post(exchange, message, header, exchange.headers)
+
+    async def _post(self, exchange: Exchange, header: str | None, id: str | None) -> None:
+        try:
+            message = parse_caller(exchange.body)
+        except EnvelopeError as e:
+            await reply(exchange, 400, rpc_error(e.id, e.code, str(e)))
             return
         await self._handshake.post(exchange, message, header, id)
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from penstock.envelope import Message
+from penstock.envelope import Message, is_modern
 from penstock.outcome import DENIED, HTTP_STATUS, NOT_EXECUTED, OUTCOME_UNKNOWN, TABLE, rpc_error, tool_error
 
 #: The code with which the field's implementations answer a request that its sender has cancelled.
@@ -36,7 +36,12 @@ class Failure:
         ):
             outcome, retry_safe = row.outcome or "", bool(row.retry_safe)
             return 200, tool_error(
-                request.id, self.text, outcome=outcome, exchange=exchange, retry_safe=retry_safe
+                request.id,
+                self.text,
+                outcome=outcome,
+                exchange=exchange,
+                retry_safe=retry_safe,
+                modern=is_modern(request),
             )
         return HTTP_STATUS.get(self.code, 200), rpc_error(request.id, self.code, self.text, exchange=exchange)
 
@@ -61,6 +66,21 @@ def unsupported_version(id: bytes | None, supported: tuple[str, ...], requested:
         "data": {"supported": list(supported), "requested": requested[:64]},
     }
     return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (id or b"null", msgspec.json.encode(error))
+
+
+def crash_looping(server: str, retry_after_s: float) -> Failure:
+    return not_executed(
+        f'The server "{server}" on site keeps crashing and is not started again for '
+        f"{max(1, round(retry_after_s))} s. Its last words are in the agent's log on site."
+    )
+
+
+def not_started(server: str) -> Failure:
+    """Why may name paths of the site, so it stays there."""
+    return not_executed(
+        f'The server "{server}" could not be started on site. The agent\'s log there says why; '
+        "ask the site's administrator."
+    )
 
 
 CRASHED: Final = outcome_unknown(
@@ -108,6 +128,35 @@ TOO_MANY_CALLS: Final = not_executed(
 UNMARKED: Final = not_executed(
     "This application may use the read-only tools of this server, and the server did not say which those "
     "are. Try again in a minute."
+)
+TOO_MANY_CHILDREN: Final = not_executed(
+    "The agent on site runs as many server processes as it may (max_children). Close a "
+    "session that is no longer used, or try again later."
+)
+TOO_MANY_PROCESSES: Final = not_executed(
+    "The agent on site keeps as many server processes as it may, and all of them are in use. Try again later."
+)
+TOO_MANY_REQUESTS: Final = not_executed(
+    "Too many of your requests to this server are unanswered. Wait for some of their answers, then try again."
+)
+PROCESS_BUSY: Final = not_executed(
+    "The server on site has as many unanswered requests as it may. Try again later."
+)
+STILL_STARTING: Final = not_executed(
+    "The server on site is being started for the first time, which takes longer than usual. Try again in a "
+    "minute."
+)
+NOT_DISCOVERED: Final = not_executed(
+    "The server on site was started but did not answer server/discover in time. Its output is in the log of "
+    "the agent on site; try again later."
+)
+OTHER_ERA: Final = not_executed(
+    "The server on site was started again and now speaks other revisions of MCP. Try again: you are told "
+    "which."
+)
+PROCESS_ENDED: Final = outcome_unknown(
+    "The server's process on site was ended while this request ran: its configuration has changed, or the "
+    "agent is stopping. It may or may not have taken effect: check before you repeat it."
 )
 STOPPING: Final = not_executed(
     "The agent on site is stopping or has not started yet. Try again in a few seconds."

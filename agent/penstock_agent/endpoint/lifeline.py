@@ -13,7 +13,8 @@ from penstock.log import get
 from penstock_agent.children.child import ChildGone, ChildSpec, ChildStartError
 from penstock_agent.children.lines import Oversize
 from penstock_agent.children.pool import CrashLooping, TooManyChildren
-from penstock_agent.endpoint.failures import ENDED_AT_START, Failure, not_executed
+from penstock_agent.endpoint import failures
+from penstock_agent.endpoint.failures import ENDED_AT_START, Failure
 from penstock_agent.endpoint.held import Share
 from penstock_agent.endpoint.ports import Child, Children
 
@@ -150,28 +151,13 @@ class Lifeline:
             child = await self._children.start(self.spec)
         except TooManyChildren:
             _log.warning("too_many_children", server=name)
-            raise NotRunning(
-                not_executed(
-                    "The agent on site runs as many server processes as it may (max_children). Close a "
-                    "session that is no longer used, or try again later."
-                )
-            ) from None
+            raise NotRunning(failures.TOO_MANY_CHILDREN) from None
         except CrashLooping as e:
-            raise NotRunning(
-                not_executed(
-                    f'The server "{name}" on site keeps crashing and is not started again for '
-                    f"{max(1, round(e.retry_after_s))} s. Its last words are in the agent's log on site."
-                )
-            ) from None
+            raise NotRunning(failures.crash_looping(name, e.retry_after_s)) from None
         except ChildStartError as e:
             # Its text may name paths of the site, so it stays there.
             _log.error("child_not_started", server=name, why=str(e))
-            raise NotRunning(
-                not_executed(
-                    f'The server "{name}" could not be started on site. The agent\'s log there says why; '
-                    "ask the site's administrator."
-                )
-            ) from None
+            raise NotRunning(failures.not_started(name)) from None
         self.started += 1
         return child
 

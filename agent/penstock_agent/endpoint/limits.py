@@ -18,15 +18,19 @@ class Limits:
     asked_wait: float = 30.0
     """How long a request of a child waits for a stream of the client."""
     idle_timeout: float = 30 * 60.0
-    """A session without exchanges and streams for this long is ended."""
+    """A session, and a process for modern requests, without exchanges and streams for this long is ended."""
     sessions: int = 256
     """Sessions of this agent."""
     sessions_per_principal: int = 64
     """Sessions of one principal (issuer, subject, client); its longest idle one makes room for a new one."""
     calls_per_session: int = 256
-    """Requests in flight in one session."""
+    """Requests in flight in one session; in the modern era, of one principal at one server."""
+    processes: int = 256
+    """Processes for modern requests that are kept in mind, running or not; an idle one makes room."""
+    calls_per_process: int = 1024
+    """Requests in flight in one of them, of all principals together."""
     session_held: int = 64 << 20
-    """Bytes that wait for the callers of one session; above it the child is not read."""
+    """Bytes that wait for the callers of one session or modern process; above it the child is not read."""
     agent_held: int = 256 << 20
     """The same over all sessions; above it only sessions for which nothing waits are read."""
     stream_events: int = 1024

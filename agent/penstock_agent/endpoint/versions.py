@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from typing import Final
 
+from penstock import http
+from penstock_agent.children.eras import MODERN_VERSIONS, Era
+
 #: The handshake era: client and server agree on one of these in ``initialize``.
-HANDSHAKE: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
+HANDSHAKE: Final = http.HANDSHAKE
 #: Versions of that era that this endpoint serves in full over Streamable HTTP; what we name to other eras.
 SUPPORTED: Final = ("2025-06-18", "2025-11-25")
 
 
 def is_handshake(header: str | None) -> bool:
     """Whether a request with this ``MCP-Protocol-Version`` belongs to the handshake era."""
-    return header is None or header in HANDSHAKE
+    return not http.is_modern(header)
+
+
+def served(era: Era) -> tuple[str, ...]:
+    """What this endpoint serves for a server that speaks ``era``, the newest first."""
+    modern = MODERN_VERSIONS if era.modern else ()
+    return modern + (tuple(reversed(SUPPORTED)) if era.handshake else ())
 
 
 def objection(header: str | None, negotiated: str | None) -> str | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from penstock.allowance import Allowance
-from penstock.envelope import Kind, Message, member, text_member
+from penstock.envelope import Kind, Message, member, replaced, text_member
 from penstock.outcome import INTERNAL
 from penstock.principal import Principal
 from penstock_agent.gate import read
@@ -56,12 +56,19 @@ REFERENCES: Final[Mapping[str, tuple[Item, str]]] = {
     "ref/prompt": (Item.PROMPT, "name"),
     "ref/resource": (Item.RESOURCE, "uri"),
 }
-#: Requests that name no item. Tasks live in the child of their session and come only from calls that were
-#: allowed.
+#: Requests that name no item, or whose items are taken out one by one (``Gate.narrowed``). Tasks come only
+#: from calls that were allowed, and whose they are is known elsewhere.
 OPEN: Final = frozenset(
-    {"initialize", "ping", "logging/setLevel", "tasks/get", "tasks/result", "tasks/list", "tasks/cancel"}
-)
+    {
+        "initialize", "ping", "logging/setLevel", "server/discover", "subscriptions/listen",
+        "tasks/get", "tasks/result", "tasks/list", "tasks/cancel", "tasks/update",
+    }
+)  # fmt: skip
+LISTEN: Final = "subscriptions/listen"
 UPDATED: Final = "notifications/resources/updated"
+ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
+#: Where a subscription, and the acknowledgement of one, name resources.
+SUBSCRIBED: Final = ("notifications", "resourceSubscriptions")
 
 _DENIED: Final[Mapping[Item, Denied]] = {
     Item.TOOL: Denied(
@@ -121,6 +128,11 @@ class View:
         return _NOT_ALLOWED[Item.TOOL if item is Item.TOOL else Item.METHOD]
 
 
+def knows(method: str | None) -> bool:
+    """Whether it is judged by more than whether the site exposes it by name."""
+    return method in USES or method in LISTS or method in OPEN or method == COMPLETE
+
+
 class Gate:
     """The policy of the site as it stands now; a changed policy is a new gate."""
 
@@ -174,7 +186,31 @@ class Gate:
         if message.kind is Kind.NOTIFICATION and message.method == UPDATED:
             uri = None if message.params is None else read.name_of(message.params, "uri")
             return message if uri is not None and view.shows(Item.RESOURCE, uri) else None
+        if message.kind is Kind.NOTIFICATION and message.method == ACKNOWLEDGED:
+            return self._narrowed(view, message)
         return message
+
+    def narrowed(
+        self, server: str, principal: Principal, message: Message, marked: Collection[str] = _UNMARKED
+    ) -> Message:
+        """An allowed request of ``principal``, without the items in it that may not be used.
+
+        That is a subscription: what is left of it, the server acknowledges, so its client can tell.
+        """
+        if message.method != LISTEN:
+            return message
+        return self._narrowed(View(self._exposed.get(server, _NOTHING), principal.allowance, marked), message)
+
+    @staticmethod
+    def _narrowed(view: View, message: Message) -> Message:
+        params = message.params
+        listed = None if params is None else member(params, *SUBSCRIBED)
+        if params is None or listed is None:
+            return message
+        kept = read.texts(listed, lambda uri: view.shows(Item.RESOURCE, uri))
+        return Message(
+            message.kind, message.id, message.method, replaced(params, kept, *SUBSCRIBED), None, None
+        )
 
     def exposes(self, server: str, item: Item, name: str) -> bool:
         """Whether the site exposes this item to those who may use all of it."""

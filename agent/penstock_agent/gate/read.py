@@ -38,13 +38,15 @@ def filtered(raw: bytes, member: str, shown: Callable[[bytes], bool]) -> bytes |
     """The object ``raw`` with only the ``shown`` items of its list ``member``, each byte-exact, other
     members kept.
 
-    None when there is no such list.
+    None when there is no such list. What is shown depends on the caller, so no cache may give it to others.
     """
     try:
         members = _object(raw)
         items = [bytes(item) for item in _array(members[member])]
     except (KeyError, *_NOT_JSON):
         return None
+    if "cacheScope" in members:  # 2026-07-28, server/utilities/caching
+        members["cacheScope"] = msgspec.Raw(b'"private"')
     kept = b"[" + b",".join(item for item in items if shown(item)) + b"]"
     # Always written anew, without look-alikes: a second list in the child's object does not leave with the
     # first.
@@ -54,6 +56,15 @@ def filtered(raw: bytes, member: str, shown: Callable[[bytes], bool]) -> bytes |
         if key == member or fold(key) != fold(member)
     ]
     return b"{" + b",".join(parts) + b"}"
+
+
+def texts(raw: bytes, shown: Callable[[str], bool]) -> bytes:
+    """The list ``raw`` with the ``shown`` ones of its strings only; empty for what is no list of them."""
+    try:
+        found = msgspec.json.decode(raw, type=list[str])
+    except _NOT_JSON:
+        found = []
+    return _encode([text for text in found if shown(text)])
 
 
 def error(message: Message, code: int, text: str) -> Message:

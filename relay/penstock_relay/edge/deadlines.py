@@ -30,12 +30,15 @@ CHATGPT: Final = Deadline(110.0, NO_BYTE)
 CLAUDE_MODERN: Final = Deadline(140.0, NO_BYTE)
 CLAUDE_LEGACY: Final = Deadline(230.0, NO_BYTE)
 LISTENING: Final = Deadline(24 * 3600.0, NO_BYTE)
-"""A GET is a stream that the client listens on; it ends when the client goes, or after a day."""
+"""A stream that the client listens on ends when the client goes, or after a day."""
 
 
-def of(method: str, user_agent: str, revision: str | None) -> Deadline:
-    """The deadlines of one request, by method, User-Agent and MCP-Protocol-Version."""
-    if method == "GET":
+def of(method: str, user_agent: str, revision: str | None, *, listens: bool = False) -> Deadline:
+    """The deadlines of one request, by method, User-Agent and MCP-Protocol-Version.
+
+    `listens`: it asks for a stream that lasts, as `penstock.http.only_listens` finds out.
+    """
+    if method == "GET" or listens:
         return LISTENING
     agent = user_agent.lower()
     if agent.startswith("openai-mcp"):

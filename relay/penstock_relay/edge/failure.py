@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from penstock import outcome
-from penstock.envelope import EnvelopeError, Kind, Message, parse_caller
+from penstock.envelope import EnvelopeError, Kind, Message, is_modern, parse_caller
 from penstock_relay.edge.limits import RETRY_AFTER
 
 
@@ -79,7 +79,12 @@ def _said(
         id = message.id
         if message.method == "tools/call" and id is not None:
             result = outcome.tool_error(
-                id, text, outcome=row.outcome or "", exchange=exchange, retry_safe=bool(row.retry_safe)
+                id,
+                text,
+                outcome=row.outcome or "",
+                exchange=exchange,
+                retry_safe=bool(row.retry_safe),
+                modern=is_modern(message),
             )
             return Said(200, result)
     return Said(row.status, outcome.rpc_error(id, code, text, exchange=exchange), retry_after_s)

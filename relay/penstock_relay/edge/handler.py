@@ -195,7 +195,10 @@ class Edge:
                     )
                 return self._refuse(_STOPPING)
             due = deadlines.of(
-                admitted.method, values.get("user-agent", ""), values.get("mcp-protocol-version")
+                admitted.method,
+                values.get("user-agent", ""),
+                values.get(http.VERSION),
+                listens=http.only_listens(admitted.method, admitted.headers),
             )
             call = Call(
                 site=admitted.site,

@@ -215,7 +215,11 @@ def permit(
         return NO_ACCESS
     values = admitted.values
     refusal = _check(
-        admitted.method, values.get("content-encoding"), values.get("content-type"), values.get("accept")
+        admitted.method,
+        values.get("content-encoding"),
+        values.get("content-type"),
+        values.get("accept"),
+        values.get(http.VERSION),
     )
     if refusal is not None:
         return refusal
@@ -223,9 +227,16 @@ def permit(
 
 
 @lru_cache(maxsize=256)
-def _check(method: str, encoding: str | None, media_type: str | None, accept: str | None) -> Refusal | None:
+def _check(
+    method: str, encoding: str | None, media_type: str | None, accept: str | None, version: str | None
+) -> Refusal | None:
     """`http.check`, remembered: one client sends the same few values with every request."""
-    named = (("content-encoding", encoding), ("content-type", media_type), ("accept", accept))
+    named = (
+        ("content-encoding", encoding),
+        ("content-type", media_type),
+        ("accept", accept),
+        (http.VERSION, version),
+    )
     return http.check(method, tuple((name, value) for name, value in named if value is not None))
 
 

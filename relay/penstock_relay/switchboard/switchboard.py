@@ -152,7 +152,7 @@ class Switchboard:
 
     def _count(self, call: Call) -> Callable[[], None]:
         """Counts a call that is not just listening, until what it returns is called."""
-        if call.method == "GET":
+        if http.only_listens(call.method, call.headers):
             return _uncounted
         self.calls += 1
         self.idle.clear()
@@ -170,7 +170,9 @@ class Switchboard:
         Raises Offline, NotExecuted.
         """
         loop = asyncio.get_running_loop()
-        session = http.first(call.headers, "mcp-session-id")
+        # Since 2026-07-28 there are no sessions, and what a client still sends as one is ignored.
+        modern = http.is_modern(http.first(call.headers, http.VERSION))
+        session = None if modern else http.first(call.headers, "mcp-session-id")
         tag = tag_of(session) if session else None
         while True:
             entry = self._registry.pick(call.site, call.server, tag)

@@ -146,3 +146,18 @@ async def test_a_server_that_is_not_there_is_not_asked() -> None:
         with pytest.raises(CatalogueError, match="no server"):
             await here.known.get("other")
         assert not here.children.started
+
+
+async def test_it_is_known_which_arguments_of_a_tool_stand_in_headers_too() -> None:
+    async with scene() as here:
+        assert here.known.mirrored("files", "read") == ()
+        asked = here.ask()
+        child = await here.child()
+        schema = {"properties": {"a": {"type": "string", "x-mcp-header": "A"}}}
+        tools = [{"name": "read", "inputSchema": schema}, {"name": "drop"}]
+        child.answer(await child.heard("tools/list"), {"tools": tools})
+        await asked
+        assert [one.header for one in here.known.mirrored("files", "read")] == ["mcp-param-a"]
+        assert here.known.mirrored("files", "drop") == ()
+        here.known.reload({"files": spec("files", "--other")})
+        assert here.known.mirrored("files", "read") == ()

@@ -142,7 +142,9 @@ async def test_pings_are_answered_and_other_requests_refused() -> None:
 
 async def test_a_refused_handshake_is_said_in_words() -> None:
     child = FakeChild(lambda _m, _p: {"error": {"code": -32600, "message": "no"}})
-    with pytest.raises(CatalogueError, match=r"x refused initialize\. Does it speak MCP over stdio"):
+    with pytest.raises(
+        CatalogueError, match=r"x refused initialize and server/discover\. Does it speak MCP over stdio"
+    ):
         await lists(child)
 
 
@@ -154,3 +156,30 @@ async def test_a_list_that_is_none_is_said_in_words() -> None:
 
     with pytest.raises(CatalogueError, match="a list that is not one of MCP"):
         await lists(FakeChild(answer))
+
+
+async def test_a_server_without_a_handshake_is_asked_as_servers_are_since_2026_07_28() -> None:
+    schema = {"properties": {"region": {"type": "string", "x-mcp-header": "Region"}}}
+
+    def answer(method: str, params: Answer) -> Answer:
+        if method == "initialize":
+            return {"error": {"code": -32601, "message": "no"}}
+        meta = params["_meta"]
+        assert isinstance(meta, dict)
+        assert meta["io.modelcontextprotocol/protocolVersion"] == "2026-07-28"
+        assert "io.modelcontextprotocol/clientCapabilities" in meta
+        if method == "server/discover":
+            return {"result": {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}}
+        if "cursor" not in params:
+            return {"result": {"tools": [{"name": "a", "inputSchema": schema}], "nextCursor": "2"}}
+        return {"result": {"tools": [{"name": "b"}]}}
+
+    child = FakeChild(answer)
+    a, b = await lists(child)
+    assert ([one.header for one in a.mirrored], b.mirrored) == (["mcp-param-region"], ())
+    assert [message["method"] for message in child.sent] == [
+        "initialize",
+        "server/discover",
+        "tools/list",
+        "tools/list",
+    ]

@@ -246,10 +246,11 @@ async def talking(
     call_timeout: float = 120.0,
     servers: Mapping[str, ChildSpec] | None = None,
     callers: Callers | None = None,
+    children: FakeChildren | None = None,
 ) -> AsyncIterator[Talk]:
     """An endpoint that runs, and what talks to it. Leaving it checks that no child was left behind."""
     servers = {"files": spec()} if servers is None else servers
-    children = FakeChildren()
+    children = children or FakeChildren()
     endpoint = Endpoint(
         AGENT,
         servers,

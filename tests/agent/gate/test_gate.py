@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from penstock.allowance import Allowance
 from penstock.envelope import Kind, Message, notification, request
 from penstock.principal import Principal
-from penstock_agent.gate.gate import ALLOWED, LISTS, OPEN, Denied, Gate
+from penstock_agent.gate.gate import ALLOWED, LISTS, OPEN, USES, Denied, Gate, knows
 
 ALICE = Principal("https://idp.example", "alice")
 
@@ -91,7 +91,7 @@ def test_requests_that_name_no_item_are_allowed_even_where_nothing_is_exposed(me
         asks("completion/complete", ref="ref/prompt"),
         asks("tools/Call", name="a"),
         asks("tools/call ", name="a"),
-        asks("server/discover"),
+        asks("server/discovery"),
     ],
 )
 def test_what_names_nothing_known_is_denied(message: Message) -> None:
@@ -299,3 +299,48 @@ def test_a_caller_with_a_limited_grant_cannot_tell_what_else_there_is() -> None:
     assert verdicts[0] == verdicts[1]
     assert isinstance(verdicts[0], Denied)
     assert "connected applications" in verdicts[0].text
+
+
+SUBSCRIBES = asks(
+    "subscriptions/listen",
+    notifications={"toolsListChanged": True, "resourceSubscriptions": ["a://1", "b://1", "a://2"]},
+)
+
+
+def test_a_subscription_goes_on_without_what_is_not_exposed() -> None:
+    narrow = gate("resource:a://*")
+    assert allowed(narrow, SUBSCRIBES)
+    params = json.loads(narrow.narrowed("files", ALICE, SUBSCRIBES).params or b"")
+    wanted = {"toolsListChanged": True, "resourceSubscriptions": ["a://1", "a://2"]}
+    assert params["notifications"] == wanted
+    for other in (asks("tools/call", name="a"), asks("subscriptions/listen"), asks("tools/list")):
+        assert narrow.narrowed("files", ALICE, other) is other
+
+
+@pytest.mark.parametrize("listed", ["a://1", 5, [5], {"a://1": 1}, None])
+def test_a_subscription_to_what_is_no_list_of_uris_is_one_to_nothing(listed: object) -> None:
+    message = asks("subscriptions/listen", notifications={"resourceSubscriptions": listed})
+    params = json.loads(gate("resource:**").narrowed("files", ALICE, message).params or b"")
+    assert params == {"notifications": {"resourceSubscriptions": []}}
+
+
+def test_an_acknowledgement_names_nothing_that_is_not_exposed() -> None:
+    note = notification("notifications/subscriptions/acknowledged", SUBSCRIBES.params)
+    out = gate("resource:a://*").outbound("files", ALICE, None, note)
+    assert out is not None
+    notifications = json.loads(out.params or b"")["notifications"]
+    assert notifications["resourceSubscriptions"] == ["a://1", "a://2"]
+
+
+def test_it_is_known_which_methods_are_judged_by_more_than_their_name() -> None:
+    assert all(knows(method) for method in (*OPEN, *LISTS, *USES, "completion/complete"))
+    assert not knows("x/y")
+    assert not knows(None)
+
+
+def test_no_cache_may_keep_a_list_for_others() -> None:
+    result = b'{"tools":[],"cacheScope":"public"}'
+    answer = Message(Kind.RESPONSE, b"1", None, None, result, None)
+    out = gate("*").outbound("files", ALICE, asks("tools/list"), answer)
+    assert out is not None
+    assert out.result == b'{"tools":[],"cacheScope":"private"}'

@@ -37,3 +37,8 @@ def test_the_first_byte_is_due_before_a_proxy_gives_up_on_silence() -> None:
 
 def test_a_listening_stream_is_not_ended_by_the_deadline_of_calls() -> None:
     assert deadlines.of("GET", "Claude-User", None).deadline_s == 24 * 3600
+
+
+def test_a_subscription_lasts_as_long_as_the_stream_of_a_get() -> None:
+    listening = deadlines.of("POST", "Claude-User", "2026-07-28", listens=True)
+    assert listening == deadlines.of("GET", "Claude-User", None)

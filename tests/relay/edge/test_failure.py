@@ -86,3 +86,11 @@ def test_the_last_event_of_a_stream_names_the_request_and_there_is_none_without_
 )
 def test_how_long_ago_is_said_in_one_unit(seconds: float, words: str) -> None:
     assert words in json.loads(failure.offline("POST", LIST, "oslo", 0.0, seconds).body)["error"]["message"]
+
+
+def test_a_modern_call_gets_a_result_that_says_of_which_type_it_is() -> None:
+    meta = b'"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}'
+    modern = CALL.replace(b'"name"', meta + b',"name"')
+    for call, kind in ((modern, "complete"), (CALL, None)):
+        said = failure.offline("POST", call, "oslo", None, 5.0)
+        assert json.loads(said.body)["result"].get("resultType") == kind

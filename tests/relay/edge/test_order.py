@@ -479,3 +479,10 @@ def test_the_relays_own_pages_are_open_to_all_networks() -> None:
     for path in OWN_PATHS:
         found = replace(asked("GET", path), remote="192.0.2.1")
         assert isinstance(admit(found, place), Own)
+
+
+def test_since_2026_07_28_only_post_is_allowed_whatever_else_a_get_says() -> None:
+    for method, accept in (("GET", "text/html"), ("GET", "text/event-stream"), ("DELETE", "*/*")):
+        case = Case().header("content-length").header("accept", accept)
+        case = replace(case.header("mcp-protocol-version", "2026-07-28"), method=method)
+        assert status(case) == 405

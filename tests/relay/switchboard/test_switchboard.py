@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Final
 
 import pytest
 
@@ -310,10 +311,23 @@ async def test_large_requests_are_whole_when_they_start() -> None:
         assert board.quiet
 
 
-async def test_streams_that_listen_are_not_counted_and_their_end_reaches_the_agent() -> None:
+LISTEN: Final = (("mcp-method", "subscriptions/listen"), ("mcp-protocol-version", "2026-07-28"))
+
+
+async def test_since_2026_07_28_there_are_no_sessions_to_go_by() -> None:
+    async with running() as board:
+        await board.site()
+        second = await board.site(SECOND)
+        asking = board.ask(call(session=f"{AGENT.tag}.s", headers=LISTEN))
+        second.answer((await second.started.get()).exchange)
+        (await board.answer(asking)).close(DoneReason.OK)
+
+
+@pytest.mark.parametrize("listening", [call(method="GET"), call(headers=LISTEN)])
+async def test_streams_that_listen_are_not_counted_and_their_end_reaches_the_agent(listening: Call) -> None:
     async with running() as board:
         site = await board.site()
-        answer, _ = await board.called(site, call(method="GET"))
+        answer, _ = await board.called(site, listening)
         assert board.switchboard.calls == 0
         assert board.switchboard.idle.is_set()
         answer.close(DoneReason.CLIENT_GONE)

@@ -1,0 +1,160 @@
+"""The modern era over Streamable HTTP (2026-07-28): requests are whole in themselves; no sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Collection
+from typing import Final
+
+from penstock.envelope import Kind, Message, member, text_member
+from penstock.http import LISTEN, Headers
+from penstock.log import get
+from penstock.outcome import METHOD_NOT_FOUND
+from penstock_agent.catalogue.mirrored import PREFIX, objection
+from penstock_agent.children.child import ChildSpec, ChildStartError
+from penstock_agent.children.eras import MODERN_VERSIONS, Era, Eras, EraUnknown
+from penstock_agent.children.pool import CrashLooping, TooManyChildren
+from penstock_agent.endpoint import failures, versions
+from penstock_agent.endpoint.answers import empty, fail, refuse, reply
+from penstock_agent.endpoint.failures import Failure
+from penstock_agent.endpoint.lifeline import NotRunning
+from penstock_agent.endpoint.modern import ladder
+from penstock_agent.endpoint.modern.calls import Serving
+from penstock_agent.endpoint.modern.ladder import Rejection
+from penstock_agent.endpoint.modern.process import Process
+from penstock_agent.endpoint.modern.processes import Processes, WithRoom
+from penstock_agent.endpoint.modern.tasks import Tasks
+from penstock_agent.endpoint.shared import Shared
+from penstock_agent.exchange import Exchange
+from penstock_agent.gate import gate
+
+_log = get(__name__)
+
+_NO_SUCH_METHOD: Final = Rejection(
+    METHOD_NOT_FOUND, "This server has no such method in 2026-07-28: server/discover says what it has."
+)
+
+
+class Modern:
+    """Every method may raise :exc:`~penstock_agent.exchange.ExchangeGone` and Stopping."""
+
+    def __init__(self, shared: Shared, shared_by_all: Collection[str] = ()) -> None:
+        """``shared_by_all``: servers that have one process for all their callers."""
+        self._shared = shared
+        self.processes = Processes(shared.limits, shared_by_all)
+        self._children = WithRoom(shared.children, self.processes)
+        self.eras = Eras(self._children, shared.spawn)
+        self._tasks = Tasks(lambda: os.urandom(16).hex())
+
+    async def post(self, exchange: Exchange, message: Message, header: str, headers: Headers) -> None:
+        """One message of the caller. ``header`` is MCP-Protocol-Version; ``headers`` are all of them."""
+        if message.kind is Kind.NOTIFICATION:
+            await self._notified(exchange, header)
+            return
+        if message.kind is not Kind.REQUEST:
+            text = "Since 2026-07-28 servers ask nothing by themselves: send requests, and no answers."
+            await refuse(exchange, 400, text, id=message.id)
+            return
+        if (rejection := ladder.check(message, headers)) is not None:
+            await _reject(exchange, message, rejection)
+            return
+        spec = self._shared.servers.get(exchange.server)
+        if spec is None:
+            await refuse(exchange, 404, "There is no such server on this site.", id=message.id)
+            return
+        if not self._shared.running:
+            await fail(exchange, message, failures.STOPPING)
+            return
+        era = await self._era(spec)
+        if isinstance(era, Failure):
+            await fail(exchange, message, era)
+            return
+        if not era.modern or header not in MODERN_VERSIONS:
+            body = failures.unsupported_version(message.id, versions.served(era), header)
+            await reply(exchange, 400, body)
+            return
+        await self._request(exchange, message, headers, spec, era)
+
+    async def _notified(self, exchange: Exchange, header: str) -> None:
+        """A notification of the caller. None means anything in this era: who gives up, goes."""
+        if header in MODERN_VERSIONS:
+            await empty(exchange, 202)
+            return
+        spec = self._shared.servers.get(exchange.server)
+        era = None if spec is None else self.eras.known(spec)
+        await reply(
+            exchange, 400, failures.unsupported_version(None, versions.served(era or Era.DUAL), header)
+        )
+
+    async def _era(self, spec: ChildSpec) -> Era | Failure:
+        if (known := self.eras.known(spec)) is not None:
+            return known
+        try:
+            async with asyncio.timeout(self._shared.limits.commit_after):
+                return await self.eras.of(spec)
+        except TimeoutError:
+            return failures.STILL_STARTING
+        except EraUnknown as e:
+            _log.warning("era_not_found", server=spec.name, why=str(e))
+            return failures.ENDED_AT_START
+        except TooManyChildren:
+            return failures.TOO_MANY_CHILDREN
+        except CrashLooping as e:
+            return failures.crash_looping(spec.name, e.retry_after_s)
+        except ChildStartError as e:
+            _log.error("child_not_started", server=spec.name, why=str(e))
+            return failures.not_started(spec.name)
+
+    async def _request(
+        self, exchange: Exchange, message: Message, headers: Headers, spec: ChildSpec, era: Era
+    ) -> None:
+        server, caller = exchange.server, exchange.principal
+        if message.method in ladder.REMOVED:
+            await _reject(exchange, message, _NO_SUCH_METHOD)
+            return
+        if (failure := await self._shared.judge(server, caller, message)) is not None:
+            if gate.knows(message.method):
+                await fail(exchange, message, failure)
+            else:  # what a site does not expose looks like what its server does not have
+                await _reject(exchange, message, Rejection(METHOD_NOT_FOUND, failure.text))
+            return
+        try:
+            process = self.processes.of(server, caller, self._maker(server, spec))
+        except NotRunning as e:
+            await fail(exchange, message, e.failure)
+            return
+        if (text := self._objection(process, message, headers)) is not None:
+            await _reject(exchange, message, Rejection(ladder.HEADER_MISMATCH, text))
+            return
+        request = self._shared.gate.narrowed(server, caller, message, self._shared.marked(server))
+        request = self._tasks.own(server, caller.identity, request)
+        listens = message.method == LISTEN
+        until = exchange.deadline if listens else self._shared.until(exchange.deadline)
+        with process.in_use():
+            await Serving(process, exchange, request, until, versions.served(era), self._shared).serve()
+
+    def _maker(self, server: str, spec: ChildSpec) -> Callable[[Callable[[Process], None]], Process]:
+        return lambda on_end: Process(
+            server, spec, self._shared, self._children, self._tasks, on_end, self.eras.forget
+        )
+
+    def _objection(self, process: Process, message: Message, headers: Headers) -> str | None:
+        """What is wrong with the headers that repeat arguments, as far as the tool is known."""
+        if message.method != "tools/call" or message.params is None:
+            return None
+        tool = text_member(message.params, "name")
+        if tool is None:
+            return None
+        if process.schemas.heard:
+            wanted = process.schemas.of(tool)
+        else:
+            wanted = self._shared.catalogues.mirrored(process.server, tool)
+        if not wanted:
+            return None
+        params = tuple(pair for pair in headers if pair[0].startswith(PREFIX))
+        return objection(wanted, member(message.params, "arguments"), params)
+
+
+async def _reject(exchange: Exchange, message: Message, rejection: Rejection) -> None:
+    await reply(exchange, rejection.status, rejection.answer(message.id))

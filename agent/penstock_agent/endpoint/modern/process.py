@@ -1,0 +1,366 @@
+"""One server's process for modern requests: of one principal, or of all of a server where the site says so.
+
+A request is whole in itself, so the process may end and be started again between any two. Nothing here waits
+for a caller: what goes to callers is put on streams (``calls`` writes them out).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from penstock.envelope import (
+    EnvelopeError,
+    Kind,
+    Message,
+    dump,
+    notification,
+    parse_child,
+)
+from penstock.log import get
+from penstock.outcome import METHOD_NOT_FOUND, rpc_error
+from penstock.principal import Principal
+from penstock_agent.children import eras
+from penstock_agent.children.child import ChildGone, ChildSpec
+from penstock_agent.children.lines import Oversize
+from penstock_agent.endpoint import failures
+from penstock_agent.endpoint.failures import Failure
+from penstock_agent.endpoint.held import Share
+from penstock_agent.endpoint.lifeline import Lifeline, NotRunning
+from penstock_agent.endpoint.modern import messages
+from penstock_agent.endpoint.modern.flights import Flight, Flights
+from penstock_agent.endpoint.modern.replies import Replies
+from penstock_agent.endpoint.modern.schemas import Schemas
+from penstock_agent.endpoint.modern.tasks import Tasks
+from penstock_agent.endpoint.ports import Child, Children, Stopping
+from penstock_agent.endpoint.shared import Shared
+from penstock_agent.endpoint.streams import Stream
+
+PROGRESS: Final = "notifications/progress"
+CANCELLED: Final = "notifications/cancelled"
+LOGGED: Final = "notifications/message"
+TOOLS_CHANGED: Final = "notifications/tools/list_changed"
+DISCOVER: Final = "server/discover"
+
+_log = get(__name__)
+
+
+class Process:
+    """Its lifeline's owner: one process after another."""
+
+    def __init__(
+        self,
+        server: str,
+        spec: ChildSpec,
+        shared: Shared,
+        children: Children,
+        tasks: Tasks,
+        on_end: Callable[[Process], None],
+        wrong_era: Callable[[str], None],
+    ) -> None:
+        """``on_end`` is told once; ``wrong_era`` whenever the process turns out not to be a modern one."""
+        self.server = server
+        self.ended = False
+        self.exchanges = 0
+        """Exchanges that are being served now."""
+        self.used_at = _now()
+        self.counts: Counter[str] = Counter()
+        """What happened that nobody was told, by name."""
+        self.schemas = Schemas()
+        """What tool lists that went by say about headers."""
+        self._shared = shared
+        self._limits = shared.limits
+        self._held = Share(shared.held, shared.limits.session_held)
+        self._tasks = tasks
+        self._on_end = on_end
+        self._wrong_era = wrong_era
+        self._retired = False
+        self._worked = False
+        self._task: asyncio.Task[None] | None = None
+        self._flights: Flights[Stream] = Flights(lambda: os.urandom(16).hex())
+        self._supported: tuple[str, ...] = ()
+        self.lifeline = Lifeline(spec, children, self, self._held)
+        self._replies = Replies(self.lifeline, shared, self.counts)
+
+    # Life.
+
+    def start(self) -> None:
+        """Start the one long-lived task."""
+        self._task = self._shared.spawn(self._run())
+
+    async def _run(self) -> None:
+        try:
+            await self.lifeline.run()
+        except Stopping:
+            return
+        except Exception as e:  # the trouble of one must not be that of the others
+            _log.error("process_failed", server=self.server, error=type(e).__name__)
+        finally:
+            self.end()
+
+    def retire(self) -> None:
+        """Nothing new comes: what listens is told so, the rest may finish, and then the process ends."""
+        self._retired = True
+        self.finish_all_listening()
+        self._end_if_done()
+
+    def finish_all_listening(self) -> None:
+        """End every subscription."""
+        for flight in self._flights:
+            if flight.listens:
+                self.finish_listening(flight)
+
+    def end(self) -> None:
+        """Nothing is served any more; the task stops the process and ends. Idempotent."""
+        if self.ended:
+            return
+        self.ended = True
+        self._on_end(self)
+        self.finish_all_listening()
+        for flight in self._flights.clear():
+            if flight.sent:
+                self._fail(flight, failures.PROCESS_ENDED)
+        self.lifeline.close(NotRunning(failures.STOPPING))
+        if self._task is not None:
+            self._task.cancel()
+
+    def _end_if_done(self) -> None:
+        if self._retired and not self.ended and not self.exchanges and not len(self._flights):
+            self.end()
+
+    async def until_ended(self) -> None:
+        """Returns when nothing of it runs any more."""
+        if self._task is not None:
+            await asyncio.wait((self._task,))
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """While an exchange is served."""
+        self.exchanges += 1
+        try:
+            yield
+        finally:
+            self.exchanges -= 1
+            self.used_at = _now()
+            self._end_if_done()
+
+    def idle_since(self) -> float | None:
+        """Since when (loop time) nothing has happened here; None while something does."""
+        return None if self.exchanges or len(self._flights) else self.used_at
+
+    @property
+    def calls(self) -> int:
+        return len(self._flights)
+
+    # From callers.
+
+    def stream(self, key: str, caller: Principal) -> Stream:
+        """A stream for one response; ``key`` is that of its exchange."""
+        return Stream(self._held, self._limits.stream_events, key, caller)
+
+    async def give(
+        self, request: Message, caller: Principal, stream: Stream, supported: tuple[str, ...]
+    ) -> Flight[Stream]:
+        """Give a request to the process; the answer comes on ``stream``. Raises :exc:`NotRunning`.
+
+        ``supported`` is what the endpoint serves for this server. Cancelled, or with an error, the process
+        has nothing of it.
+        """
+        self._supported = supported
+        if self._flights.of(caller.identity) >= self._limits.calls_per_session:
+            raise NotRunning(failures.TOO_MANY_REQUESTS)
+        if len(self._flights) >= self._limits.calls_per_process:
+            raise NotRunning(failures.PROCESS_BUSY)
+        while True:
+            child = await self.lifeline.child()
+            flight, message = self._flights.open(request, caller, stream)
+            try:
+                await child.send(dump(message))
+            except ChildGone:
+                # It died while nobody looked. The request was not given to it whole, so its successor may
+                # have it.
+                self._flights.retire(flight)
+                self._discard(child)
+                continue
+            except BaseException:
+                self._flights.retire(flight)
+                raise
+            flight.sent = True
+            if not self._flights.holds(flight):  # it died just now
+                self._fail(flight, failures.CRASHED)
+            return flight
+
+    def cancel(self, flight: Flight[Stream], reason: bytes) -> None:
+        """Nobody waits for this any more. ``reason`` is raw JSON."""
+        if self._flights.holds(flight):
+            self._flights.retire(flight)
+            self._stop(flight, reason)
+            self._end_if_done()
+
+    def expire(self, flight: Flight[Stream], failure: Failure) -> None:
+        """Its time is over: the process is told to stop, its late answer will find nothing."""
+        if self._flights.holds(flight):
+            self._fail(flight, failure)
+            self.cancel(flight, b'"deadline"')
+
+    def finish_listening(self, flight: Flight[Stream]) -> None:
+        """End a subscription from our side, in the way that is no accident."""
+        if not self._flights.holds(flight):
+            return
+        self._flights.retire(flight)
+        flight.stream.finish(messages.end_of_subscription(flight.request))
+        self._stop(flight, b'"the subscription has ended"')
+
+    # From the process.
+
+    async def greet(self, child: Child) -> None:
+        """A new process is asked whether it is what it was taken for."""
+        self.schemas.forget()
+        try:
+            async with asyncio.timeout(self._limits.start_timeout):
+                modern = await eras.is_modern(child)
+        except TimeoutError:
+            raise NotRunning(failures.NOT_DISCOVERED) from None
+        if not modern:
+            _log.warning("era_has_changed", server=self.server)
+            self._wrong_era(self.server)
+            raise NotRunning(failures.OTHER_ERA)
+
+    def take(self, line: bytes | Oversize) -> None:
+        if isinstance(line, Oversize):
+            self._count("oversize")
+            self._fail_only_one(failures.TOO_LARGE)
+            return
+        try:
+            message = parse_child(line)
+        except EnvelopeError as e:
+            self._count("junk")
+            text = f"The answer of the server on site cannot be passed on. {e} The request has run."
+            broken = Message(Kind.ERROR, e.id, None, None, None, b"{}")
+            found = self._flights.answered(broken) if e.id is not None else None
+            if found is not None:
+                self._fail(found[0], failures.outcome_unknown(text))
+            return
+        del line
+        if message.kind is Kind.NOTIFICATION:
+            self._notified(message)
+        elif message.kind is Kind.REQUEST:
+            # There are none in this era: what a server needs to ask is in its results.
+            self._count("asked")
+            self._replies.send(
+                rpc_error(message.id, METHOD_NOT_FOUND, "Clients of 2026-07-28 take no requests.")
+            )
+        else:
+            self._answered(message)
+
+    def lost(self) -> None:
+        for flight in self._flights.clear():
+            if not flight.sent:
+                continue  # whoever gives it learns that, and gives it to the next
+            if flight.listens:
+                flight.stream.close()  # without a result: its client asks again
+            else:
+                self._fail(flight, failures.CRASHED)
+        self._worked = False
+        self._end_if_done()
+
+    def _answered(self, message: Message) -> None:
+        found = self._flights.answered(message)
+        if found is None:
+            self._count("unexpected_answer")
+            return
+        if not self._worked:
+            self._worked = True
+            self._shared.children.worked(self.server)
+        flight, answer = found
+        request = flight.request
+        if answer.kind is Kind.RESPONSE:
+            answer = self._looked_through(flight, answer)
+        out = self._shared.let_out(self.server, flight.caller, request, answer)
+        if out is None:
+            self._fail(flight, failures.denied("The site does not let the answer to this request out."))
+        else:
+            flight.stream.finish(dump(out), messages.status_of(out))
+        self._end_if_done()
+
+    def _looked_through(self, flight: Flight[Stream], answer: Message) -> Message:
+        """A result, after what has to be learned from it; changed where only the endpoint can say."""
+        result, method = answer.result, flight.request.method
+        if result is None:
+            return answer
+        if method == "tools/list":
+            self.schemas.listed(result)
+        elif method == DISCOVER:
+            return messages.with_supported(answer, self._supported)
+        else:
+            self._tasks.began(self.server, flight.caller.identity, result)
+        return answer
+
+    def _notified(self, message: Message) -> None:
+        method, params = message.method or "", message.params
+        if method == CANCELLED:
+            flight = self._flights.cancelled(params)
+            if flight is not None and flight.listens:
+                self._flights.retire(flight)
+                flight.stream.finish(messages.end_of_subscription(flight.request))
+            return
+        if method == TOOLS_CHANGED:
+            self.schemas.forget()
+        found: tuple[Flight[Stream], bytes] | None
+        if method == PROGRESS:
+            found = self._flights.progress(params)
+        elif method == LOGGED:
+            one = self._flights.logged(params)
+            found = None if one is None or params is None else (one, params)
+        else:
+            found = self._flights.notified(params)
+        if found is None:
+            self.counts["dropped_notification"] += 1
+            return
+        flight, own = found
+        out = self._shared.let_out(self.server, flight.caller, None, notification(method, own))
+        if out is None:
+            self.counts["hidden_notification"] += 1
+        elif not flight.stream.put(dump(out), droppable=True):
+            self.counts["dropped_notification"] += 1
+
+    # Towards the process, and failures.
+
+    def _discard(self, child: Child) -> None:
+        self.lifeline.discard(child)
+        self._shared.spawn(child.stop())
+
+    def _stop(self, flight: Flight[Stream], reason: bytes) -> None:
+        if flight.sent:
+            params = b'{"requestId":%b,"reason":%b}' % (flight.child_id, reason)
+            self._replies.send(dump(notification(CANCELLED, params)))
+
+    def _fail(self, flight: Flight[Stream], failure: Failure) -> None:
+        status, data = failure.answer(flight.request, flight.stream.key)
+        flight.stream.finish(data, status)
+
+    def _fail_only_one(self, failure: Failure) -> None:
+        """The id of an answer is not known: if only one can be meant, its caller need not wait for the
+        deadline.
+        """
+        waiting = [flight for flight in self._flights if not flight.listens]
+        if len(waiting) == 1:
+            self._flights.retire(waiting[0])
+            self._fail(waiting[0], failure)
+
+    def _count(self, what: str) -> None:
+        """Count something wrong with the process; log the 1st, 2nd, 4th, 8th …, so that a flood cannot fill
+        the log.
+        """
+        self.counts[what] += 1
+        count = self.counts[what]
+        if count & (count - 1) == 0:
+            _log.warning(f"child_{what}", server=self.server, times=count)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
