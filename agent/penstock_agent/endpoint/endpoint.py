@@ -24,6 +24,7 @@ from penstock_agent.endpoint import failures, offers, versions
 from penstock_agent.endpoint.answers import SESSION_ID, VERSION, fail, refuse, reply
 from penstock_agent.endpoint.handshake import Handshake
 from penstock_agent.endpoint.held import Held
+from penstock_agent.endpoint.httpsse import HttpSse
 from penstock_agent.endpoint.limits import Limits
 from penstock_agent.endpoint.ports import Callers, Children, Stopping
 from penstock_agent.endpoint.sessions import Sessions
@@ -101,6 +102,7 @@ class Endpoint:
         )
         self._sessions = Sessions(agent, limits)
         self._handshake = Handshake(self._shared, self._sessions)
+        self._http_sse = HttpSse(agent, self._shared, self._sessions)
 
     async def run(self) -> None:
         """Owns every task of the endpoint but those of ``serve``. Until cancelled; stops every child then."""
@@ -159,14 +161,12 @@ class Endpoint:
         if exchange.purpose is Purpose.CONSENT:
             await self._offer(exchange)
             return
+        if exchange.purpose in (Purpose.SSE, Purpose.MESSAGES):
+            await self._http_sse.serve(exchange, self._callers)
+            return
         shape, version, session_id = _sorted(exchange.headers)
         if (refusal := _check(exchange.method, shape)) is not None:
             await refuse(exchange, refusal.status, refusal.text, headers=refusal.headers)
-            return
-        if exchange.purpose is not Purpose.MCP:
-            await refuse(
-                exchange, 501, "This agent serves MCP over Streamable HTTP only: use the path .../mcp."
-            )
             return
         if len(version) > 1 or len(session_id) > 1:
             await refuse(exchange, 400, "A header of MCP stands twice: send each once.")
