@@ -81,7 +81,7 @@ async def test_the_python_sdk_lists_calls_cancels_and_answers_what_it_is_asked(
     transport = sse_client(url(stack, "everything"), headers={"Authorization": f"Bearer {stack.token}"})
     async with (
         asyncio.timeout(60),
-        Client(transport, mode=mode, elicitation_callback=elicited, sampling_callback=sampled) as client,  # type: ignore[arg-type]
+        Client(transport, mode=mode, elicitation_callback=elicited, sampling_callback=sampled) as client,
     ):
         assert client.server_info is not None
         assert client.server_info.name == "mcp-servers/everything"
