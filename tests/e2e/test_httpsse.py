@@ -250,8 +250,10 @@ async def test_a_session_of_streamable_http_does_not_notice(stack: Stack) -> Non
 async def test_an_offline_site_is_said_to_be_that_at_both_halves(stack: Stack) -> None:
     async with SseCaller(url(stack), stack.token) as caller, httpx2.AsyncClient(timeout=60) as http:
         await caller.initialize()
+        under_way = await caller.send("tools/call", {"name": "sleep", "arguments": {"seconds": 2}})
         await asyncio.to_thread(stack.agent.program.stop)
         try:
+            assert (await caller.message())["id"] == under_way  # it was waited for
             with pytest.raises(EOFError):
                 await caller.event()
             headers = {"Authorization": f"Bearer {stack.token}", "Accept": "text/event-stream"}

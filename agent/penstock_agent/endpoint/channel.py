@@ -70,8 +70,8 @@ class CallPart(Part):
 
     def finish(self, data: bytes, status: int = 200) -> None:
         if self.open:
+            self._channel.answered(data)  # first: whoever waits for the last call finds the answer on its way
             self.close()
-            self._channel.answered(data)
 
     def close(self) -> None:
         if self.open:
@@ -84,12 +84,17 @@ class CallPart(Part):
 class Channel:
     """``put`` and what calls it never wait; one task takes the items, with ``next`` and ``sent``."""
 
-    def __init__(self, session: Session, key: str, limits: Limits) -> None:
-        """``key`` is that of the exchange whose response the stream is."""
+    def __init__(
+        self, session: Session, key: str, limits: Limits, count: Callable[[int], None] = lambda change: None
+    ) -> None:
+        """``key`` is that of the exchange whose response the stream is. ``count`` is told of each call that
+        comes (1), and of each that has had its last word (-1).
+        """
         self.session = session
         self.queue = session.stream(key)
         """For who waits for an end of the caller, to wake ``next``."""
         self._limits = limits
+        self._count = count
         self._waiting = 0
         self._calls = 0
         self._asked = 0
@@ -139,6 +144,7 @@ class Channel:
         """The stream for a request of ``size`` bytes, which came with the exchange of this key."""
         self._calls += 1
         self._asked += size
+        self._count(1)
         return CallPart(self, key, caller, size)
 
     def cancel(self, params: bytes | None) -> None:
@@ -160,3 +166,4 @@ class Channel:
         """A call of ``size`` bytes has had its last word."""
         self._calls -= 1
         self._asked -= size
+        self._count(-1)

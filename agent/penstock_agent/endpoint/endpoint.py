@@ -145,6 +145,10 @@ class Endpoint:
             servers[name] = ServerStatus(len(own), sum(s.calls for s in own), dict(events))
         return Status(len(self._sessions), self._shared.held.bytes, servers)
 
+    async def quiet(self) -> None:
+        """Return once no call is under way whose exchange is over, and whose answer is due on another one."""
+        await self._http_sse.idle.wait()
+
     async def serve(self, exchange: Exchange) -> None:
         """Answer one exchange. Raises nothing but CancelledError."""
         try:

@@ -27,6 +27,7 @@ from penstock_agent.endpoint.ports import Callers
 from penstock_agent.endpoint.session import Session
 from penstock_agent.endpoint.sessions import Sessions, TooManySessions
 from penstock_agent.endpoint.shared import Shared
+from penstock_agent.endpoint.streams import Item
 from penstock_agent.exchange import Exchange, ExchangeGone, Purpose
 
 _PLAIN: Final[Headers] = (("content-type", "text/plain; charset=utf-8"),)
@@ -48,6 +49,10 @@ class HttpSse:
         self._channels: dict[str, Channel] = {}
         """By the key in their URL. It is not the session's id, which nobody is told: so neither transport can
         get at a session of the other."""
+        self._calls = 0
+        self.idle = asyncio.Event()
+        """Set while no call waits for its answer."""
+        self.idle.set()
 
     async def serve(self, exchange: Exchange, callers: Callers) -> None:
         """One half of HTTP+SSE. Raises :exc:`~penstock_agent.exchange.ExchangeGone` and Stopping."""
@@ -85,16 +90,27 @@ class HttpSse:
             await fail(exchange, _OPENING, e.failure)
             return
         key = f"{self._agent.tag}.{secrets.token_urlsafe(32)}"
-        channel = self._channels[key] = Channel(session, exchange.key, self._shared.limits)
+        channel = self._channels[key] = Channel(session, exchange.key, self._shared.limits, self._count)
         try:
             session.start()
             with session.in_use():
                 await self._stream(channel, exchange, key)
+        except asyncio.CancelledError:
+            session.end()  # the agent stops: calls that are under way are told so
+            await _rest(channel, exchange)
+            raise
         finally:
             del self._channels[key]
             channel.close()
             session.end()
         await exchange.end()
+
+    def _count(self, change: int) -> None:
+        self._calls += change
+        if self._calls:
+            self.idle.clear()
+        else:
+            self.idle.set()
 
     async def _stream(self, channel: Channel, exchange: Exchange, key: str) -> None:
         """Until the session has ended; raises ExchangeGone when the caller goes first."""
@@ -108,10 +124,7 @@ class HttpSse:
             while True:
                 item = await channel.next(exchange.deadline)
                 if item is not None:
-                    try:
-                        await response.send(item)
-                    finally:
-                        channel.sent(item)
+                    await _send(channel, response, item)
                 elif not channel.open or now() >= exchange.deadline:
                     return
                 elif watch.reason is not None:
@@ -208,6 +221,22 @@ class HttpSse:
             await fail(exchange, message, failures.STUCK)
         else:
             await _accept(exchange)
+
+
+async def _send(channel: Channel, response: Answer, item: Item) -> None:
+    try:
+        await response.send(item)
+    finally:
+        channel.sent(item)
+
+
+async def _rest(channel: Channel, exchange: Exchange) -> None:
+    """What the session has left on its stream, behind an event that may have been cut."""
+    await exchange.write(b"\n\n")
+    response = Answer(exchange)
+    response.committed = True
+    while (item := await channel.next(0)) is not None:
+        await _send(channel, response, item)
 
 
 async def _give(

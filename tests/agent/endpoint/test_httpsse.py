@@ -74,7 +74,7 @@ class Client:
 
     def events(self) -> list[tuple[str, bytes]]:
         found = []
-        for block in self.stream.content.split(b"\n\n")[:-1]:
+        for block in filter(None, self.stream.content.split(b"\n\n")[:-1]):
             kind, data = block.split(b"\n")
             found.append((kind.removeprefix(b"event: ").decode(), data.removeprefix(b"data: ")))
         return found
@@ -486,6 +486,30 @@ async def test_an_endpoint_that_does_not_run_opens_no_stream() -> None:
     exchange = FakeExchange("files", "GET", (("accept", "text/event-stream"),), purpose=Purpose.SSE)
     await endpoint.serve(exchange)
     assert exchange.status == 503
+
+
+async def test_an_agent_that_stops_waits_for_calls_and_tells_those_that_it_gives_up() -> None:
+    async with talking() as talk, asyncio.TaskGroup() as tasks:
+        stream = FakeExchange("files", "GET", (("accept", "text/event-stream"),), purpose=Purpose.SSE)
+        serving = tasks.create_task(talk.endpoint.serve(stream))
+        client = Client(talk, stream, ALICE)
+        found = WHERE.fullmatch((await client.event())[1].decode())
+        assert found is not None
+        client.key = found[1]
+        begun = client.post(hello())
+        child = await talk.children.number(1)
+        await child.heard("initialize")
+        await accepted(begun)
+        quiet = tasks.create_task(talk.endpoint.quiet())
+        await talk.settle()
+        assert not quiet.done()
+        serving.cancel()
+        await quiet
+        assert "The session was ended" in stream.content.decode()
+        assert stream.content.endswith(b"\n\n")
+        await asyncio.wait([serving])
+        assert talk.endpoint.status().sessions == 0
+        await talk.endpoint.quiet()
 
 
 # -- time, and bounds
