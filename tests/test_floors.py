@@ -161,7 +161,8 @@ PURE = (
         f"{RELAY}.{name}"
         for name in (
             "address", "audit.*", "ca.rotation", "edge.callers", "edge.clientcert", "edge.deadlines",
-            "edge.failure", "edge.limits", "edge.order", "edge.peer", "edge.slow", "edge.sse", "edge.stats",
+            "edge.entries", "edge.failure", "edge.limits", "edge.order", "edge.peer", "edge.slow", "edge.sse",
+            "edge.stats",
             "oauth.assertion", "oauth.authorize", "oauth.buckets", "oauth.choice", "oauth.client",
             "oauth.copies", "oauth.factor.totp", "oauth.factor.tries", "oauth.issuer", "oauth.limits",
             "oauth.metadata", "oauth.naming", "oauth.offers", "oauth.organisation",

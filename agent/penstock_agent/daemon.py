@@ -202,6 +202,7 @@ class _Daemon:
                 for number in _STOPS:
                     asyncio.get_running_loop().add_signal_handler(number, _hurry, limit)
                 await self._tunnel.idle.wait()
+                await self._endpoint.quiet()
         except TimeoutError:
             _log.warning("stopping_with_calls_under_way", calls=self._tunnel.calls)
         for task in self._serving:

@@ -100,6 +100,24 @@ def check(method: str, headers: Headers) -> Refusal | None:
     return None
 
 
+def check_stream(method: str, headers: Headers) -> Refusal | None:
+    """The same for the event stream of HTTP+SSE (2024-11-05)."""
+    if method != "GET":
+        return Refusal(
+            405,
+            "An event stream of HTTP+SSE is opened with GET. Streamable HTTP is at the path .../mcp.",
+            (("allow", "GET"),),
+        )
+    return check(method, tuple(pair for pair in headers if pair[0] != VERSION))
+
+
+def check_messages(method: str, headers: Headers) -> Refusal | None:
+    """The same for the messages of HTTP+SSE: their answers are on the stream, so Accept does not count."""
+    if method != "POST":
+        return Refusal(405, "Messages of HTTP+SSE are sent with POST.", (("allow", "POST"),))
+    return check(method, tuple(pair for pair in headers if pair[0] != "accept"))
+
+
 def _is_json(values: list[str]) -> bool:
     if len(values) != 1:
         return False

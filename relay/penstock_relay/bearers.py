@@ -50,9 +50,9 @@ class Bearers:
             return await self._own.principal(token)
         if self._issuers is None or self._members is None:
             return None
-        url = self.origin + Resource(site, server).path
+        urls = [self.origin + path for path in Resource(site, server).paths]
         try:
-            bearer = await self._issuers.bearer(token, (url, url + "/"))
+            bearer = await self._issuers.bearer(token, urls)
         except IssuerUnavailable:
             raise AccessUnavailable(
                 "The issuer of this token does not answer, so it cannot be checked. Try again in a minute."

@@ -44,6 +44,11 @@ class FakeEndpoint:
         self.serving: asyncio.Queue[Exchange] = asyncio.Queue()
         self.answer = asyncio.Event()
         self.reloads: list[set[str]] = []
+        self.none_left = asyncio.Event()
+        self.none_left.set()
+
+    async def quiet(self) -> None:
+        await self.none_left.wait()
 
     async def run(self) -> None:
         await asyncio.Event().wait()
@@ -270,6 +275,17 @@ async def test_calls_under_way_finish_before_a_stopping_agent_leaves(tmp_path: P
         assert await agent.task == Exit.DONE
         assert line.driver._websocket.close_code == CloseCode.GOING_AWAY
         assert not agent.control.exists()
+
+
+async def test_a_stopping_agent_waits_for_answers_that_are_due_on_other_exchanges(tmp_path: Path) -> None:
+    async with agent_of(tmp_path) as agent:
+        agent.endpoint.none_left.clear()
+        kill()
+        registry = agent.place.switchboard._registry
+        await until(lambda: registry.pick("plant", "files", None) is None, "GOAWAY")
+        assert not agent.task.done()
+        agent.endpoint.none_left.set()
+        assert await agent.task == Exit.DONE
 
 
 async def test_callers_of_what_does_not_finish_are_told_at_once(

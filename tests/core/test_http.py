@@ -4,10 +4,12 @@ from hypothesis import strategies as st
 
 from penstock.http import (
     HANDSHAKE,
+    Headers,
     KEEP_ALIVE,
     VERSION,
-    Headers,
     check,
+    check_messages,
+    check_stream,
     every,
     first,
     forwarded,
@@ -125,6 +127,36 @@ def test_a_post_with_no_or_two_content_types_is_415() -> None:
 def test_accept_covers_what_the_answer_may_be_or_406(accept: str, post: int, get: int) -> None:
     assert status("POST", (*without(GOOD_POST, "accept"), ("accept", accept))) == post
     assert status("GET", (("accept", accept),)) == get
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE", "PUT", "HEAD", "OPTIONS", "get", ""])
+def test_an_event_stream_of_http_sse_is_opened_with_get_and_nothing_else(method: str) -> None:
+    refusal = check_stream(method, GOOD_POST)
+    assert refusal is not None
+    assert refusal.status == 405
+    assert refusal.headers == (("allow", "GET"),)
+    assert check_stream("GET", GOOD_GET) is None
+    assert check_stream("GET", (("accept", "*/*"),)) is None
+    wrong = check_stream("GET", (("accept", "application/json"),))
+    assert wrong is not None
+    assert wrong.status == 406
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE", "PUT", "HEAD", "OPTIONS", "post", ""])
+def test_messages_of_http_sse_are_posted_and_nothing_else(method: str) -> None:
+    refusal = check_messages(method, GOOD_GET)
+    assert refusal is not None
+    assert refusal.status == 405
+    assert refusal.headers == (("allow", "POST"),)
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/json", "text/event-stream", "text/html", ""])
+def test_what_accept_says_of_a_message_of_http_sse_does_not_matter(accept: str) -> None:
+    assert check_messages("POST", (("content-type", "application/json"), ("accept", accept))) is None
+    assert check_messages("POST", (("content-type", "application/json"),)) is None
+    wrong = check_messages("POST", (("content-type", "text/plain"), ("accept", accept)))
+    assert wrong is not None
+    assert wrong.status == 415
 
 
 def test_an_absent_accept_is_anything_for_a_post_and_nothing_for_a_get() -> None:

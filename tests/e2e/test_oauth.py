@@ -181,9 +181,11 @@ async def test_the_typescript_sdk_registers_and_is_connected(stack: Stack, invit
     assert found["refreshable"]
 
 
+@pytest.mark.parametrize("transport", ["http-only", "sse-only"])
 async def test_mcp_remote_is_connected_through_its_callback_on_loopback(
-    stack: Stack, invited: str, tmp_path: Path
+    stack: Stack, invited: str, tmp_path: Path, transport: str
 ) -> None:
+    url = stack.url("time") if transport == "http-only" else stack.url("time").removesuffix("/mcp") + "/sse"
     node, script = program("mcp-remote")
     words = tmp_path / "stderr"
     asks = re.compile(rf"{re.escape(stack.public_url)}/oauth/authorize\S+")
@@ -192,7 +194,7 @@ async def test_mcp_remote_is_connected_through_its_callback_on_loopback(
     async with asyncio.timeout(60), alice(stack, invited) as person, httpx2.AsyncClient() as http:
         with words.open("wb") as stderr:
             remote = await start(
-                node, script, stack.url("time"), stdin=pipe, stdout=pipe, stderr=stderr,
+                node, script, url, "--transport", transport, stdin=pipe, stdout=pipe, stderr=stderr,
                 start_new_session=True,
                 env={"HOME": str(tmp_path), "PATH": os.environ["PATH"], "BROWSER": "/bin/true"},
             )  # fmt: skip

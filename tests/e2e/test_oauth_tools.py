@@ -18,6 +18,7 @@ import httpx2
 import pytest
 from mcp import Client
 from mcp.client.auth import AuthorizationCodeResult, OAuthClientProvider
+from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import OAuthClientMetadata
 from pydantic import AnyUrl
@@ -164,4 +165,19 @@ async def test_the_python_sdk_is_connected_with_a_document(town: Town) -> None:
             Client(streamable_http_client(town.url(), http_client=http)) as client,
         ):
             assert "echo" in [tool.name for tool in (await client.list_tools()).tools]
-    assert PROGRAM in town.internet.asked
+        assert PROGRAM in town.internet.asked
+
+        # The same for the URL of HTTP+SSE, which is a resource of its own to the client.
+        stream = town.url().removesuffix("/mcp") + "/sse"
+        other = OAuthClientProvider(stream, asked, Kept(), redirect, callback, client_metadata_url=PROGRAM)
+
+        def connect(
+            headers: dict[str, str] | None = None,
+            timeout: httpx2.Timeout | None = None,
+            auth: httpx2.Auth | None = None,
+        ) -> httpx2.AsyncClient:
+            net = town.internet.transport()
+            return httpx2.AsyncClient(headers=headers, timeout=timeout, auth=auth, transport=net)
+
+        async with Client(sse_client(stream, auth=other, httpx_client_factory=connect)) as client:
+            assert "echo" in [tool.name for tool in (await client.list_tools()).tools]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from penstock.http import Headers, first
@@ -100,6 +101,11 @@ class FakeExchange:
         while not (self.ended or self.failed is not None):
             await self._change_within(WAIT)
         return self
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until something holds; it is looked at whenever something was answered."""
+        while not holds():
+            await self._change_within(WAIT)
 
     async def json(self) -> dict[str, object]:
         """The one JSON body of the answer."""

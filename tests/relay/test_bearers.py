@@ -125,6 +125,13 @@ async def test_a_token_for_another_endpoint_is_none(home: House) -> None:
     assert await home.ask(token(scope="files", aud=f"{ORIGIN}/home/files/mcp/"))
 
 
+async def test_a_token_for_one_url_of_a_server_is_good_at_the_others(home: House) -> None:
+    for path in ("mcp", "mcp/", "sse", "sse/"):
+        assert await home.ask(token(scope="files", aud=f"{ORIGIN}/home/files/{path}")), path
+    for path in ("home/files/messages", "home/files/", "home/mail/sse"):
+        assert await home.ask(token(scope="files", aud=f"{ORIGIN}/{path}")) is None, path
+
+
 async def test_tokens_of_the_relay_itself_go_to_no_issuer(home: House) -> None:
     text, record = access.issue("home", None, "ci", NOW, NOW + 100)
     await home.store.tokens.create(record)

@@ -399,6 +399,8 @@ MY_REFRESH: Final = {"grant_type": "refresh_token", "client_id": DOCUMENT, "reso
 A_KEY: Final = totp.shown(bytes(20))
 AUTHORIZED_AT: Final = f"/oauth/authorize?{query()}"
 
+MESSAGES: Final = "/oslo/files/messages?sessionId=a.b"
+
 ROWS: Final[dict[Key, tuple[Ask, Cells]]] = {
     # -- the edge's own forms of path
     ("POST", "endpoint"): (endpoint("POST", "/oslo/files/mcp"), at_endpoint(200, "answer")),
@@ -408,8 +410,21 @@ ROWS: Final[dict[Key, tuple[Ask, Cells]]] = {
     ("OPTIONS", "endpoint"): (endpoint("OPTIONS", "/oslo/files/mcp"), at_endpoint(405, "405")),
     ("POST", "no such server"): (endpoint("POST", "/oslo/nowhere/mcp"), NOWHERE),
     ("POST", "no such site"): (endpoint("POST", "/nowhere/files/mcp"), NOWHERE),
+    # -- HTTP+SSE
+    ("GET", "sse"): (endpoint("GET", "/oslo/files/sse"), at_endpoint(200, "answer")),
+    ("POST", "sse"): (endpoint("POST", "/oslo/files/sse"), at_endpoint(405, "405")),
+    ("DELETE", "sse"): (endpoint("DELETE", "/oslo/files/sse"), at_endpoint(405, "405")),
+    ("OPTIONS", "sse"): (endpoint("OPTIONS", "/oslo/files/sse"), at_endpoint(405, "405")),
+    ("GET", "sse of no such server"): (endpoint("GET", "/oslo/nowhere/sse"), NOWHERE),
+    ("GET", "sse of no such site"): (endpoint("GET", "/nowhere/files/sse"), NOWHERE),
+    ("POST", "messages"): (endpoint("POST", MESSAGES), at_endpoint(200, "answer")),
+    ("GET", "messages"): (endpoint("GET", MESSAGES), at_endpoint(405, "405")),
+    ("DELETE", "messages"): (endpoint("DELETE", MESSAGES), at_endpoint(405, "405")),
+    ("OPTIONS", "messages"): (endpoint("OPTIONS", MESSAGES), at_endpoint(405, "405")),
+    ("POST", "messages to no such server"): (endpoint("POST", MESSAGES.replace("files", "nowhere")), NOWHERE),
+    ("POST", "messages to no such site"): (endpoint("POST", MESSAGES.replace("oslo", "nowhere")), NOWHERE),
     ("GET", "of a later version"): (page("/oslo/mcp"), all_alike(404)),
-    ("POST", "of a later version"): (plain("POST", "/oslo/files/messages", CALL), all_alike(404)),
+    ("POST", "of a later version"): (plain("POST", "/oslo/mcp", CALL), all_alike(404)),
     ("GET", "no form"): (page("/"), all_alike(404)),
     ("POST", "no form"): (plain("POST", "/oslo/files/mcp/more", CALL), all_alike(404)),
     # -- metadata: computed from the path, the same to all, of sites that exist and of others
@@ -549,7 +564,12 @@ def routes(found: frozenset[tuple[str, str]]) -> set[Key]:
     known = set(found)
     known |= {(method, old) for method, path in found for old, new in server.ALIASES.items() if new == path}
     known |= {(method, "endpoint") for method in ("POST", "GET", "DELETE", "PUT", "OPTIONS")}
+    known |= {
+        (method, half) for half in ("sse", "messages") for method in ("POST", "GET", "DELETE", "OPTIONS")
+    }
     known |= {("POST", name) for name in ("no such server", "no such site", "no form")}
+    known |= {("GET", f"sse of no such {what}") for what in ("server", "site")}
+    known |= {("POST", f"messages to no such {what}") for what in ("server", "site")}
     known |= {
         (method, name)
         for name in order.FORMS

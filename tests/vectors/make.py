@@ -94,6 +94,8 @@ def good() -> list[tuple[str, Frame, str]]:
         ("OPEN, nothing in it", an_open(site="", server="", headers=(), data=b"", length=0), "no server: the endpoint of the site"),
         ("OPEN, 16 KiB of payload", an_open(data=b"d" * 16_384, length=16_384), "the most that a frame carries"),
         ("OPEN, largest numbers", an_open(key=LAST, epoch=2**64 - 1, deadline_ms=2**32 - 1, length=2**32 - 1, limit=2**64 - 1, end=False), ""),
+        ("OPEN, a message of HTTP+SSE", an_open(purpose=Purpose.MESSAGES, headers=(
+            ("content-type", "application/json"), ("mcp-session-id", "lwngmrmv.c2Vzc2lvbg"))), "the header is what the query of the public URL said"),
         ("OPEN, longest header", an_open(headers=(("n" * 255, "v" * 65_000),)), ""),
         ("HEAD with END", Head(KEY, 200, (("content-type", "application/json"),), b"{}", True), "a small answer: one frame"),
         ("HEAD without END", Head(KEY, 200, (("content-type", "text/event-stream"),)), ""),

@@ -3,8 +3,8 @@
 In reading order: ``versions``, ``limits`` and ``failures`` (what is promised), ``correlate``, ``held`` and
 ``streams`` (pure, or nearly), ``lifeline`` (one child after another), ``session`` (what goes where),
 ``calls`` and ``answers`` (one HTTP response), ``offers`` (what a consent page shows), ``sessions`` (all of
-them), ``shared`` (what every era works with), ``handshake`` and ``modern`` (an era each), ``endpoint`` (the
-way in).
+them), ``shared`` (what every era works with), ``handshake`` and ``modern`` (an era each), ``channel`` and
+``httpsse`` (the first transport of the older one), ``endpoint`` (the way in).
 """
 
 from penstock_agent.endpoint.endpoint import Endpoint, ServerStatus, Status

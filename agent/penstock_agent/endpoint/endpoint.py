@@ -24,6 +24,7 @@ from penstock_agent.endpoint import failures, offers, versions
 from penstock_agent.endpoint.answers import SESSION_ID, VERSION, fail, refuse, reply
 from penstock_agent.endpoint.handshake import Handshake
 from penstock_agent.endpoint.held import Held
+from penstock_agent.endpoint.httpsse import HttpSse
 from penstock_agent.endpoint.limits import Limits
 from penstock_agent.endpoint.modern.modern import Modern
 from penstock_agent.endpoint.ports import Callers, Children, Stopping
@@ -106,6 +107,7 @@ class Endpoint:
         self._sessions = Sessions(agent, limits)
         self._handshake = Handshake(self._shared, self._sessions)
         self._modern = Modern(self._shared, shared_by_all)
+        self._http_sse = HttpSse(agent, self._shared, self._sessions)
 
     async def run(self) -> None:
         """Owns every task of the endpoint but those of ``serve``. Until cancelled; stops every child then."""
@@ -172,6 +174,10 @@ class Endpoint:
             servers[name] = ServerStatus(len(own), calls, dict(events))
         return Status(len(self._sessions), self._shared.held.bytes, servers)
 
+    async def quiet(self) -> None:
+        """Return once no call is under way whose exchange is over, and whose answer is due on another one."""
+        await self._http_sse.idle.wait()
+
     async def serve(self, exchange: Exchange) -> None:
         """Answer one exchange. Raises nothing but CancelledError."""
         try:
@@ -188,14 +194,12 @@ class Endpoint:
         if exchange.purpose is Purpose.CONSENT:
             await self._offer(exchange)
             return
+        if exchange.purpose in (Purpose.SSE, Purpose.MESSAGES):
+            await self._http_sse.serve(exchange, self._callers)
+            return
         shape, version, session_id = _sorted(exchange.headers)
         if (refusal := _check(exchange.method, shape)) is not None:
             await refuse(exchange, refusal.status, refusal.text, headers=refusal.headers)
-            return
-        if exchange.purpose is not Purpose.MCP:
-            await refuse(
-                exchange, 501, "This agent serves MCP over Streamable HTTP only: use the path .../mcp."
-            )
             return
         modern = [one for one in version if not versions.is_handshake(one)]
         if not modern and (len(version) > 1 or len(session_id) > 1):

@@ -2,7 +2,8 @@
 
 A model can read the result of a tool, and nothing else: `tools/call` gets a tool result that says in words
 what happened. Everything else gets a JSON-RPC error with the request's id and a status above 499 (below it,
-clients conclude that the server is of an older revision).
+clients conclude that the server is of an older revision). A message of HTTP+SSE never gets the result of a
+tool: its sender reads answers from the stream, and takes any 200 for "accepted".
 """
 
 from __future__ import annotations
@@ -24,8 +25,13 @@ class Said:
     retry_after_s: int | None = None
 
 
-def offline(method: str, body: bytes, site: str, since: float | None, now: float) -> Said:
-    """The site has no link. `since` (None: it never had one) and `now` are seconds since the epoch."""
+def offline(
+    method: str, body: bytes, site: str, since: float | None, now: float, *, in_words: bool = True
+) -> Said:
+    """The site has no link. `since` (None: it never had one) and `now` are seconds since the epoch.
+
+    `in_words`: whether a model may be told by the result of a tool; here as in what follows.
+    """
     if since is None:
         absence = "has not been connected since the relay started"
     else:
@@ -35,25 +41,27 @@ def offline(method: str, body: bytes, site: str, since: float | None, now: float
         f"The site '{site}' {absence}: its agent has no connection to the relay. This request was not "
         "executed. Try again later, or ask the site's administrator to run 'penstock-agent status'."
     )
-    return not_executed(method, body, text, RETRY_AFTER)
+    return not_executed(method, body, text, RETRY_AFTER, in_words=in_words)
 
 
-def not_executed(method: str, body: bytes, text: str, retry_after_s: int) -> Said:
+def not_executed(method: str, body: bytes, text: str, retry_after_s: int, *, in_words: bool = True) -> Said:
     """The request did not run and never will. A body that is not JSON-RPC is refused as such (400)."""
     try:
         message = _message(method, body)
     except EnvelopeError as error:
         return Said(400, outcome.rpc_error(error.id, error.code, str(error)))
-    return _said(message, None, outcome.NOT_EXECUTED, text, "", retry_after_s)
+    return _said(message, None, outcome.NOT_EXECUTED, text, "", retry_after_s, in_words)
 
 
-def outcome_unknown(method: str, body: bytes, text: str, exchange: str = "") -> Said:
+def outcome_unknown(
+    method: str, body: bytes, text: str, exchange: str = "", *, in_words: bool = True
+) -> Said:
     """The request may have run. `exchange` is its key, for whoever looks into the site's log."""
     try:
         message = _message(method, body)
     except EnvelopeError as error:
-        return _said(None, error.id, outcome.OUTCOME_UNKNOWN, text, exchange, None)
-    return _said(message, None, outcome.OUTCOME_UNKNOWN, text, exchange, None)
+        return _said(None, error.id, outcome.OUTCOME_UNKNOWN, text, exchange, None, in_words)
+    return _said(message, None, outcome.OUTCOME_UNKNOWN, text, exchange, None, in_words)
 
 
 def last_event(method: str, body: bytes, text: str, exchange: str) -> bytes | None:
@@ -72,12 +80,18 @@ def _message(method: str, body: bytes) -> Message | None:
 
 
 def _said(
-    message: Message | None, id: bytes | None, code: int, text: str, exchange: str, retry_after_s: int | None
+    message: Message | None,
+    id: bytes | None,
+    code: int,
+    text: str,
+    exchange: str,
+    retry_after_s: int | None,
+    in_words: bool,
 ) -> Said:
     row = outcome.TABLE[code]
     if message is not None and message.kind is Kind.REQUEST:
         id = message.id
-        if message.method == "tools/call" and id is not None:
+        if in_words and message.method == "tools/call" and id is not None:
             result = outcome.tool_error(
                 id,
                 text,

@@ -191,7 +191,7 @@ class Edge:
                 if stop.reason is DoneReason.REVOKED:
                     where = (admitted.site, admitted.server)
                     return self._refuse(
-                        order.unauthorised(self._place, *where, presented=True, end=admitted.end)
+                        order.unauthorised(self._place, *where, presented=True, tail=admitted.tail)
                     )
                 return self._refuse(_STOPPING)
             due = deadlines.of(
@@ -207,7 +207,7 @@ class Edge:
                 headers=admitted.headers,
                 body=data,
                 principal=grant.principal,
-                purpose=Purpose.MCP,
+                purpose=admitted.purpose,
                 deadline_s=due.deadline_s,
                 no_byte_s=due.no_byte_s,
                 ending=lambda: stop.reason,
@@ -253,17 +253,24 @@ class Edge:
 
     async def _exchange(self, request: web.BaseRequest, call: Call, stop: stream.Stop) -> web.StreamResponse:
         method, data = call.method, call.body
+        in_words = call.purpose is not Purpose.MESSAGES
+
+        def unknown(text: str, exchange: str = "") -> web.Response:
+            return self._say(failure.outcome_unknown(method, data, text, exchange, in_words=in_words))
+
         try:
             answer = await self._switchboard.exchange(call)
         except Offline as error:
-            return self._say(failure.offline(method, data, call.site, error.since, time.time()))
+            said = failure.offline(method, data, call.site, error.since, time.time(), in_words=in_words)
+            return self._say(said)
         except NotExecuted as error:
-            return self._say(failure.not_executed(method, data, str(error), error.retry_after_s))
+            again = error.retry_after_s
+            return self._say(failure.not_executed(method, data, str(error), again, in_words=in_words))
         except OutcomeUnknown as error:
-            return self._say(failure.outcome_unknown(method, data, str(error)))
+            return unknown(str(error))
         except asyncio.CancelledError as error:
             stream.survive(error, stop)
-            return self._say(failure.outcome_unknown(method, data, stop.text))
+            return unknown(stop.text)
 
         def last_event(error: BaseException) -> bytes | None:
             return failure.last_event(method, data, _why(error, stop), answer.key)
@@ -274,7 +281,7 @@ class Edge:
             text = _why(error, stop)
         except stream.Unusable:
             text = _UNUSABLE
-        return self._say(failure.outcome_unknown(method, data, text, answer.key))
+        return unknown(text, answer.key)
 
     def _say(self, said: Said) -> web.Response:
         self._stats.answered(said.status)

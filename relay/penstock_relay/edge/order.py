@@ -12,27 +12,26 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from penstock import http
 from penstock.http import Headers, Refusal
 from penstock.names import RESERVED
+from penstock.tunnel.frames import Purpose
+from penstock_relay.edge import entries
 from penstock_relay.edge.callers import Callers
 from penstock_relay.edge.limits import MAX_DIGITS, MAX_HEADER_BYTES, MAX_HEADERS, MAX_NAME, MAX_TOKEN
 from penstock_relay.oauth.issuer import Issuer
 from penstock_relay.oauth.metadata import PROTECTED, any_origin, asked, challenge
 
-_ENDPOINT: Final = re.compile(r"/([a-z0-9-]{1,40})/([a-z0-9-]{1,40})/mcp(/?)")
+_ENDPOINT: Final = re.compile(r"/([a-z0-9-]{1,40})/([a-z0-9-]{1,40})/(mcp|sse|messages)(/?)")
 _OWN: Final = re.compile(
     r"/\.well-known/oauth-(protected-resource|authorization-server)(/.*)?|/\.well-known/openid-configuration(/.*)?"
     r"|/oauth/(upstream/)?[a-z]+|/invite/[A-Za-z0-9_-]+|/(authorize|token|register)"
 )
 """Paths of the authorization server."""
-_OF_LATER_VERSIONS: Final = re.compile(
-    r"/[a-z0-9-]{1,40}/mcp/?|/[a-z0-9-]{1,40}/[a-z0-9-]{1,40}/(sse|messages)/?"
-)
+_OF_LATER_VERSIONS: Final = re.compile(r"/[a-z0-9-]{1,40}/mcp/?")
 FORMS: Final[Mapping[str, re.Pattern[str]]] = {
     "endpoint": _ENDPOINT,
     "own": _OWN,
@@ -134,8 +133,9 @@ class Admitted:
 
     length: int | None
     """Bytes of the body; None when it comes in chunks and only its end will tell."""
-    end: str = ""
-    """"/" when the path ended so."""
+    purpose: Purpose = Purpose.MCP
+    tail: str = "/mcp"
+    """What follows site and server in the URL that the user pasted, for who has to log in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,14 +188,17 @@ def admit(asked: Asked, place: Place) -> Admitted | Own | Refusal:
         if _OWN.fullmatch(path):
             return Refusal(404, "The authorization server of this relay is switched off.")
         if _OF_LATER_VERSIONS.fullmatch(path):
-            return Refusal(404, "This version of the relay serves /{site}/{server}/mcp only.")
+            return Refusal(404, "This version of the relay serves single servers: /{site}/{server}/mcp.")
         return Refusal(404, "There is nothing at this path: an MCP endpoint is /{site}/{server}/mcp.")
     if place.callers is not None and not place.callers.allow(asked.remote, asked.headers):
         return ELSEWHERE
+    site, server, form, slash = found.groups()
+    purpose, tail = entries.of(form, slash)
     token = _token(values.get("authorization", ""))
     if token is None:
-        return unauthorised(place, found[1], found[2], presented=False, end=found[3])
-    return Admitted(found[1], found[2], token, asked.method, values, tuple(travelling), length, found[3])
+        return unauthorised(place, site, server, presented=False, tail=tail)
+    headers = entries.headers(purpose, travelling, query)
+    return Admitted(site, server, token, asked.method, values, headers, length, purpose, tail)
 
 
 def permit(
@@ -208,13 +211,14 @@ def permit(
     """
     here = scope is not None and scope.site == admitted.site and scope.server in (None, admitted.server)
     if scope is None or (scope.only_here and not here):
-        return unauthorised(place, admitted.site, admitted.server, presented=True, end=admitted.end)
+        return unauthorised(place, admitted.site, admitted.server, presented=True, tail=admitted.tail)
     if scope.step_up:
-        return insufficient(place, admitted.site, admitted.server, scope.step_up, admitted.end)
+        return insufficient(place, admitted.site, admitted.server, scope.step_up, admitted.tail)
     if unknown or not here or not scope.member:
         return NO_ACCESS
     values = admitted.values
-    refusal = _check(
+    refusal = entries.check(
+        admitted.purpose,
         admitted.method,
         values.get("content-encoding"),
         values.get("content-type"),
@@ -224,20 +228,6 @@ def permit(
     if refusal is not None:
         return refusal
     return too_long(limit) if admitted.length is not None and admitted.length > limit else None
-
-
-@lru_cache(maxsize=256)
-def _check(
-    method: str, encoding: str | None, media_type: str | None, accept: str | None, version: str | None
-) -> Refusal | None:
-    """`http.check`, remembered: one client sends the same few values with every request."""
-    named = (
-        ("content-encoding", encoding),
-        ("content-type", media_type),
-        ("accept", accept),
-        (http.VERSION, version),
-    )
-    return http.check(method, tuple((name, value) for name, value in named if value is not None))
 
 
 ELSEWHERE: Final = Refusal(
@@ -254,7 +244,7 @@ NO_ACCESS: Final = Refusal(
 """The one answer for a site or server that does not exist and for one that the token is not for."""
 
 
-def unauthorised(place: Place, site: str, server: str, *, presented: bool, end: str = "") -> Refusal:
+def unauthorised(place: Place, site: str, server: str, *, presented: bool, tail: str) -> Refusal:
     """401; `presented` is whether there was a token. Says where to log in, where one can."""
     said = ['Bearer realm="penstock"']
     if presented:
@@ -264,17 +254,17 @@ def unauthorised(place: Place, site: str, server: str, *, presented: bool, end: 
         text = "Send the token that the relay's operator gave you: 'Authorization: Bearer TOKEN'."
     scopes = asked(place.oauth, place.issuers, site, server)
     if scopes:
-        said.append(challenge(place.origin, site, server, scopes, end))
+        said.append(challenge(place.origin, site, server, scopes, tail))
     return Refusal(401, text, (("www-authenticate", ", ".join(said)),))
 
 
-def insufficient(place: Place, site: str, server: str, scopes: tuple[str, ...], end: str = "") -> Refusal:
+def insufficient(place: Place, site: str, server: str, scopes: tuple[str, ...], tail: str) -> Refusal:
     """403: a good token, whose client must ask its user for more (RFC 6750, 3.1).
 
     It comes from the URL and the configuration alone, before anything is looked up, and is the same for every
     server that the token does not open: so it tells no more of which there are than a 404 would.
     """
-    where = challenge(place.origin, site, server, scopes, end)
+    where = challenge(place.origin, site, server, scopes, tail)
     return Refusal(
         403,
         "The token's scopes open nothing at this URL. Log in again and allow the application these: "

@@ -29,23 +29,26 @@ OPENID: Final = "/.well-known/openid-configuration"
 CALLED: Final = frozenset({"/oauth/register", "/oauth/token", "/oauth/revoke", "/register", "/token"})
 """Endpoints that programs call; they need no cookie, and trust none."""
 
-_RESOURCE: Final = re.compile(r"/([a-z0-9-]{1,40})/([a-z0-9-]{1,40})/mcp(/?)")
+_RESOURCE: Final = re.compile(r"/([a-z0-9-]{1,40})/([a-z0-9-]{1,40})/(mcp|sse)/?")
+_TAILS: Final = ("/mcp", "/mcp/", "/sse", "/sse/")
+"""What follows site and server in the URLs that users paste."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One MCP endpoint."""
+    """One server of a site, whichever of its URLs was pasted: what it allows is the same at all of them."""
 
     site: str
     server: str
 
     @property
-    def path(self) -> str:
-        return f"/{self.site}/{self.server}/mcp"
+    def paths(self) -> tuple[str, ...]:
+        """Of the URLs, in all their spellings: Streamable HTTP, and the event stream of HTTP+SSE."""
+        return tuple(f"/{self.site}/{self.server}{tail}" for tail in _TAILS)
 
 
 def resource_at(path: str) -> Resource | None:
-    """The endpoint whose path this is, with or without a slash at its end."""
+    """The server whose endpoint is at this path, with or without a slash at its end."""
     found = _RESOURCE.fullmatch(path)
     if found is None or found[1] in RESERVED or found[2] in RESERVED:
         return None
@@ -53,7 +56,7 @@ def resource_at(path: str) -> Resource | None:
 
 
 def resource_of(origin: str, url: str) -> Resource | None:
-    """The endpoint of this relay that `url` names, byte for byte; None for any other."""
+    """The server of this relay whose endpoint `url` names, byte for byte; None for any other."""
     return resource_at(url.removeprefix(origin)) if url.startswith(origin + "/") else None
 
 
@@ -62,12 +65,13 @@ def any_origin(path: str) -> bool:
     return path.startswith("/.well-known/") or path in CALLED
 
 
-def challenge(origin: str, site: str, server: str, scopes: Sequence[str], end: str = "") -> str:
+def challenge(origin: str, site: str, server: str, scopes: Sequence[str], tail: str = "/mcp") -> str:
     """Parameters of WWW-Authenticate that lead a client to where it can log in (RFC 9728, 5.1).
 
-    `end` is the slash that the user typed, if so: clients compare the metadata's resource with that.
+    `tail` is the rest of the URL that the user pasted, with its slash if it had one: clients compare the
+    metadata's resource with that.
     """
-    return f'resource_metadata="{origin}{PROTECTED}/{site}/{server}/mcp{end}", scope="{" ".join(scopes)}"'
+    return f'resource_metadata="{origin}{PROTECTED}/{site}/{server}{tail}", scope="{" ".join(scopes)}"'
 
 
 def asked(oauth: bool, issuers: Sequence[Issuer], site: str, server: str) -> tuple[str, ...]:

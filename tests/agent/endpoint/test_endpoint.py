@@ -10,7 +10,7 @@ import pytest
 
 from penstock.principal import Principal
 from penstock_agent.endpoint import Limits
-from penstock_agent.exchange import DoneReason, Purpose
+from penstock_agent.exchange import DoneReason
 from penstock_agent.gate.gate import Gate
 from tests.agent.endpoint.talk import EVERYTHING, Json, Talk, hello, spec, talking
 from tests.harness.fake_exchange import ALICE, FakeExchange
@@ -226,13 +226,6 @@ async def test_a_server_that_refuses_initialize_leaves_no_session() -> None:
 async def test_an_unknown_server_is_not_found() -> None:
     async with talking() as talk:
         assert (await talk.send("POST", hello(), server="nope").until_end()).status == 404
-
-
-async def test_purposes_of_other_endpoints_are_not_served_here() -> None:
-    async with talking() as talk:
-        exchange = FakeExchange("files", "GET", (("accept", "text/event-stream"),), purpose=Purpose.SSE)
-        await talk.endpoint.serve(exchange)
-        assert exchange.status == 501
 
 
 async def test_what_is_hidden_is_denied_in_words_before_the_child_hears_of_it() -> None:

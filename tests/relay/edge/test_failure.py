@@ -67,6 +67,16 @@ def test_an_unknown_outcome_is_504_and_for_a_call_a_tool_result() -> None:
     assert result["_meta"]["penstock/outcome"]["outcome"] == "outcome_unknown"
 
 
+def test_a_message_of_http_sse_gets_no_result_that_its_sender_would_take_for_accepted() -> None:
+    offline = failure.offline("POST", CALL, "oslo", None, 5.0, in_words=False)
+    busy = failure.not_executed("POST", CALL, "It is busy.", 1, in_words=False)
+    unknown = failure.outcome_unknown("POST", CALL, "It was cut.", "k-1", in_words=False)
+    assert [said.status for said in (offline, busy, unknown)] == [503, 503, 504]
+    for said, code in ((offline, -32010), (busy, -32010), (unknown, -32011)):
+        assert json.loads(said.body)["error"]["code"] == code
+        assert b'"id":12345678901234567890123,' in said.body
+
+
 def test_an_unknown_outcome_of_what_is_no_message_is_still_unknown() -> None:
     assert failure.outcome_unknown("POST", b"{", "It was cut.").status == 504
 

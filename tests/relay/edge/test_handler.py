@@ -114,7 +114,7 @@ async def test_metadata_and_unknown_paths_are_404_without_looking_up_a_token() -
         for path in (
             "/",
             "/.well-known/oauth-protected-resource/oslo/files/mcp",
-            "/oslo/files/sse",
+            "/.well-known/oauth-protected-resource/oslo/files/sse",
             "/oslo/mcp",
         ):
             assert (await edge.ask(path=path, method="GET", authorization=None)).status == 404

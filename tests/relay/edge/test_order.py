@@ -11,6 +11,7 @@ import pytest
 
 from penstock import http
 from penstock.http import Headers, Refusal
+from penstock.tunnel.frames import Purpose
 from penstock_relay.edge.callers import Callers
 from penstock_relay.edge.limits import MAX_HEADER_BYTES, MAX_NAME, MAX_TOKEN
 from penstock_relay.edge.order import NO_ACCESS, Admitted, Asked, Own, Place, admit, permit
@@ -186,19 +187,58 @@ def test_only_one_form_of_path_is_an_endpoint(path: str, expected: int) -> None:
     assert status(replace(Case(), target=path)) == expected
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/oslo/files/sse",
-        "/oslo/files/messages",
-        "/oslo/mcp",
-    ],
-)
-def test_what_this_version_does_not_serve_is_said_to_be_that_without_a_token(path: str) -> None:
-    refusal = judge(replace(NO_TOKEN, target=path))
+def test_what_this_version_does_not_serve_is_said_to_be_that_without_a_token() -> None:
+    refusal = judge(replace(NO_TOKEN, target="/oslo/mcp"))
     assert refusal is not None
     assert refusal.status == 404
     assert "This version" in refusal.text
+
+
+STREAM = replace(Case(), method="GET", target="/oslo/files/sse").header("content-length")
+MESSAGE = replace(Case(), target="/oslo/files/messages?sessionId=a.b").header("accept", "text/html")
+
+
+@pytest.mark.parametrize("good", [STREAM, MESSAGE], ids=["sse", "messages"])
+def test_the_order_of_answers_is_the_same_at_both_halves_of_http_sse(good: Case) -> None:
+    assert judge(good) is None
+    at_both = ("malformed", "host", "origin", "network", "token", "scopes", "access", "method", "encoding")
+    only = ("type", "length") if good is MESSAGE else ("accept",)
+    faults = [fault for fault in FAULTS if fault[0] in (*at_both, *only)]
+    for first, later in itertools.combinations(faults, 2):
+        assert status(first[2](later[2](good))) == first[1], (first[0], later[0])
+
+
+@pytest.mark.parametrize(
+    ("target", "purpose", "tail"),
+    [
+        ("/oslo/files/mcp", Purpose.MCP, "/mcp"),
+        ("/oslo/files/sse/", Purpose.SSE, "/sse/"),
+        ("/oslo/files/messages?sessionId=a.b", Purpose.MESSAGES, "/sse"),
+    ],
+)
+def test_who_is_sent_to_log_in_is_told_of_the_url_that_was_pasted(
+    target: str, purpose: Purpose, tail: str
+) -> None:
+    place = replace(PLACE, oauth=True)
+    for case in (replace(NO_TOKEN, target=target), replace(Case(), target=target)):
+        found = admit(Asked(case.version, case.method, case.target, case.headers), place)
+        if isinstance(found, Admitted):
+            assert found.purpose is purpose
+            refusal = permit(found, None, place, unknown=False, limit=LIMIT)
+            assert refusal is not None
+        else:
+            assert isinstance(found, Refusal)
+            refusal = found
+        assert refusal.status == 401
+        where = f"/.well-known/oauth-protected-resource/oslo/files{tail}"
+        assert (
+            f'resource_metadata="https://mcp.example.com{where}"' in dict(refusal.headers)["www-authenticate"]
+        )
+
+
+def test_the_session_of_a_message_travels_as_a_header_and_a_header_does_not() -> None:
+    found = admitted(MESSAGE.header("mcp-session-id", "not.this"))
+    assert [pair for pair in found.headers if pair[0] == "mcp-session-id"] == [("mcp-session-id", "a.b")]
 
 
 @pytest.mark.parametrize(

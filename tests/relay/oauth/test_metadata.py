@@ -19,7 +19,10 @@ from penstock_relay.oauth.metadata import (
 ORIGIN = "https://mcp.example.com"
 
 
-@pytest.mark.parametrize("path", ["/oslo/files/mcp", "/oslo/files/mcp/"])
+PASTED = ("/oslo/files/mcp", "/oslo/files/mcp/", "/oslo/files/sse", "/oslo/files/sse/")
+
+
+@pytest.mark.parametrize("path", PASTED)
 def test_the_resource_is_the_url_as_its_user_typed_it(path: str) -> None:
     found = protected(ORIGIN, path)
     assert found is not None
@@ -37,7 +40,18 @@ def test_the_root_form_speaks_for_the_whole_relay(path: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/oslo", "/oslo/files", "/Oslo/files/mcp", "/oauth/files/mcp", "/oslo/files/mcp/x", "/../files/mcp"],
+    [
+        "/oslo",
+        "/oslo/files",
+        "/Oslo/files/mcp",
+        "/oauth/files/mcp",
+        "/oslo/files/mcp/x",
+        "/../files/mcp",
+        "/oslo/sse",
+        "/oauth/files/sse",
+        "/oslo/files/sse/x",
+        "/oslo/files/messages",
+    ],
 )
 def test_there_is_no_metadata_for_what_is_no_endpoint(path: str) -> None:
     assert protected(ORIGIN, path) is None
@@ -47,6 +61,8 @@ def test_the_challenge_leads_to_the_metadata_of_the_endpoint() -> None:
     said = challenge(ORIGIN, "oslo", "files", ("mcp",))
     assert f'resource_metadata="{ORIGIN}/.well-known/oauth-protected-resource/oslo/files/mcp"' in said
     assert 'scope="mcp"' in said
+    said = challenge(ORIGIN, "oslo", "files", ("mcp",), "/sse/")
+    assert f'resource_metadata="{ORIGIN}/.well-known/oauth-protected-resource/oslo/files/sse/"' in said
 
 
 def test_the_server_has_what_the_two_assistants_refuse_to_do_without() -> None:
@@ -64,6 +80,8 @@ def test_the_server_has_what_the_two_assistants_refuse_to_do_without() -> None:
     [
         (f"{ORIGIN}/oslo/files/mcp", Resource("oslo", "files")),
         (f"{ORIGIN}/oslo/files/mcp/", Resource("oslo", "files")),
+        (f"{ORIGIN}/oslo/files/sse", Resource("oslo", "files")),
+        (f"{ORIGIN}/oslo/files/messages", None),
         (f"{ORIGIN}.evil.example/oslo/files/mcp", None),
         (f"{ORIGIN}:443/oslo/files/mcp", None),
         ("http://mcp.example.com/oslo/files/mcp", None),
@@ -80,7 +98,7 @@ def test_a_resource_is_compared_byte_for_byte(url: str, found: Resource | None) 
 
 def test_a_slash_at_the_end_is_the_same_endpoint() -> None:
     assert resource_at("/oslo/files/mcp/") == resource_at("/oslo/files/mcp") == Resource("oslo", "files")
-    assert Resource("oslo", "files").path == "/oslo/files/mcp"
+    assert Resource("oslo", "files").paths == PASTED
 
 
 def test_only_what_needs_no_cookie_is_open_to_pages_of_other_origins() -> None:
