@@ -4,9 +4,9 @@ from hypothesis import strategies as st
 
 from penstock.http import (
     HANDSHAKE,
-    Headers,
     KEEP_ALIVE,
     VERSION,
+    Headers,
     check,
     check_messages,
     check_stream,
