@@ -24,6 +24,7 @@ from mcp.shared.auth import OAuthClientMetadata
 from pydantic import AnyUrl
 
 from tests.clients.drivers import program
+from tests.harness.conformance import CURRENT, command
 from tests.harness.internet import ORIGIN, PROGRAM
 from tests.harness.kept import Kept
 from tests.harness.person import answered
@@ -95,7 +96,7 @@ async def test_the_official_suites_scenarios_for_authorization_servers_pass_with
         }
         client_id = (await http.post(f"{ORIGIN}/oauth/register", json=asked)).json()["client_id"]
     argv = [
-        *program("conformance"), "authorization", "--url", ORIGIN, "--client-id", client_id,
+        *command(CURRENT), "authorization", "--url", ORIGIN, "--client-id", client_id,
         "--resource", town.url(), "--port", str(port), "--output-dir", str(tmp_path),
     ]  # fmt: skip
     async with asyncio.timeout(WAIT), running(town, argv) as suite, town.person("alice") as person:

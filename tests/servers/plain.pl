@@ -1,0 +1,279 @@
+#!/usr/bin/perl
+# A small MCP server of the handshake era in Perl 5, over stdio, with core modules only: a child that shares no
+# line of code with any SDK. Everything is one process and one loop; what takes time is a job that the loop resumes.
+#
+#     perl tests/servers/plain.pl
+
+use strict;
+use warnings;
+use IO::Select;
+use JSON::PP ();
+use Time::HiRes qw(time);
+
+my @VERSIONS = qw(2025-11-25 2025-06-18 2025-03-26 2024-11-05);    # newest first
+my @LEVELS   = qw(debug info notice warning error critical alert emergency);
+my %RANK     = map { $LEVELS[$_] => $_ } 0 .. $#LEVELS;
+my $WATCHED  = 'plain://watched';
+my $JSON     = JSON::PP->new->utf8->canonical->allow_nonref;
+
+my $client     = {};         # capabilities of the client
+my $level      = 'debug';
+my %subscribed = ();
+my %jobs       = ();         # id of a slow call, as JSON -> how far it is
+my %asked      = ();         # id of a request to the client -> what its answer is for
+my $questions  = 0;
+my $input      = '';
+
+sub write_line {
+    my ($message) = @_;
+    my $line = $JSON->encode({ jsonrpc => '2.0', %$message }) . "\n";
+    while (length $line) {
+        my $written = syswrite STDOUT, $line;
+        exit 1 unless defined $written;
+        substr $line, 0, $written, '';
+    }
+}
+
+sub answer  { write_line({ id => $_[0], result => $_[1] }) }
+sub refuse  { write_line({ id => $_[0], error => { code => $_[1], message => $_[2], $_[3] ? (data => $_[3]) : () } }) }
+sub notify  { write_line({ method => $_[0], $_[1] ? (params => $_[1]) : () }) }
+sub content { return { content => [ { type => 'text', text => "$_[0]" } ], $_[1] ? (isError => JSON::PP::true) : () } }
+
+sub object {
+    my (%properties) = @_;
+    return { type => 'object', properties => {%properties} };
+}
+
+sub require_all {
+    my (%properties) = @_;
+    return { %{ object(%properties) }, required => [ sort keys %properties ] };
+}
+
+# -- tools
+
+my $STRING = { type => 'string' };
+my %TOOLS  = (
+    echo => [ 'Gives its text back.', require_all(text => $STRING), sub { answer($_[0], content($_[1]{text})) } ],
+    slow => [
+        'Takes `steps` steps of `pause` seconds, with progress for each.',
+        object(steps => { type => 'integer' }, pause => { type => 'number' }),
+        \&slow
+    ],
+    elicit => [ 'Asks the user for a colour.', object(), sub { ask($_[0], 'elicitation', elicitation()) } ],
+    sample => [ 'Asks the client\'s model.',   object(), sub { ask($_[0], 'sampling',    sampling()) } ],
+    log    => [
+        'Logs a text at a level.',
+        require_all(text => $STRING, level => { type => 'string', enum => [@LEVELS] }),
+        sub {
+            my ($id, $given) = @_;
+            my $rank = $RANK{ $given->{level} // 'info' };
+            return answer($id, content("There is no level $given->{level}.", 1)) unless defined $rank;
+            if ($rank >= $RANK{$level}) {
+                notify('notifications/message', { level => $LEVELS[$rank], logger => 'plain', data => $given->{text} });
+            }
+            answer($id, content('Logged.'));
+        }
+    ],
+    change => [
+        'Says that tools, prompts or resources have changed, or one resource to who subscribed to it.',
+        require_all(what => { type => 'string', enum => [qw(tools prompts resources watched)] }),
+        sub {
+            my ($id, $given) = @_;
+            my $what = $given->{what} // '';
+            if ($what =~ /^(?:tools|prompts|resources)$/) {
+                notify("notifications/$what/list_changed");
+            } elsif ($subscribed{$WATCHED}) {
+                notify('notifications/resources/updated', { uri => $WATCHED });
+            }
+            answer($id, content('Said so.'));
+        }
+    ],
+    running => [
+        'How many calls of `slow` are not finished.',
+        object(), sub { answer($_[0], content(scalar keys %jobs)) }
+    ],
+    fail => [ 'Fails.', object(), sub { answer($_[0], content('It failed, as it should.', 1)) } ],
+);
+
+sub slow {
+    my ($id, $given, $meta) = @_;
+    $jobs{ $JSON->encode($id) } = {
+        id    => $id,
+        token => $meta->{progressToken},
+        done  => 0,
+        steps => $given->{steps} // 3,
+        pause => $given->{pause} // 0.05,
+        next  => time,
+    };
+}
+
+sub work {    # does what is due, and returns in how many seconds something is
+    my $wait;
+    for my $key (sort keys %jobs) {
+        my $job = $jobs{$key};
+        if ($job->{next} <= time) {
+            if ($job->{done} >= $job->{steps}) {
+                delete $jobs{$key};
+                answer($job->{id}, content("Took $job->{done} steps."));
+                next;
+            }
+            $job->{done}++;
+            $job->{next} = time + $job->{pause};
+            if (defined $job->{token}) {
+                my %step = (progress => $job->{done}, total => $job->{steps}, message => "step $job->{done}");
+                notify('notifications/progress', { progressToken => $job->{token}, %step });
+            }
+        }
+        my $left = $job->{next} - time;
+        $left = 0     if $left < 0;
+        $wait = $left if !defined $wait || $left < $wait;
+    }
+    return $wait;
+}
+
+sub elicitation {
+    my $schema = require_all(colour => $STRING);
+    return ('elicitation/create', { message => 'Which colour?', requestedSchema => $schema }, sub {
+        my ($got) = @_;
+        return "The user said $got->{action}: " . ($got->{content}{colour} // 'nothing');
+    });
+}
+
+sub sampling {
+    my $message = { role => 'user', content => { type => 'text', text => 'What is the capital of France?' } };
+    return ('sampling/createMessage', { messages => [$message], maxTokens => 100 }, sub {
+        return "The model said: $_[0]{content}{text}";
+    });
+}
+
+sub ask {
+    my ($call, $capability, $method, $params, $words) = @_;
+    return answer($call, content("The client does not offer $capability.", 1)) unless $client->{$capability};
+    my $id = 'plain-' . ++$questions;
+    $asked{$id} = { call => $call, words => $words };
+    write_line({ id => $id, method => $method, params => $params });
+}
+
+sub answered {
+    my ($message) = @_;
+    my $asked = delete $asked{ $message->{id} // '' } or return;
+    my $error = $message->{error};
+    return answer($asked->{call}, content("The client refused: $error->{message}", 1)) if $error;
+    answer($asked->{call}, content($asked->{words}->($message->{result})));
+}
+
+sub cancel {
+    my ($id) = @_;
+    delete $jobs{ $JSON->encode($id) };
+    for my $question (keys %asked) {
+        delete $asked{$question} if $JSON->encode($asked{$question}{call}) eq $JSON->encode($id);
+    }
+}
+
+# -- requests
+
+my %RESOURCES = (
+    'plain://note' => [ 'note', 'A note.',              sub { 'Water flows through the penstock.' } ],
+    $WATCHED       => [ 'watched', 'Can be subscribed to.', sub { 'Watched.' } ],
+);
+
+sub read_resource {
+    my ($id, $uri) = @_;
+    my $text = $RESOURCES{$uri} ? $RESOURCES{$uri}[2]->() : $uri =~ m{^plain://square/(\d{1,6})$} ? $1 * $1 : undef;
+    return refuse($id, -32002, 'Resource not found', { uri => $uri }) unless defined $text;
+    answer($id, { contents => [ { uri => $uri, mimeType => 'text/plain', text => "$text" } ] });
+}
+
+my %METHODS = (
+    'initialize' => sub {
+        my ($id, $params) = @_;
+        $client = $params->{capabilities} // {};
+        my ($same) = grep { $_ eq ($params->{protocolVersion} // '') } @VERSIONS;
+        my $changes = { listChanged => JSON::PP::true };
+        answer($id, {
+            protocolVersion => $same // $VERSIONS[0],
+            capabilities    => {
+                tools       => $changes,
+                prompts     => $changes,
+                resources   => { %$changes, subscribe => JSON::PP::true },
+                logging     => {},
+                completions => {},
+            },
+            serverInfo => { name => 'plain', version => '1.0.0' },
+        });
+    },
+    'ping'       => sub { answer($_[0], {}) },
+    'tools/list' => sub {
+        my @all = map { { name => $_, description => $TOOLS{$_}[0], inputSchema => $TOOLS{$_}[1] } } sort keys %TOOLS;
+        answer($_[0], { tools => \@all });
+    },
+    'tools/call' => sub {
+        my ($id, $params) = @_;
+        my $tool = $TOOLS{ $params->{name} // '' } or return refuse($id, -32602, 'There is no such tool.');
+        $tool->[2]->($id, $params->{arguments} // {}, $params->{_meta} // {});
+    },
+    'prompts/list' => sub {
+        my $arguments = [ { name => 'whom', description => 'Who is greeted', required => JSON::PP::true } ];
+        answer($_[0], { prompts => [ { name => 'greeting', description => 'A greeting.', arguments => $arguments } ] });
+    },
+    'prompts/get' => sub {
+        my ($id, $params) = @_;
+        return refuse($id, -32602, 'There is no such prompt.') unless ($params->{name} // '') eq 'greeting';
+        my $text = 'Greet ' . ($params->{arguments}{whom} // 'everybody') . '.';
+        answer($id, { messages => [ { role => 'user', content => { type => 'text', text => $text } } ] });
+    },
+    'completion/complete' => sub {
+        my ($id, $params) = @_;
+        my $begun  = $params->{argument}{value} // '';
+        my @values = grep { index($_, $begun) == 0 } qw(Ada Alan Grace);
+        answer($id, { completion => { values => \@values, total => scalar @values, hasMore => JSON::PP::false } });
+    },
+    'resources/list' => sub {
+        my @all;
+        for my $uri (sort keys %RESOURCES) {
+            push @all, { uri => $uri, name => $RESOURCES{$uri}[0], description => $RESOURCES{$uri}[1] };
+        }
+        answer($_[0], { resources => \@all });
+    },
+    'resources/templates/list' => sub {
+        my $square = { uriTemplate => 'plain://square/{number}', name => 'square', description => 'The square.' };
+        answer($_[0], { resourceTemplates => [$square] });
+    },
+    'resources/read'        => sub { read_resource($_[0], $_[1]{uri} // '') },
+    'resources/subscribe'   => sub { $subscribed{ $_[1]{uri} // '' } = 1;      answer($_[0], {}) },
+    'resources/unsubscribe' => sub { delete $subscribed{ $_[1]{uri} // '' };   answer($_[0], {}) },
+    'logging/setLevel'      => sub {
+        my ($id, $params) = @_;
+        return refuse($id, -32602, 'There is no such level.') unless defined $RANK{ $params->{level} // '' };
+        $level = $params->{level};
+        answer($id, {});
+    },
+);
+
+sub handle {
+    my ($line) = @_;
+    my $message = eval { $JSON->decode($line) };
+    return refuse(undef, -32700, 'That is not JSON.')       if $@;
+    return refuse(undef, -32600, 'That is not a message.') if ref $message ne 'HASH';
+    my $method = $message->{method};
+    return answered($message) unless defined $method;
+    if (!exists $message->{id}) {
+        cancel($message->{params}{requestId}) if $method eq 'notifications/cancelled';
+        return;
+    }
+    my $function = $METHODS{$method} or return refuse($message->{id}, -32601, "There is no method $method.");
+    $function->($message->{id}, $message->{params} // {});
+}
+
+# -- the loop
+
+my $select = IO::Select->new(\*STDIN);
+while (1) {
+    my $wait = work();
+    next unless $select->can_read($wait);
+    my $read = sysread STDIN, $input, 65536, length $input;
+    last unless $read;
+    while ($input =~ s/^([^\n]*)\n//) {
+        handle($1) if length $1;
+    }
+}
