@@ -28,6 +28,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     f"{A}/dialer/connect.py": (f"{TA}/dialer/test_dialer_obstacles.py", "the redirect that is not followed"),
     f"{A}/endpoint/answers.py": (f"{TA}/endpoint/test_endpoint.py", "an answer is seen where it is given"),
     f"{A}/endpoint/channel.py": (f"{TA}/endpoint/test_httpsse.py", "one event stream, as its client sees it"),
+    f"{A}/endpoint/bridge/pending.py": (f"{TA}/endpoint/bridge/test_bridge.py", "seen where calls go on"),
     f"{A}/endpoint/handshake.py": (f"{TA}/endpoint/test_endpoint.py", "the first era that it served"),
     f"{A}/endpoint/shared.py": (f"{TA}/endpoint/test_endpoint.py", "what an endpoint is made of"),
     f"{A}/endpoint/held.py": (f"{TA}/endpoint/test_delivery.py", "counts what deliveries hold"),

@@ -106,7 +106,7 @@ class Endpoint:
         )
         self._sessions = Sessions(agent, limits)
         self._handshake = Handshake(self._shared, self._sessions)
-        self._modern = Modern(self._shared, shared_by_all)
+        self._modern = Modern(self._shared, self._sessions, shared_by_all)
         self._http_sse = HttpSse(agent, self._shared, self._sessions)
 
     async def run(self) -> None:
@@ -124,6 +124,7 @@ class Endpoint:
                         _log.info("idle_processes_ended", processes=ended)
             finally:
                 self._tasks, self._shared.running = None, False
+                self._modern.bridge.close()
                 for session in self._sessions:
                     session.end()
                 for process in self._modern.processes:

@@ -19,9 +19,10 @@ def is_handshake(header: str | None) -> bool:
 
 
 def served(era: Era) -> tuple[str, ...]:
-    """What this endpoint serves for a server that speaks ``era``, the newest first."""
-    modern = MODERN_VERSIONS if era.modern else ()
-    return modern + (tuple(reversed(SUPPORTED)) if era.handshake else ())
+    """What this endpoint serves for a server that speaks ``era``, the newest first: over a bridge, where the
+    server itself is of the handshake era only.
+    """
+    return MODERN_VERSIONS + (tuple(reversed(SUPPORTED)) if era.handshake else ())
 
 
 def objection(header: str | None, negotiated: str | None) -> str | None:

@@ -7,8 +7,9 @@ from typing import Final
 
 from penstock.envelope import Kind, Message, dump, parse_child
 from penstock.outcome import INTERNAL, INVALID_PARAMS, METHOD_NOT_FOUND, rpc_error
+from penstock_agent.children.eras import Era
 from penstock_agent.endpoint import failures, versions
-from penstock_agent.endpoint.answers import Answer, empty, fail, reply
+from penstock_agent.endpoint.answers import Answer, fail, reply
 from penstock_agent.endpoint.bridge import translate
 from penstock_agent.endpoint.bridge.listens import Listens
 from penstock_agent.endpoint.bridge.pending import Pending, TooManyWaiting, Waiting
@@ -22,9 +23,7 @@ from penstock_agent.endpoint.sessions import Sessions
 from penstock_agent.endpoint.shared import Shared
 from penstock_agent.endpoint.streams import Item, Stream
 from penstock_agent.exchange import Exchange, ExchangeGone
-
-#: What an endpoint with this bridge serves, whatever the server behind it speaks.
-VERSIONS: Final = ("2026-07-28", *versions.SUPPORTED)
+from penstock_agent.gate import gate
 
 LOGGED: Final = "notifications/message"
 PROGRESS: Final = "notifications/progress"
@@ -51,17 +50,7 @@ class Bridge:
         self._pending.close()
 
     async def post(self, exchange: Exchange, message: Message) -> None:
-        """One message whose envelope is good, for a server that is known to be of the handshake era."""
-        if message.kind is not Kind.REQUEST or message.method is None:
-            await empty(exchange, 202)  # this era has no notification of a caller that means anything
-            return
-        if message.method in translate.REMOVED:
-            text = "This method is not of 2026-07-28."
-            await reply(exchange, 404, rpc_error(message.id, METHOD_NOT_FOUND, text))
-            return
-        if not self._shared.running:
-            await fail(exchange, message, failures.STOPPING)
-            return
+        """A request whose envelope is good, for a server that is known to be of the handshake era."""
         said = translate.said(message)
         until = self._shared.until(exchange.deadline)
         try:
@@ -80,7 +69,7 @@ class Bridge:
     async def _discover(self, exchange: Exchange, message: Message, said: Said, until: float) -> None:
         async with self._rooms.shared(exchange.server, exchange.principal, said, until) as room:
             try:
-                found = translate.discovered(room.initialized, VERSIONS)
+                found = translate.discovered(room.initialized, versions.served(Era.HANDSHAKE))
             except ValueError:
                 text = "The server on site answered initialize in a form that MCP does not know."
                 await reply(exchange, 200, rpc_error(message.id, INTERNAL, text))
@@ -96,7 +85,10 @@ class Bridge:
             await reply(exchange, 400, rpc_error(message.id, INVALID_PARAMS, str(e)))
             return
         if (failure := await self._shared.judge(server, caller, asked)) is not None:
-            await fail(exchange, message, failure)
+            if gate.knows(message.method):
+                await fail(exchange, message, failure)
+            else:  # what a site does not expose looks like what its server does not have
+                await reply(exchange, 404, rpc_error(message.id, METHOD_NOT_FOUND, failure.text))
             return
         if message.method not in translate.ASKING:
             async with self._rooms.shared(server, caller, said, until) as room:

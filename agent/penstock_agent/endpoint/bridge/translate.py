@@ -13,6 +13,7 @@ import msgspec
 
 from penstock import __version__
 from penstock.envelope import Kind, Message, member, request, text_member
+from penstock_agent.endpoint.modern.ladder import STATUS
 
 META: Final = "io.modelcontextprotocol/"
 VERSION: Final = META + "protocolVersion"
@@ -24,10 +25,6 @@ SUBSCRIPTION: Final = META + "subscriptionId"
 
 #: What is agreed on with the server: the newest version of its era.
 SPOKEN: Final = "2025-11-25"
-#: Methods of its era that ask the server to remember something: 2026-07-28 has none of them.
-REMOVED: Final = frozenset(
-    {"initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"}
-)
 #: Requests whose answer may be that the caller is asked first.
 ASKING: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
 #: Requests whose answers say how long they are good.
@@ -45,7 +42,6 @@ LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "ale
 _NOT_FOUND: Final = -32002
 _INVALID_PARAMS: Final = -32602
 _URL_NEEDED: Final = -32042
-_STATUS: Final[Mapping[int, int]] = {-32700: 400, -32600: 400, -32601: 404, -32602: 400}
 
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
@@ -190,10 +186,10 @@ def error(raw: bytes) -> tuple[int, bytes] | Wanted:
         return 200, raw
     if code == _NOT_FOUND:
         members["code"] = msgspec.Raw(b"%d" % _INVALID_PARAMS)
-        return _STATUS[_INVALID_PARAMS], _encode(members)
+        return STATUS[_INVALID_PARAMS], _encode(members)
     if code == _URL_NEEDED and (wanted := _urls(raw)) is not None:
         return wanted
-    return _STATUS.get(code, 200), raw
+    return STATUS.get(code, 200), raw
 
 
 def answered(

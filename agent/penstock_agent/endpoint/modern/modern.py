@@ -17,6 +17,7 @@ from penstock_agent.children.eras import MODERN_VERSIONS, Era, Eras, EraUnknown
 from penstock_agent.children.pool import CrashLooping, TooManyChildren
 from penstock_agent.endpoint import failures, versions
 from penstock_agent.endpoint.answers import empty, fail, refuse, reply
+from penstock_agent.endpoint.bridge.bridge import Bridge
 from penstock_agent.endpoint.failures import Failure
 from penstock_agent.endpoint.lifeline import NotRunning
 from penstock_agent.endpoint.modern import ladder
@@ -25,6 +26,7 @@ from penstock_agent.endpoint.modern.ladder import Rejection
 from penstock_agent.endpoint.modern.process import Process
 from penstock_agent.endpoint.modern.processes import Processes, WithRoom
 from penstock_agent.endpoint.modern.tasks import Tasks
+from penstock_agent.endpoint.sessions import Sessions
 from penstock_agent.endpoint.shared import Shared
 from penstock_agent.exchange import Exchange
 from penstock_agent.gate import gate
@@ -39,9 +41,11 @@ _NO_SUCH_METHOD: Final = Rejection(
 class Modern:
     """Every method may raise :exc:`~penstock_agent.exchange.ExchangeGone` and Stopping."""
 
-    def __init__(self, shared: Shared, shared_by_all: Collection[str] = ()) -> None:
+    def __init__(self, shared: Shared, sessions: Sessions, shared_by_all: Collection[str] = ()) -> None:
         """``shared_by_all``: servers that have one process for all their callers."""
         self._shared = shared
+        self.bridge = Bridge(shared, sessions)
+        """To servers of the handshake era."""
         self.processes = Processes(shared.limits, shared_by_all)
         self._children = WithRoom(shared.children, self.processes)
         self.eras = Eras(self._children, shared.spawn)
@@ -70,11 +74,16 @@ class Modern:
         if isinstance(era, Failure):
             await fail(exchange, message, era)
             return
-        if not era.modern or header not in MODERN_VERSIONS:
+        if header not in MODERN_VERSIONS:
             body = failures.unsupported_version(message.id, versions.served(era), header)
             await reply(exchange, 400, body)
             return
-        await self._request(exchange, message, headers, spec, era)
+        if message.method in ladder.REMOVED:
+            await _reject(exchange, message, _NO_SUCH_METHOD)
+        elif era.modern:
+            await self._request(exchange, message, headers, spec, era)
+        else:
+            await self.bridge.post(exchange, message)
 
     async def _notified(self, exchange: Exchange, header: str) -> None:
         """A notification of the caller. None means anything in this era: who gives up, goes."""
@@ -110,9 +119,6 @@ class Modern:
         self, exchange: Exchange, message: Message, headers: Headers, spec: ChildSpec, era: Era
     ) -> None:
         server, caller = exchange.server, exchange.principal
-        if message.method in ladder.REMOVED:
-            await _reject(exchange, message, _NO_SUCH_METHOD)
-            return
         if (failure := await self._shared.judge(server, caller, message)) is not None:
             if gate.knows(message.method):
                 await fail(exchange, message, failure)

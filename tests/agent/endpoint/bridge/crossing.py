@@ -13,7 +13,6 @@ from penstock.principal import Principal
 from penstock_agent.catalogue.catalogues import Catalogues
 from penstock_agent.endpoint.bridge.bridge import Bridge
 from penstock_agent.endpoint.held import Held
-from penstock_agent.endpoint.lifeline import NotRunning
 from penstock_agent.endpoint.limits import Limits
 from penstock_agent.endpoint.sessions import Sessions
 from penstock_agent.endpoint.shared import Shared
@@ -35,6 +34,10 @@ INITIALIZED: Json = {
     "serverInfo": INFO,
     "instructions": "Ask nicely.",
 }
+
+BOB = Principal("https://idp.example", "bob", client="assistant")
+QUESTION: Json = {"mode": "form", "message": "Sure?", "requestedSchema": {"type": "object"}}
+YES: Json = {"action": "accept", "content": {"sure": True}}
 
 
 class Crossing:
@@ -128,4 +131,15 @@ async def crossing(
     assert shared.held.bytes == 0, "something is still held for a caller"
 
 
-__all__ = ["ALICE", "INFO", "INITIALIZED", "META", "Crossing", "NotRunning", "crossing"]
+async def result(exchange: FakeExchange) -> Json:
+    answer = await exchange.json()
+    found = answer["result"]
+    assert isinstance(found, dict), answer
+    return found
+
+
+async def error(exchange: FakeExchange) -> tuple[int | None, object]:
+    answer = await exchange.json()
+    found = answer["error"]
+    assert isinstance(found, dict)
+    return exchange.status, found["code"]

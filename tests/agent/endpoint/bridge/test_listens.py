@@ -1,0 +1,89 @@
+"""Subscriptions of callers of 2026-07-28 to a server of the handshake era."""
+
+from __future__ import annotations
+
+from tests.agent.endpoint.bridge.crossing import META, crossing, error
+
+
+async def test_a_subscription_says_what_it_can_hear_and_hears_that() -> None:
+    async with crossing() as cross:
+        wanted = {
+            "toolsListChanged": True,
+            "promptsListChanged": True,
+            "resourceSubscriptions": ["test://a"],
+        }
+        listen = cross.send("subscriptions/listen", id=1, notifications=wanted)
+        child = await cross.begun()
+        subscribed = await child.heard("resources/subscribe")
+        assert subscribed["params"] == {"uri": "test://a"}
+        child.answer(subscribed)
+        acknowledged = await listen.event()
+        assert acknowledged["method"] == "notifications/subscriptions/acknowledged"
+        tag = {META + "subscriptionId": 1}
+        honoured = {"toolsListChanged": True, "resourceSubscriptions": ["test://a"]}
+        assert acknowledged["params"] == {"notifications": honoured, "_meta": tag}
+        child.note("notifications/prompts/list_changed")
+        child.note("notifications/resources/updated", uri="test://b")
+        child.note("notifications/resources/updated", uri="test://a")
+        child.note("notifications/tools/list_changed")
+        updated, changed = await listen.event(), await listen.event()
+        assert updated["params"] == {"uri": "test://a", "_meta": tag}
+        assert (changed["method"], changed["params"]) == ("notifications/tools/list_changed", {"_meta": tag})
+        listen.leave()
+        left = await child.heard("resources/unsubscribe")
+        assert left["params"] == {"uri": "test://a"}
+        child.answer(left)
+
+
+async def test_two_subscriptions_share_one_at_the_server() -> None:
+    async with crossing() as cross:
+        wanted = {"resourceSubscriptions": ["test://a"]}
+        first = cross.send("subscriptions/listen", id="a", notifications=wanted)
+        child = await cross.begun()
+        child.answer(await child.heard("resources/subscribe"))
+        await first.event()
+        second = cross.send("subscriptions/listen", id="b", notifications=wanted)
+        await second.event()
+        child.note("notifications/resources/updated", uri="test://a")
+        for exchange, tag in ((first, "a"), (second, "b")):
+            params = (await exchange.event())["params"]
+            assert isinstance(params, dict)
+            assert params["_meta"] == {META + "subscriptionId": tag}
+        first.leave()
+        await cross.settle()
+        assert child.heard_nothing
+        second.leave()
+        child.answer(await child.heard("resources/unsubscribe"))
+
+
+async def test_what_is_not_exposed_cannot_be_listened_to() -> None:
+    async with crossing(("*", "resource:test://a")) as cross:
+        wanted = {"resourceSubscriptions": ["test://secret"]}
+        listen = cross.send("subscriptions/listen", notifications=wanted)
+        child = await cross.begun()
+        params = (await listen.event())["params"]
+        assert isinstance(params, dict)
+        assert params["notifications"] == {"resourceSubscriptions": []}
+        assert child.heard_nothing
+        listen.leave()
+
+
+async def test_the_end_of_the_session_is_said_as_a_result() -> None:
+    async with crossing() as cross:
+        listen = cross.send("subscriptions/listen", id=9, notifications={"toolsListChanged": True})
+        await cross.begun()
+        await listen.event()
+        for session in list(cross.bridge._rooms._sessions):
+            session.end()
+        last = await listen.event()
+        assert (last["id"], last["result"]) == (
+            9,
+            {"resultType": "complete", "_meta": {META + "subscriptionId": 9}},
+        )
+
+
+async def test_a_subscription_to_nothing_known_is_refused() -> None:
+    async with crossing() as cross:
+        listen = cross.send("subscriptions/listen", notifications="everything")
+        await cross.begun()
+        assert await error(listen) == (400, -32602)
