@@ -108,14 +108,19 @@ def check_stream(method: str, headers: Headers) -> Refusal | None:
             "An event stream of HTTP+SSE is opened with GET. Streamable HTTP is at the path .../mcp.",
             (("allow", "GET"),),
         )
-    return check(method, tuple(pair for pair in headers if pair[0] != VERSION))
+    return check(method, _shape(headers))
 
 
 def check_messages(method: str, headers: Headers) -> Refusal | None:
     """The same for the messages of HTTP+SSE: their answers are on the stream, so Accept does not count."""
     if method != "POST":
         return Refusal(405, "Messages of HTTP+SSE are sent with POST.", (("allow", "POST"),))
-    return check(method, tuple(pair for pair in headers if pair[0] != "accept"))
+    return check(method, tuple(pair for pair in _shape(headers) if pair[0] != "accept"))
+
+
+def _shape(headers: Headers) -> Headers:
+    """Without the headers of later transports, which mean nothing in HTTP+SSE."""
+    return tuple(pair for pair in headers if not pair[0].startswith("mcp-"))
 
 
 def _is_json(values: list[str]) -> bool:

@@ -247,6 +247,23 @@ async def test_a_session_of_streamable_http_does_not_notice(stack: Stack) -> Non
         assert (await other.tool("pid")).text != await caller.tool("pid")
 
 
+async def test_messages_find_the_agent_that_has_their_stream(stack: Stack) -> None:
+    async with SseCaller(url(stack), stack.token) as first:
+        await first.initialize()
+        pid = await first.tool("pid")
+        invited = await asyncio.to_thread(stack.relay_cli, "agent", "invite", stack.site)
+        second = await asyncio.to_thread(stack.add_agent, "second", invited.stdout.strip())
+        try:
+            async with SseCaller(url(stack), stack.token) as other:
+                await other.initialize()
+                parent = psutil.Process(int(await other.tool("pid"))).parents()
+                assert second.program.pid in [process.pid for process in parent]
+                assert await first.tool("pid") == pid
+        finally:
+            await asyncio.to_thread(second.program.stop)
+            stack.agents.remove(second)
+
+
 async def test_an_offline_site_is_said_to_be_that_at_both_halves(stack: Stack) -> None:
     async with SseCaller(url(stack), stack.token) as caller, httpx2.AsyncClient(timeout=60) as http:
         await caller.initialize()

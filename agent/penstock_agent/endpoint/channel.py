@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from penstock.principal import Principal
+from penstock_agent.endpoint.held import Held, Share
 from penstock_agent.endpoint.limits import Limits
 from penstock_agent.endpoint.session import Session
 from penstock_agent.endpoint.streams import Item, Stream
@@ -15,17 +16,18 @@ REQUEST_BYTES: Final = 16 << 20
 """Bytes of requests that are unanswered on one channel; above it no other is taken."""
 
 
+_NOTHING: Final = Share(Held(0), 0)
+"""What a part holds: it has no queue of its own."""
+
+
 class Part(Stream):
     """What the session takes for a stream of its own; it is put into the queue of its channel at once."""
 
     __slots__ = ("_channel",)
 
-    # It has no queue, so the base's is not made.
     def __init__(self, channel: Channel, key: str, caller: Principal) -> None:
+        super().__init__(_NOTHING, 0, key, caller)
         self._channel = channel
-        self.key = key
-        self.caller = caller
-        self.open = True
 
     def put(self, data: bytes, *, droppable: bool = False) -> bool:
         return self.open and self._channel.put(data, droppable=droppable)
