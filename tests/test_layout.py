@@ -31,6 +31,8 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     f"{A}/endpoint/shared.py": (f"{TA}/endpoint/test_endpoint.py", "what an endpoint is made of"),
     f"{A}/endpoint/held.py": (f"{TA}/endpoint/test_delivery.py", "counts what deliveries hold"),
     f"{A}/endpoint/limits.py": (f"{TA}/endpoint/test_endpoint.py", "numbers"),
+    f"{A}/endpoint/replies.py": (f"{TA}/endpoint/test_delivery.py", "how the child hears of it"),
+    f"{A}/endpoint/watch.py": (f"{TA}/endpoint/test_calls.py", "a call whose caller is gone"),
     f"{A}/endpoint/ports.py": (
         f"{TA}/endpoint/test_lifeline.py",
         "protocols: what is asked of children",

@@ -151,10 +151,10 @@ def _connections() -> aiohttp.ClientSession:
 
 
 def events(stream: bytes) -> list[bytes]:
-    """The data of the events in a whole event stream; comments are skipped."""
+    """The data of the events in a whole event stream; comments and events without data are skipped."""
     found = []
     for event in stream.split(b"\n\n"):
         data = [line[5:].strip() for line in event.split(b"\n") if line.startswith(b"data:")]
-        if data:
+        if any(data):
             found.append(b"\n".join(data))
     return found

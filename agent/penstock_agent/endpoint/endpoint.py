@@ -6,10 +6,12 @@ An exchange comes in, is judged as HTTP and as JSON-RPC, and goes on to its era,
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
 
 from penstock.envelope import EnvelopeError, parse_caller
 from penstock.http import Headers, check
@@ -22,6 +24,7 @@ from penstock_agent.catalogue.offer import CatalogueError
 from penstock_agent.children.child import ChildSpec
 from penstock_agent.endpoint import failures, offers, versions
 from penstock_agent.endpoint.answers import SESSION_ID, VERSION, fail, refuse, reply
+from penstock_agent.endpoint.eventlog import EPOCH_BYTES, KEY_BYTES, Budget, EventIds
 from penstock_agent.endpoint.handshake import Handshake
 from penstock_agent.endpoint.held import Held
 from penstock_agent.endpoint.limits import Limits
@@ -83,9 +86,10 @@ class Endpoint:
         call_timeout: float = 120.0,
         limits: Limits = Limits(),  # noqa: B008 - frozen
         callers: Callers | None = None,
+        close_after: float = inf,
     ) -> None:
         """``call_timeout``: seconds after which a call is given up, when its caller does not give up
-        sooner. ``callers``: None when the relay's word about them is enough.
+        sooner. ``callers``: None when the relay's word about them is enough. ``close_after``: see Shared.
         """
         self._callers: Callers = callers or Anyone()
         self._tasks: asyncio.TaskGroup | None = None
@@ -96,8 +100,11 @@ class Endpoint:
             catalogues=Catalogues(servers, children, self._spawn),
             limits=limits,
             held=Held(limits.agent_held),
+            ids=EventIds(agent.tag, os.urandom(EPOCH_BYTES), os.urandom(KEY_BYTES)),
+            logs=Budget(limits.agent_log),
             call_timeout=call_timeout,
             spawn=self._spawn,
+            close_after=close_after,
         )
         self._sessions = Sessions(agent, limits)
         self._handshake = Handshake(self._shared, self._sessions)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from penstock.envelope import Kind, Message
-from penstock_agent.endpoint import calls, versions
-from penstock_agent.endpoint.answers import empty, fail, refuse
+from penstock.http import first
+from penstock_agent.endpoint import calls, listening, versions
+from penstock_agent.endpoint.answers import LAST_EVENT_ID, empty, fail, refuse
 from penstock_agent.endpoint.failures import STOPPING
+from penstock_agent.endpoint.resumption import Found, Lost
 from penstock_agent.endpoint.session import Session
 from penstock_agent.endpoint.sessions import Sessions, TooManySessions
 from penstock_agent.endpoint.shared import Shared
@@ -40,12 +42,27 @@ class Handshake:
         await self._in_session(session, exchange, message)
 
     async def get(self, exchange: Exchange, header: str | None, id: str | None) -> None:
-        """The stream for what the server says by itself."""
+        """The stream for what the server says by itself, or one that the caller lost."""
+        last = first(exchange.headers, LAST_EVENT_ID)
+        if last is not None and (request := self._shared.ids.of_another_life(last)) is not None:
+            # Its session ended with that life. The answer depends on nothing but what the caller sent.
+            await listening.lost(exchange, Lost(request))
+            return
         session = await self._session(exchange, header, id, None)
-        if session is not None:
-            session.principal = exchange.principal
-            with session.in_use():
-                await calls.listen(session, exchange, self._shared.spawn)
+        if session is None:
+            return
+        session.principal = exchange.principal
+        listener = listening.Listening(session, exchange, self._shared)
+        with session.in_use():
+            found = None if last is None else session.resumption.find(last)
+            if isinstance(found, Found):
+                await listener.resume(found)
+            elif isinstance(found, Lost) and found.request is not None:
+                await listening.lost(exchange, found)
+            elif last is not None and found is None and session.resumption.possible:
+                await refuse(exchange, 400, "Last-Event-ID is not the id of an event of this session.")
+            else:
+                await listener.listen()
 
     async def delete(self, exchange: Exchange, header: str | None, id: str | None) -> None:
         """The caller ends the session."""

@@ -34,13 +34,13 @@ from penstock_agent.endpoint.failures import Failure
 from penstock_agent.endpoint.held import Share
 from penstock_agent.endpoint.lifeline import Lifeline, NotRunning, SessionOver
 from penstock_agent.endpoint.ports import Child, Stopping
+from penstock_agent.endpoint.replies import Replies
+from penstock_agent.endpoint.resumption import Resumption
 from penstock_agent.endpoint.shared import Shared
 from penstock_agent.endpoint.streams import Stream
 
 PROGRESS: Final = "notifications/progress"
 INITIALIZED: Final = "notifications/initialized"
-#: How long the child is given to take in a message that nobody waits for.
-SEND_WAIT: Final = 5.0
 
 _log = get(__name__)
 
@@ -75,12 +75,13 @@ class Session:
         self._spawn = shared.spawn
         self._on_end = on_end
         self._task: asyncio.Task[None] | None = None
+        self.resumption = Resumption(id, shared.ids, shared.logs, limits)
         self.lifeline = Lifeline(spec, shared.children, self, self._held)
         self._correlator: Correlator[Stream] = Correlator(lambda: os.urandom(16).hex())
-        self._delivery = Delivery(self._correlator, limits, self._reply, self.counts)
+        self._replies = Replies(self.lifeline, shared.spawn, limits.replies, self.counts)
+        self._delivery = Delivery(self._correlator, limits, self._replies.send, self.counts)
         self._hello: Message | None = None
         self._initialized: Message | None = None
-        self._replies = 0
         self._worked = False
         self._stale = False
 
@@ -111,6 +112,7 @@ class Session:
             if call.sent:  # the others learn from their lifeline that they were not executed
                 self._fail(call, failures.SESSION_ENDED)
         self._delivery.close()
+        self.resumption.close()
         self.lifeline.close(NotRunning(failures.ENDED))
         if self._task is not None:
             self._task.cancel()
@@ -205,7 +207,7 @@ class Session:
         self._correlator.retire(call)
         call.stream.finish(rpc_error(call.request.id, failures.CANCELLED, "Cancelled, as requested."))
         if call.sent:
-            self._reply(dump(notification(CANCELLED, renamed)))
+            self._replies.send(dump(notification(CANCELLED, renamed)))
 
     async def answer(self, message: Message) -> bool:
         """The caller's answer to a request of the child. False when this child never sent that request."""
@@ -227,6 +229,16 @@ class Session:
             self.end()
         else:
             self._stop(call, reason)
+
+    def give_up(self, stream: Stream, failure: Failure, reason: bytes) -> None:
+        """The same for the call that is answered on this stream, if there is one still."""
+        for call in self._correlator.in_flight():
+            if call.stream is stream:
+                self.expire(call, failure, reason)
+
+    def back(self, stream: Stream) -> None:
+        """The client has come back for the stream of a call."""
+        self._delivery.flush(stream)
 
     def listen(self, stream: Stream) -> None:
         """``stream`` is the client's GET stream from now on."""
@@ -306,13 +318,16 @@ class Session:
         request = call.request
         if request.method == "initialize" and self._hello is None and message.kind is Kind.RESPONSE:
             self._hello = request
-            self.version = text_member(message.result or b"", "protocolVersion")
+            self._agreed(text_member(message.result or b"", "protocolVersion"))
         answer = self._let_out(call.stream.caller or self.principal, request, with_id(message, request.id))
         if answer is None:
             self._fail(call, failures.denied("The site does not let the answer to this request out."))
         else:
             call.stream.finish(dump(answer))
         self._replace_stale()
+
+    def _agreed(self, version: str | None) -> None:
+        self.version = self.resumption.version = version
 
     def _notified(self, message: Message) -> None:
         if message.method == CANCELLED:
@@ -329,11 +344,13 @@ class Session:
     def _asked(self, request: Message) -> None:
         if request.method == "ping":
             # The endpoint is the child's peer and is here; the client need not be.
-            self._reply(b'{"jsonrpc":"2.0","id":%b,"result":{}}' % (request.id or b"null"))
+            self._replies.send(b'{"jsonrpc":"2.0","id":%b,"result":{}}' % (request.id or b"null"))
             return
         out = self._let_out(self.principal, None, request)
         if out is None:
-            self._reply(rpc_error(request.id, METHOD_NOT_FOUND, "The site does not let this request out."))
+            self._replies.send(
+                rpc_error(request.id, METHOD_NOT_FOUND, "The site does not let this request out.")
+            )
         else:
             self._delivery.ask(out)
 
@@ -345,30 +362,7 @@ class Session:
     def _stop(self, call: Call[Stream], reason: bytes) -> None:
         """Tell the child that nobody waits for this call any more. ``reason`` is raw JSON."""
         params = b'{"requestId":%b,"reason":%b}' % (call.child_id, reason)
-        self._reply(dump(notification(CANCELLED, params)))
-
-    def _reply(self, line: bytes) -> None:
-        """Send to the child without waiting here: it may be waiting for us to read."""
-        child = self.lifeline.alive
-        if child is None:
-            return
-        if self._replies >= self._limits.replies:
-            self.counts["dropped_reply"] += 1
-            return
-        try:
-            self._spawn(self._send(child, line))
-        except Stopping:
-            return
-        self._replies += 1
-
-    async def _send(self, child: Child, line: bytes) -> None:
-        try:
-            async with asyncio.timeout(SEND_WAIT):
-                await child.send(line)
-        except (ChildGone, TimeoutError):
-            self.counts["dropped_reply"] += 1
-        finally:
-            self._replies -= 1
+        self._replies.send(dump(notification(CANCELLED, params)))
 
     def _fail(self, call: Call[Stream], failure: Failure) -> None:
         status, data = failure.answer(call.request, call.stream.key)

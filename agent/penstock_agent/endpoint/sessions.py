@@ -71,7 +71,9 @@ class Sessions:
         self._by_id.pop(session.id, None)
 
     def reap(self, now: float) -> int:
-        """End those that nobody has used for too long. Returns how many."""
+        """End those that nobody has used for too long, and forget old events. Returns how many ended."""
+        for session in self._by_id.values():
+            session.resumption.expire(now)
         idle = [
             session
             for session in self._by_id.values()

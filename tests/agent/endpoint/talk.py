@@ -9,6 +9,7 @@ import json
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from math import inf
 from pathlib import Path
 
 from penstock.names import AgentId
@@ -197,6 +198,11 @@ class Talk:
         body: Json = {"jsonrpc": "2.0", "id": id, "method": method, "params": params}
         return self.send("POST", body, session=session)
 
+    def resume(self, session: str, last: str | None, principal: Principal = ALICE) -> FakeExchange:
+        """GET the rest of the stream that this event is of."""
+        assert last is not None
+        return self.send("GET", session=session, headers={"last-event-id": last}, principal=principal)
+
     def note(self, session: str, method: str, **params: object) -> FakeExchange:
         return self.send("POST", {"jsonrpc": "2.0", "method": method, "params": params}, session=session)
 
@@ -222,6 +228,10 @@ class Talk:
         await child.heard("notifications/initialized")
         return session, child
 
+    async def pass_time(self, seconds: float) -> None:
+        """Let so much time pass on the test's clock, which jumps."""
+        await asyncio.sleep(seconds)
+
     async def settle(self) -> None:
         """Let everything happen that can happen now."""
         for _ in range(50):
@@ -246,6 +256,7 @@ async def talking(
     call_timeout: float = 120.0,
     servers: Mapping[str, ChildSpec] | None = None,
     callers: Callers | None = None,
+    close_after: float = inf,
 ) -> AsyncIterator[Talk]:
     """An endpoint that runs, and what talks to it. Leaving it checks that no child was left behind."""
     servers = {"files": spec()} if servers is None else servers
@@ -258,6 +269,7 @@ async def talking(
         call_timeout=call_timeout,
         limits=limits or Limits(),
         callers=callers,
+        close_after=close_after,
     )
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(endpoint.run())

@@ -80,7 +80,7 @@ class Client:
         return self.send("POST", {"jsonrpc": "2.0", "id": name, "method": "tools/call", "params": params})
 
     async def text(self, name: str) -> str:
-        result = (await self.call(name).json())["result"]
+        result = (await self.call(name).message())["result"]
         assert isinstance(result, dict)
         text = result["text"]
         assert isinstance(text, str)
@@ -135,7 +135,7 @@ async def test_a_process_that_dies_in_a_call_is_replaced_for_the_next() -> None:
     async with client() as one:
         await one.begin()
         pid = await one.text("echo")
-        assert outcome(await one.call("die").json()) == ("outcome_unknown", False)
+        assert outcome(await one.call("die").message()) == ("outcome_unknown", False)
         assert await one.text("echo") != pid
     assert not alive(int(pid))
 
