@@ -111,6 +111,7 @@ OF_SEVERAL: dict[str, str] = {
     f"{TA}/dialer/test_dialer_obstacles.py": "dialer.py's other half: what stands between agent and relay",
     f"{TR}/switchboard/test_links.py": "switchboard.py's other half: links that come and go",
     "tests/core/tunnel/test_rules.py": "the rules of an exchange: both ends, and links between them",
+    "tests/core/test_envelope_batch.py": "envelope.py's third part: arrays of 2025-03-26",
     "tests/core/test_envelope_child.py": "envelope.py's other half: what children write",
     f"{TR}/cli/test_cli.py": "all commands: they share a store",
     f"{TR}/oauth/test_signed.py": "a grant that a provider signs, from the consent page to the agent",

@@ -15,6 +15,7 @@ from penstock.http import Headers
 from penstock_agent.endpoint import failures
 from penstock_agent.endpoint.answers import SESSION_ID, Answer, empty, reply
 from penstock_agent.endpoint.correlate import Call
+from penstock_agent.endpoint.delivery import CANCELLED
 from penstock_agent.endpoint.failures import Failure
 from penstock_agent.endpoint.lifeline import NotRunning
 from penstock_agent.endpoint.session import Session
@@ -25,7 +26,9 @@ from penstock_agent.exchange import DoneReason, Exchange, ExchangeGone
 
 #: The caller's going means that it does not want the call any more. All else only means that nobody listens:
 #: in the handshake era a broken connection is no cancellation.
-_STOPS_THE_CALL: Final = frozenset({DoneReason.REVOKED, DoneReason.DEADLINE})
+STOPS_THE_CALL: Final = frozenset({DoneReason.REVOKED, DoneReason.DEADLINE})
+
+ANSWERS_NOTHING: Final = "This answers no request that is open in this session: send each answer once."
 
 
 class CallServer:
@@ -168,7 +171,7 @@ class CallServer:
             if self._stream.kept:
                 self._stream.finish(failures.LEFT_EARLY.answer(self._request, self._exchange.key)[1])
             return
-        if reason in _STOPS_THE_CALL:
+        if reason in STOPS_THE_CALL:
             self._session.expire(call, failures.REVOKED, b'"the caller is gone"')
         else:
             loop = asyncio.get_running_loop()
@@ -177,7 +180,7 @@ class CallServer:
 
 async def tell(session: Session, exchange: Exchange, message: Message, until: float) -> None:
     """Serve a notification. Raises :exc:`~penstock_agent.exchange.ExchangeGone`."""
-    if message.method == "notifications/cancelled":
+    if message.method == CANCELLED:
         session.cancel(message.params)
     else:
         try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import inf
 
-from penstock.envelope import EnvelopeError, parse_caller
+from penstock.envelope import EnvelopeError, is_batch, parse_batch, parse_caller
 from penstock.http import Headers, check
 from penstock.log import get
 from penstock.names import AgentId
@@ -225,6 +225,9 @@ class Endpoint:
 
     async def _post(self, exchange: Exchange, header: str | None, id: str | None) -> None:
         try:
+            if id is not None and is_batch(exchange.body) and versions.is_handshake(header):
+                await self._handshake.post_batch(exchange, parse_batch(exchange.body), header, id)
+                return
             message = parse_caller(exchange.body)
         except EnvelopeError as e:
             await reply(exchange, 400, rpc_error(e.id, e.code, str(e)))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from penstock.envelope import Kind, Message
 from penstock.http import first
 from penstock_agent.endpoint import calls, listening, versions
 from penstock_agent.endpoint.answers import LAST_EVENT_ID, empty, fail, refuse
+from penstock_agent.endpoint.batches import BatchServer
 from penstock_agent.endpoint.failures import STOPPING
 from penstock_agent.endpoint.resumption import Found, Lost
 from penstock_agent.endpoint.session import Session
@@ -40,6 +42,24 @@ class Handshake:
             await refuse(exchange, 400, text, id=message.id)
             return
         await self._in_session(session, exchange, message)
+
+    async def post_batch(
+        self, exchange: Exchange, batch: Sequence[Message], header: str | None, id: str | None
+    ) -> None:
+        """Several messages of the caller in one array."""
+        session = await self._session(exchange, header, id, None)
+        if session is None:
+            return
+        if session.version != versions.BATCHES:
+            await refuse(exchange, 400, "Only sessions of MCP 2025-03-26 take arrays: send one message.")
+            return
+        if any(message.method == "initialize" for message in batch):
+            await refuse(exchange, 400, "initialize must come alone, not in an array.")
+            return
+        session.principal = exchange.principal
+        with session.in_use():
+            until = self._shared.until(exchange.deadline)
+            await BatchServer(session, exchange, batch, until, self._shared).serve()
 
     async def get(self, exchange: Exchange, header: str | None, id: str | None) -> None:
         """The stream for what the server says by itself, or one that the caller lost."""
@@ -134,5 +154,4 @@ class Handshake:
             if message.kind is Kind.NOTIFICATION:
                 await calls.tell(session, exchange, message, until)
             elif not await calls.answer(session, exchange, message, until):
-                text = "This answers no request that is open in this session: send each answer once."
-                await refuse(exchange, 400, text, id=message.id)
+                await refuse(exchange, 400, calls.ANSWERS_NOTHING, id=message.id)

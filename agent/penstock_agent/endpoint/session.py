@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 from penstock.envelope import (
     EnvelopeError,
@@ -41,6 +41,8 @@ from penstock_agent.endpoint.streams import Stream
 
 PROGRESS: Final = "notifications/progress"
 INITIALIZED: Final = "notifications/initialized"
+
+S = TypeVar("S", bound=Stream)
 
 _log = get(__name__)
 
@@ -155,7 +157,11 @@ class Session:
 
     def stream(self, key: str, caller: Principal | None = None) -> Stream:
         """A stream for one response of this session; ``key`` is that of its exchange."""
-        return Stream(self._held, self._limits.stream_events, key, caller or self.principal)
+        return self.make_stream(Stream, key, caller)
+
+    def make_stream(self, kind: type[S], key: str, caller: Principal | None = None) -> S:
+        """The same, of another kind."""
+        return kind(self._held, self._limits.stream_events, key, caller or self.principal)
 
     async def give(self, request: Message, stream: Stream) -> Call[Stream]:
         """Give a request to the child; the answer comes on ``stream``. Raises :exc:`NotRunning`.

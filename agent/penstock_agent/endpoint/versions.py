@@ -7,7 +7,9 @@ from typing import Final
 #: The handshake era: client and server agree on one of these in ``initialize``.
 HANDSHAKE: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 #: Versions of that era that this endpoint serves in full over Streamable HTTP; what we name to other eras.
-SUPPORTED: Final = ("2025-06-18", "2025-11-25")
+SUPPORTED: Final = ("2025-03-26", "2025-06-18", "2025-11-25")
+#: The only one in which several messages may come in one array.
+BATCHES: Final = "2025-03-26"
 
 
 def is_handshake(header: str | None) -> bool:

@@ -96,7 +96,10 @@ async def test_a_request_of_another_era_is_told_which_versions_there_are() -> No
         error = answer["error"]
         assert isinstance(error, dict)
         assert error["code"] == -32022
-        assert error["data"] == {"supported": ["2025-06-18", "2025-11-25"], "requested": "2026-07-28"}
+        assert error["data"] == {
+            "supported": ["2025-03-26", "2025-06-18", "2025-11-25"],
+            "requested": "2026-07-28",
+        }
 
 
 @pytest.mark.parametrize(
