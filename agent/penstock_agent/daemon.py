@@ -8,6 +8,7 @@ import signal
 import ssl
 from collections.abc import Mapping
 from contextlib import suppress
+from math import inf
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import msgspec
@@ -99,6 +100,9 @@ class _Daemon:
             children,
             call_timeout=settings.call_timeout,
             callers=callers,
+            close_after=settings.close_stream_after or inf,
+            tolerance=settings.tolerance,
+            session_key=state.session_key(settings.state_dir),
         )
         self._tunnel = Tunnel(self._start)
         self._tunnel.offer(self._offered())

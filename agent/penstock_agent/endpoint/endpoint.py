@@ -22,7 +22,7 @@ from penstock_agent.callers.trust import Anyone, NotProven
 from penstock_agent.catalogue.catalogues import Catalogues
 from penstock_agent.catalogue.offer import CatalogueError
 from penstock_agent.children.child import ChildSpec
-from penstock_agent.endpoint import failures, offers, versions
+from penstock_agent.endpoint import failures, offers, sessionids, versions
 from penstock_agent.endpoint.answers import SESSION_ID, VERSION, fail, refuse, reply
 from penstock_agent.endpoint.eventlog import EPOCH_BYTES, KEY_BYTES, Budget, EventIds
 from penstock_agent.endpoint.handshake import Handshake
@@ -33,6 +33,7 @@ from penstock_agent.endpoint.sessions import Sessions
 from penstock_agent.endpoint.shared import Shared
 from penstock_agent.exchange import Exchange, ExchangeGone, Purpose
 from penstock_agent.gate.gate import Gate
+from penstock_agent.tolerance import Tolerance
 
 _log = get(__name__)
 
@@ -87,9 +88,12 @@ class Endpoint:
         limits: Limits = Limits(),  # noqa: B008 - frozen
         callers: Callers | None = None,
         close_after: float = inf,
+        tolerance: Tolerance = Tolerance(),  # noqa: B008 - frozen
+        session_key: bytes | None = None,
     ) -> None:
         """``call_timeout``: seconds after which a call is given up, when its caller does not give up
         sooner. ``callers``: None when the relay's word about them is enough. ``close_after``: see Shared.
+        ``session_key``: what makes session ids known to a later run; None for one of this run.
         """
         self._callers: Callers = callers or Anyone()
         self._tasks: asyncio.TaskGroup | None = None
@@ -104,9 +108,10 @@ class Endpoint:
             logs=Budget(limits.agent_log),
             call_timeout=call_timeout,
             spawn=self._spawn,
+            tolerance=tolerance,
             close_after=close_after,
         )
-        self._sessions = Sessions(agent, limits)
+        self._sessions = Sessions(agent, limits, session_key or os.urandom(sessionids.KEY_BYTES))
         self._handshake = Handshake(self._shared, self._sessions)
 
     async def run(self) -> None:

@@ -26,6 +26,8 @@ class Limits:
     """Sessions of this agent."""
     sessions_per_principal: int = 64
     """Sessions of one principal (issuer, subject, client); its longest idle one makes room for a new one."""
+    sessions_over: int = 4096
+    """Ids of sessions that their clients have ended, and that are therefore not revived."""
     calls_per_session: int = 256
     """Requests in flight in one session."""
     session_held: int = 64 << 20

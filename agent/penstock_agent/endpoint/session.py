@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
+import msgspec
+
+from penstock import __version__
 from penstock.envelope import (
     EnvelopeError,
     Kind,
@@ -19,6 +22,7 @@ from penstock.envelope import (
     dump,
     notification,
     parse_child,
+    request,
     text_member,
     with_id,
 )
@@ -27,12 +31,13 @@ from penstock.outcome import METHOD_NOT_FOUND, rpc_error
 from penstock.principal import Principal
 from penstock_agent.children.child import ChildGone, ChildSpec
 from penstock_agent.children.lines import Oversize
-from penstock_agent.endpoint import failures
+from penstock_agent.endpoint import failures, versions
 from penstock_agent.endpoint.correlate import Call, Correlator
 from penstock_agent.endpoint.delivery import CANCELLED, Delivery
 from penstock_agent.endpoint.failures import Failure
 from penstock_agent.endpoint.held import Share
 from penstock_agent.endpoint.lifeline import Lifeline, NotRunning, SessionOver
+from penstock_agent.endpoint.manners import Manners
 from penstock_agent.endpoint.ports import Child, Stopping
 from penstock_agent.endpoint.replies import Replies
 from penstock_agent.endpoint.resumption import Resumption
@@ -65,7 +70,11 @@ class Session:
         """The caller of the newest exchange: one identity, whose rights may change."""
         self.version: str | None = None
         """The protocol version that client and server agreed on; None before that."""
+        self.sessionless = False
+        """Whether it serves callers that name no session: none of them can come back for anything."""
         self.ended = False
+        self.for_good = False
+        """Whether it must not be begun again once it has ended."""
         self.counts: Counter[str] = Counter()
         """What happened that nobody was told, by name."""
         self.exchanges = 0
@@ -82,6 +91,7 @@ class Session:
         self._correlator: Correlator[Stream] = Correlator(lambda: os.urandom(16).hex())
         self._replies = Replies(self.lifeline, shared.spawn, limits.replies, self.counts)
         self._delivery = Delivery(self._correlator, limits, self._replies.send, self.counts)
+        self._manners = Manners(shared.tolerance)
         self._hello: Message | None = None
         self._initialized: Message | None = None
         self._worked = False
@@ -109,6 +119,7 @@ class Session:
         if self.ended:
             return
         self.ended = True
+        self.for_good = self.for_good or self._hello is None
         self._on_end(self)
         for call in self._correlator.restart():
             if call.sent:  # the others learn from their lifeline that they were not executed
@@ -296,7 +307,10 @@ class Session:
         version = text_member(answers[-1], "result", "protocolVersion") if answers else None
         if version is None:
             raise NotRunning(failures.NOT_GREETED)
-        if version != self.version:
+        if self.version is None:
+            self._agreed(version)
+        elif version != self.version:
+            self.for_good = True
             _log.warning("session_over", server=self.server, why="the restarted child speaks another version")
             raise SessionOver(failures.OTHER_VERSION)
         if self._initialized is not None:
@@ -322,18 +336,40 @@ class Session:
             self._worked = True
             self._shared.children.worked(self.server)
         request = call.request
-        if request.method == "initialize" and self._hello is None and message.kind is Kind.RESPONSE:
-            self._hello = request
-            self._agreed(text_member(message.result or b"", "protocolVersion"))
+        if request.method == "initialize" and message.kind is Kind.RESPONSE:
+            self._manners.begun(request, message.result or b"")
+            if self._hello is None:
+                self._hello = request
+                self._agreed(text_member(message.result or b"", "protocolVersion"))
         answer = self._let_out(call.stream.caller or self.principal, request, with_id(message, request.id))
         if answer is None:
             self._fail(call, failures.denied("The site does not let the answer to this request out."))
+        elif isinstance(settled := self._manners.settle(request, answer), Failure):
+            self._fail(call, settled)
         else:
-            call.stream.finish(dump(answer))
+            call.stream.finish(dump(settled))
         self._replace_stale()
 
+    def introduce(self, version: str | None = None) -> None:
+        """The agent begins the session instead of the client. ``version``: what the client has agreed on
+        before, and the server has to agree to again; None where it only matters that there is one.
+        """
+        params = msgspec.json.encode(
+            {
+                "protocolVersion": version or versions.SUPPORTED[-1],
+                "capabilities": {},
+                "clientInfo": {"name": "penstock-agent", "version": __version__},
+            }
+        )
+        self._hello = request(b'"penstock"', "initialize", params)
+        self._initialized = notification(INITIALIZED, None)
+        if version is not None:
+            self._agreed(version)
+
     def _agreed(self, version: str | None) -> None:
-        self.version = self.resumption.version = version
+        self.version = version
+        if not self.sessionless:
+            self.resumption.version = version
 
     def _notified(self, message: Message) -> None:
         if message.method == CANCELLED:

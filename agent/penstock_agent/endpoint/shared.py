@@ -21,6 +21,7 @@ from penstock_agent.endpoint.limits import Limits
 from penstock_agent.endpoint.ports import Children, Spawn
 from penstock_agent.endpoint.streams import Stream
 from penstock_agent.gate.gate import Denied, Gate
+from penstock_agent.tolerance import Tolerance
 
 #: What a grant of "all read-only tools" decides by how the server marks them.
 _BY_MARK: Final = frozenset({"tools/call", "tools/list"})
@@ -42,6 +43,7 @@ class Shared:
     """Seconds after which a call is given up, when its caller does not give up sooner."""
     spawn: Spawn
     """Starts a task that the endpoint owns. Raises Stopping."""
+    tolerance: Tolerance
     close_after: float = inf
     """Seconds after which an event stream that has not brought its answer yet is closed, for its client to
     come back; only for clients that know of this (2025-11-25)."""

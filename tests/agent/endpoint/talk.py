@@ -20,12 +20,14 @@ from penstock_agent.endpoint import Endpoint, Limits
 from penstock_agent.endpoint.ports import Callers
 from penstock_agent.exchange import Purpose
 from penstock_agent.gate.gate import Gate
+from penstock_agent.tolerance import Tolerance
 from tests.harness.fake_exchange import ALICE, WAIT, FakeExchange
 
 Json = dict[str, object]
 
 AGENT = AgentId("plant", "alpha")
 EVERYTHING = ("*", "prompt:*", "resource:**", "method:*")
+BY_THE_BOOK = Tolerance(sessionless=False, revive_sessions=False, limit_results=False, tidy_lists=False)
 ACCEPT = ("accept", "application/json, text/event-stream")
 
 
@@ -257,6 +259,8 @@ async def talking(
     servers: Mapping[str, ChildSpec] | None = None,
     callers: Callers | None = None,
     close_after: float = inf,
+    tolerance: Tolerance = Tolerance(),  # noqa: B008 - frozen
+    session_key: bytes | None = None,
 ) -> AsyncIterator[Talk]:
     """An endpoint that runs, and what talks to it. Leaving it checks that no child was left behind."""
     servers = {"files": spec()} if servers is None else servers
@@ -270,6 +274,8 @@ async def talking(
         limits=limits or Limits(),
         callers=callers,
         close_after=close_after,
+        tolerance=tolerance,
+        session_key=session_key,
     )
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(endpoint.run())
