@@ -39,7 +39,8 @@ AGENT_FLOORS = (
         "values of the agent",
         (
             AGENT,
-            *(f"{AGENT}.{n}" for n in ("exchange", "files", "problem", "dialer.proxy", "dialer.redial")),
+            *(f"{AGENT}.{n}" for n in ("exchange", "files", "problem", "tolerance")),
+            *(f"{AGENT}.{n}" for n in ("dialer.proxy", "dialer.redial")),
             f"{AGENT}.renewal.schedule",
         ),
     ),

@@ -29,8 +29,8 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     f"{A}/endpoint/answers.py": (f"{TA}/endpoint/test_endpoint.py", "an answer is seen where it is given"),
     f"{A}/endpoint/channel.py": (f"{TA}/endpoint/test_httpsse.py", "one event stream, as its client sees it"),
     f"{A}/endpoint/bridge/pending.py": (f"{TA}/endpoint/bridge/test_bridge.py", "seen where calls go on"),
-    f"{A}/endpoint/handshake.py": (f"{TA}/endpoint/test_endpoint.py", "the first era that it served"),
     f"{A}/endpoint/shared.py": (f"{TA}/endpoint/test_endpoint.py", "what an endpoint is made of"),
+    f"{A}/tolerance.py": (f"{TA}/test_config.py", "a table of the settings"),
     f"{A}/endpoint/held.py": (f"{TA}/endpoint/test_delivery.py", "counts what deliveries hold"),
     f"{A}/endpoint/limits.py": (f"{TA}/endpoint/test_endpoint.py", "numbers"),
     f"{A}/endpoint/modern/process.py": (
@@ -38,6 +38,8 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
         "a process is seen through its calls",
     ),
     f"{A}/endpoint/modern/replies.py": (f"{TA}/endpoint/modern/test_calls.py", "what a process is told"),
+    f"{A}/endpoint/replies.py": (f"{TA}/endpoint/test_delivery.py", "how the child hears of it"),
+    f"{A}/endpoint/watch.py": (f"{TA}/endpoint/test_calls.py", "a call whose caller is gone"),
     f"{A}/endpoint/ports.py": (
         f"{TA}/endpoint/test_lifeline.py",
         "protocols: what is asked of children",
@@ -117,6 +119,7 @@ OF_SEVERAL: dict[str, str] = {
     f"{TA}/dialer/test_dialer_obstacles.py": "dialer.py's other half: what stands between agent and relay",
     f"{TR}/switchboard/test_links.py": "switchboard.py's other half: links that come and go",
     "tests/core/tunnel/test_rules.py": "the rules of an exchange: both ends, and links between them",
+    "tests/core/test_envelope_batch.py": "envelope.py's third part: arrays of 2025-03-26",
     "tests/core/test_envelope_child.py": "envelope.py's other half: what children write",
     f"{TR}/cli/test_cli.py": "all commands: they share a store",
     f"{TR}/oauth/test_signed.py": "a grant that a provider signs, from the consent page to the agent",

@@ -30,6 +30,7 @@ from penstock.names import BadName, parse_name
 from penstock_agent.callers.settings import CallerSettings, absolute
 from penstock_agent.dialer import proxy as proxies
 from penstock_agent.problem import Exit, Problem
+from penstock_agent.tolerance import Tolerance
 
 DEFAULT_CONFIG = Path("/etc/penstock-agent/agent.toml")
 DEFAULT_STATE_DIR = Path("/var/lib/penstock-agent")
@@ -124,12 +125,15 @@ class _File(BaseModel):
     call_timeout: Annotated[float, BeforeValidator(_number), Field(ge=1, le=3600)] = 120.0
     max_children: Annotated[int, BeforeValidator(_number), Field(ge=1, le=1024)] = 64
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    #: Seconds after which an event stream without its answer is closed for the client to poll; 0 for never.
+    close_stream_after: Annotated[float, BeforeValidator(_number), Field(ge=0, le=3600)] = 0.0
     caller: CallerSettings | None = None
+    tolerance: Tolerance = Tolerance()
     servers: dict[str, ServerSettings] = {}
 
 
 # Settings that one variable can carry.
-_SCALARS = tuple(name for name in _File.model_fields if name not in ("caller", "servers"))
+_SCALARS = tuple(name for name in _File.model_fields if name not in ("caller", "servers", "tolerance"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +159,9 @@ class Settings:
     call_timeout: float
     max_children: int
     log_level: str
+    close_stream_after: float
     caller: CallerSettings | None
+    tolerance: Tolerance
     servers: Mapping[str, ServerSettings]
     #: Setting -> where its value came from: "default", a file, a variable or an option.
     sources: Mapping[str, str] = field(repr=False)
@@ -241,7 +247,9 @@ def parse(text: str, config: Path, options: Options, env: Mapping[str, str]) -> 
         call_timeout=file.call_timeout,
         max_children=file.max_children,
         log_level=file.log_level,
+        close_stream_after=file.close_stream_after,
         caller=file.caller,
+        tolerance=file.tolerance,
         servers=MappingProxyType(dict(file.servers)),
         sources=MappingProxyType(sources),
         options=options,
@@ -352,7 +360,11 @@ def _sentence(error: ErrorDetails, config: Path, sources: Mapping[str, str]) -> 
     source = sources.get(path[0], "")
     where = source if source and source not in ("default", str(config)) else f"{config}: {'.'.join(path)}"
     if error["type"] == "extra_forbidden":
-        models: dict[str, type[BaseModel]] = {"servers": ServerSettings, "caller": CallerSettings}
+        models: dict[str, type[BaseModel]] = {
+            "servers": ServerSettings,
+            "caller": CallerSettings,
+            "tolerance": Tolerance,
+        }
         model = models.get(path[0], _File) if len(path) > 1 else _File
         return f"{where}: unknown key. Known here: {', '.join(model.model_fields)}."
     if error["type"] == "missing":

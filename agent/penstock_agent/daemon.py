@@ -8,6 +8,7 @@ import signal
 import ssl
 from collections.abc import Mapping
 from contextlib import suppress
+from math import inf
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import msgspec
@@ -100,6 +101,9 @@ class _Daemon:
             call_timeout=settings.call_timeout,
             callers=callers,
             shared_by_all=_shared_by_all(settings),
+            close_after=settings.close_stream_after or inf,
+            tolerance=settings.tolerance,
+            session_key=state.session_key(settings.state_dir),
         )
         self._tunnel = Tunnel(self._start)
         self._tunnel.offer(self._offered())

@@ -301,6 +301,7 @@ def _check_key(path: Path) -> None:
 
 
 CHALLENGE_KEY = "challenge.key"
+SESSION_KEY = "session.key"
 
 
 def challenge_key(state_dir: Path, shared: Path | None) -> bytes:
@@ -308,13 +309,21 @@ def challenge_key(state_dir: Path, shared: Path | None) -> bytes:
 
     Raises StateError.
     """
-    path = shared or state_dir / CHALLENGE_KEY
+    return _secret(shared or state_dir / CHALLENGE_KEY, "challenges", make=shared is None)
+
+
+def session_key(state_dir: Path) -> bytes:
+    """By which this agent knows ids of sessions that it made in an earlier run. Raises StateError."""
+    return _secret(state_dir / SESSION_KEY, "sessions", make=True)
+
+
+def _secret(path: Path, of: str, *, make: bool) -> bytes:
     try:
-        if shared is None and not path.exists():
+        if make and not path.exists():
             write_atomic(path, secrets.token_bytes(32), 0o600)
         key = path.read_bytes()
     except OSError as error:
-        raise StateError(f"The key of challenges {path} cannot be used: {error.strerror}.") from None
+        raise StateError(f"The key of {of} {path} cannot be used: {error.strerror}.") from None
     if len(key) < 32:
-        raise StateError(f"The key of challenges {path} is shorter than 32 bytes. Make one: openssl rand 32")
+        raise StateError(f"The key of {of} {path} is shorter than 32 bytes. Make one: openssl rand 32")
     return key

@@ -21,6 +21,8 @@ MAX_KEYS = 10_000
 """Object members in a caller's message, at all levels together."""
 MAX_CONTAINERS = 100_000
 """Arrays and objects in a caller's message, all together."""
+MAX_BATCH = 100
+"""Messages in one array of a caller."""
 MAX_ID_BYTES = 4096
 """Raw bytes of an id: it is kept for as long as the request runs."""
 
@@ -84,6 +86,8 @@ class _Parts(msgspec.Struct):
 
 
 _parts = msgspec.json.Decoder(_Parts)
+_several_parts = msgspec.json.Decoder(list[_Parts])
+_several = msgspec.json.Decoder(list[msgspec.Raw])
 _text = msgspec.json.Decoder(str)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -128,6 +132,38 @@ def parse_caller(data: bytes) -> Message:
     if objection is not None:
         raise EnvelopeError(INVALID_REQUEST, objection, id)
     return _message(parts, _caller_id)
+
+
+def is_batch(data: bytes) -> bool:
+    """Whether this is an array, as far as its first character says."""
+    return data.lstrip(b" \t\r\n").startswith(b"[")
+
+
+def parse_batch(data: bytes) -> list[Message]:
+    """Parse several messages of a caller in one array, each as strictly as one that comes alone.
+
+    All of them, or none: one that is refused refuses the array. Raises EnvelopeError, nothing else. Only
+    MCP 2025-03-26 has batches.
+    """
+    above = strictjson.exceeds(data, depth=MAX_DEPTH + 1, keys=MAX_KEYS, containers=MAX_CONTAINERS)
+    if above == "depth":
+        raise _too_deep(None)
+    if above is not None:
+        raise EnvelopeError(PARSE_ERROR, f"The batch has too many {_TOO_MANY[above]}: send less at once.")
+    try:
+        count = len(_several_parts.decode(data))  # stops at the first that is no object
+        parts = _several.decode(data) if count <= MAX_BATCH else []
+    except RecursionError:
+        raise _too_deep(None) from None
+    except msgspec.ValidationError:
+        raise EnvelopeError(INVALID_REQUEST, "A batch is an array of JSON-RPC messages.") from None
+    except msgspec.DecodeError as error:
+        raise _unreadable(data, error, lambda _: None) from None
+    if count > MAX_BATCH:
+        raise EnvelopeError(INVALID_REQUEST, f"A batch has at most {MAX_BATCH} messages: send several.")
+    if not count:
+        raise EnvelopeError(INVALID_REQUEST, "The batch is empty: send at least one message.")
+    return [parse_caller(bytes(part)) for part in parts]
 
 
 def parse_child(line: bytes) -> Message:

@@ -6,6 +6,7 @@ import pytest
 
 from penstock_agent import config
 from penstock_agent.config import ConfigError, Options, Settings
+from penstock_agent.tolerance import Tolerance
 
 SERVER = '[servers.files]\ncommand = ["prog"]\n'
 
@@ -28,6 +29,14 @@ def test_defaults() -> None:
     assert settings.state_dir == settings.runtime_dir == Path("/var/lib/penstock-agent")
     assert (settings.proxy, settings.ca_file, dict(settings.servers)) == (None, None, {})
     assert settings.sources["max_children"] == "default"
+
+
+def test_clients_are_forgiven_what_the_file_does_not_switch_off() -> None:
+    assert parse("").tolerance == Tolerance()
+    assert all(Tolerance().model_dump().values())
+    settings = parse("[tolerance]\nsessionless = false\n")
+    assert settings.tolerance == Tolerance(sessionless=False)
+    assert settings.tolerance.revive_sessions
 
 
 def test_a_server_is_read_whole() -> None:
@@ -93,6 +102,9 @@ def test_url_server_is_refused_with_one_reason() -> None:
         ("x = ", "/etc/agent.toml: not valid TOML: "),
         ("servers = 3", "servers: should be a table"),
         ("[servers]\nfiles = 3", "servers.files: should be a table"),
+        ("close_stream_after = -1", "close_stream_after: should be greater than or equal to 0"),
+        ("[tolerance]\nsesionless = true", "tolerance.sesionless: unknown key. Known here: sessionless"),
+        ("[tolerance]\nsessionless = 1", "tolerance.sessionless: should be a valid boolean"),
     ],
 )
 def test_refusals_name_file_key_and_what_is_allowed(text: str, words: str) -> None:

@@ -295,6 +295,13 @@ def test_a_key_of_challenges_is_made_once(tmp_path: Path) -> None:
     assert (tmp_path / "challenge.key").stat().st_mode & 0o777 == 0o600
 
 
+def test_the_key_of_sessions_is_made_once_and_is_another(tmp_path: Path) -> None:
+    key = state.session_key(tmp_path)
+    assert (len(key), state.session_key(tmp_path)) == (32, key)
+    assert key != state.challenge_key(tmp_path, None)
+    assert (tmp_path / "session.key").stat().st_mode & 0o777 == 0o600
+
+
 def test_agents_of_a_site_can_share_a_key_of_challenges(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     with pytest.raises(StateError, match="cannot be used"):

@@ -15,6 +15,7 @@ from penstock import __version__
 from penstock_agent import cli as agent_cli
 from penstock_agent import config as agent_config
 from penstock_agent.callers.settings import CallerSettings
+from penstock_agent.tolerance import Tolerance
 from penstock_relay import config as relay_config
 from penstock_relay.cli.app import app as relay_app
 from penstock_relay.oauth import issuer_settings
@@ -113,6 +114,7 @@ def defaults(program: str, tmp_path: Path) -> dict[str, str]:
         "servers",
         "sources",
         "options",
+        "tolerance",
     }
     in_words = {"runtime_dir", "proxy", "ca_file"}
     shown = {name: getattr(settings, name) for name in own - in_words}
@@ -146,8 +148,15 @@ def test_every_setting_of_a_server_is_documented_and_no_other() -> None:
 
 
 def test_every_setting_about_callers_is_documented_and_no_other() -> None:
-    text = section(PAGES["agent"], "Settings").split("`[caller]`")[1].split("Entries of `expose`")[0]
+    text = section(PAGES["agent"], "Settings").split("`[caller]`")[1].split("`[tolerance]`")[0]
     assert [row[0].strip("`") for row in rows(text)] == list(CallerSettings.model_fields)
+
+
+def test_every_switch_of_what_is_tolerated_is_documented_with_its_default() -> None:
+    text = section(PAGES["agent"], "Settings").split("`[tolerance]`")[1].split("Entries of `expose`")[0]
+    assert [(row[0].strip("`"), row[1]) for row in rows(text)] == [
+        (name, f"`{str(value).lower()}`") for name, value in Tolerance().model_dump().items()
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,16 @@
 """What one principal holds is to another as if it had never existed: byte for byte, over the real relay.
 
-Kinds of things that a caller can hold: today sessions, and requests that a server asks in one. Event ids,
-cursors, task ids and request states join `HELD` when the agent hands them out.
+Kinds of things that a caller can hold: today sessions, event ids, and requests that a server asks in one.
+Cursors, task ids and request states join `HELD` when the agent hands them out.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import pytest
@@ -27,6 +28,8 @@ class Caller:
 
     token: str
     session: str
+    event: str = ""
+    """The id of an event of a call that was answered in that session."""
 
 
 async def connected(town: Town, assistant: Assistant, name: str) -> Caller:
@@ -34,7 +37,12 @@ async def connected(town: Town, assistant: Assistant, name: str) -> Caller:
         async with town.person(name) as person:
             await assistant.come_back(await person.allow(await assistant.connect()))
         await assistant.begin()
-        return Caller(assistant.tokens["access_token"], assistant.session)
+        caller = Caller(assistant.tokens["access_token"], assistant.session)
+    call = message("tools/call", name="sleep", arguments={"seconds": 0.4})
+    answer = await raw(town, "POST", caller.token, call, Mcp_Session_Id=caller.session)
+    found = re.search(rb"\nid: (\S+)\n", answer)
+    assert found is not None, answer
+    return replace(caller, event=found[1].decode())
 
 
 async def raw(town: Town, method: str, token: str, body: bytes = b"", **headers: str) -> bytes:
@@ -81,6 +89,7 @@ STOLEN: Final[dict[str, tuple[str, bytes]]] = {
 HELD: Final[dict[str, Callable[[Caller], dict[str, str]]]] = {
     "session": lambda holder: {"Mcp_Session_Id": holder.session},
     "session, to be resumed": lambda holder: {"Mcp_Session_Id": holder.session, "Last_Event_Id": "1"},
+    "session and event": lambda holder: {"Mcp_Session_Id": holder.session, "Last_Event_Id": holder.event},
 }
 
 
@@ -109,6 +118,22 @@ async def test_what_is_anothers_is_what_never_was(town: Town, held: str) -> None
     own = await raw(town, "POST", alice.token, message("tools/list"), Mcp_Session_Id=alice.session)
     assert own.startswith(b"HTTP/1.1 200 ")
     assert b'"echo"' in own
+
+
+async def test_an_event_of_another_is_in_ones_own_session_what_never_was(town: Town) -> None:
+    net = town.internet.transport
+    alice = await connected(town, Claude(town.url(), net()), "alice")
+    bob = await connected(town, ChatGPT(town.url(), net()), "bob")
+    own = {"Mcp_Session_Id": bob.session}
+    foreign = await raw(town, "GET", bob.token, b"", **own, Last_Event_Id=alice.event)
+    assert foreign.startswith(b"HTTP/1.1 400 ")
+    changed = alice.event[:-4] + ("AAAA" if alice.event[-4:] != "AAAA" else "BBBB")
+    for never in (changed, "1", bob.event[:-4] + ("AAAA" if bob.event[-4:] != "AAAA" else "BBBB")):
+        assert foreign == await raw(town, "GET", bob.token, b"", **own, Last_Event_Id=never), never
+    # His own is his.
+    resumed = await raw(town, "GET", bob.token, b"", **own, Last_Event_Id=bob.event)
+    assert resumed.startswith(b"HTTP/1.1 200 ")
+    assert b'"slept"' in resumed
 
 
 async def test_two_clients_of_one_user_are_two_principals(town: Town) -> None:

@@ -133,6 +133,13 @@ class Caller:
         async with self._http.post(self.url, data=body.encode(), headers=headers) as response:
             yield response
 
+    @asynccontextmanager
+    async def resume(self, last_event_id: str) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The rest of the stream that this event is of."""
+        headers = self.headers(**{"Accept": "text/event-stream", "Last-Event-ID": last_event_id})
+        async with self._http.get(self.url, headers=headers) as response:
+            yield response
+
     async def listen(self) -> AsyncIterator[bytes]:
         """The messages of a GET stream, as they come."""
         async with self._http.get(self.url, headers=self.headers(Accept="text/event-stream")) as response:
@@ -150,11 +157,24 @@ def _connections() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(timeout=TIMEOUT, connector=aiohttp.TCPConnector(limit=0))
 
 
+async def read(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, int | None, bytes]]:
+    """Id, retry and data of each event of a stream, as they come."""
+    buffer = b""
+    async for chunk in response.content.iter_any():
+        buffer += chunk
+        while b"\n\n" in buffer:
+            event, buffer = buffer.split(b"\n\n", 1)
+            named = dict(line.split(b": ", 1) for line in event.split(b"\n") if not line.startswith(b":"))
+            if named:
+                retry = int(named[b"retry"]) if b"retry" in named else None
+                yield named.get(b"id", b"").decode(), retry, named.get(b"data", b"")
+
+
 def events(stream: bytes) -> list[bytes]:
-    """The data of the events in a whole event stream; comments are skipped."""
+    """The data of the events in a whole event stream; comments and events without data are skipped."""
     found = []
     for event in stream.split(b"\n\n"):
         data = [line[5:].strip() for line in event.split(b"\n") if line.startswith(b"data:")]
-        if data:
+        if any(data):
             found.append(b"\n".join(data))
     return found

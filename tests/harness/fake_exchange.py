@@ -115,6 +115,13 @@ class FakeExchange:
         assert isinstance(value, dict)
         return value
 
+    async def message(self) -> dict[str, object]:
+        """The last message of the answer, be it JSON or an event stream."""
+        await self.until_end()
+        if self.content_type == "application/json":
+            return await self.json()
+        return self.events()[-1]
+
     async def event(self) -> dict[str, object]:
         """The next server-sent event."""
         while len(events := self.events()) <= self._events_taken:
@@ -124,15 +131,26 @@ class FakeExchange:
         return events[self._events_taken - 1]
 
     def raw_events(self) -> list[bytes]:
-        """The data of all whole events so far."""
+        """The data of all whole events so far; those that only say where the stream stands have none."""
+        return [data for _, _, data in self.fields() if data]
+
+    def ids(self) -> list[str | None]:
+        """The id of each whole event so far."""
+        return [id for id, _, _ in self.fields()]
+
+    def fields(self) -> list[tuple[str | None, int | None, bytes]]:
+        """Id, retry and data of all whole events so far."""
         assert self.content_type in (None, "text/event-stream"), self.content_type
         found = []
         for block in self.content.split(b"\n\n")[:-1]:
-            kind, _, data = block.partition(b"\n")
+            kind, *middle, last = block.split(b"\n")
             assert kind == b"event: message", kind
-            assert data.startswith(b"data: ")
-            assert b"\n" not in data
-            found.append(data.removeprefix(b"data: "))
+            assert last.startswith(b"data: ")
+            named = dict(line.split(b": ", 1) for line in middle)
+            assert set(named) <= {b"id", b"retry"}
+            id = named[b"id"].decode() if b"id" in named else None
+            retry = int(named[b"retry"]) if b"retry" in named else None
+            found.append((id, retry, last.removeprefix(b"data: ")))
         return found
 
     def events(self) -> list[dict[str, object]]:

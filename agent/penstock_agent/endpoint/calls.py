@@ -7,6 +7,7 @@ message of its stream, or the next moment at which something is due.
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import Final
 
 from penstock.envelope import Message
@@ -14,32 +15,20 @@ from penstock.http import Headers
 from penstock_agent.endpoint import failures
 from penstock_agent.endpoint.answers import SESSION_ID, Answer, empty, reply
 from penstock_agent.endpoint.correlate import Call
+from penstock_agent.endpoint.delivery import CANCELLED
 from penstock_agent.endpoint.failures import Failure
 from penstock_agent.endpoint.lifeline import NotRunning
-from penstock_agent.endpoint.ports import Spawn
 from penstock_agent.endpoint.session import Session
 from penstock_agent.endpoint.shared import Shared
-from penstock_agent.endpoint.streams import Stream
+from penstock_agent.endpoint.streams import Item, Stream
+from penstock_agent.endpoint.watch import Watch
 from penstock_agent.exchange import DoneReason, Exchange, ExchangeGone
 
 #: The caller's going means that it does not want the call any more. All else only means that nobody listens:
 #: in the handshake era a broken connection is no cancellation.
-_STOPS_THE_CALL: Final = frozenset({DoneReason.REVOKED, DoneReason.DEADLINE})
+STOPS_THE_CALL: Final = frozenset({DoneReason.REVOKED, DoneReason.DEADLINE})
 
-
-class Watch:
-    """Learns that a caller is gone while nothing is written to it."""
-
-    def __init__(self, exchange: Exchange, stream: Stream, spawn: Spawn) -> None:
-        self.reason: DoneReason | None = None
-        self._task = spawn(self._run(exchange, stream))
-
-    async def _run(self, exchange: Exchange, stream: Stream) -> None:
-        self.reason = await exchange.gone()
-        stream.wake()
-
-    def stop(self) -> None:
-        self._task.cancel()
+ANSWERS_NOTHING: Final = "This answers no request that is open in this session: send each answer once."
 
 
 class CallServer:
@@ -61,6 +50,8 @@ class CallServer:
         self._spawn = shared.spawn
         self._now = asyncio.get_running_loop().time
         self._begun = self._now()
+        self._close_after = shared.close_after
+        self._close_at = inf
         self._answer = Answer(exchange)
         self._stream = session.stream(exchange.key, exchange.principal)
 
@@ -78,7 +69,7 @@ class CallServer:
 
     async def _give(self) -> Call[Stream] | None:
         """Give the request to the child; None when it cannot be, and the caller has been told why."""
-        commit_at = self._begun + self._limits.commit_after
+        commit_at = self._commit_at()
         while True:
             due = self._until if self._answer.committed else min(self._until, commit_at)
             try:
@@ -95,7 +86,7 @@ class CallServer:
 
     async def _relay(self, call: Call[Stream]) -> None:
         stream, answer = self._stream, self._answer
-        commit_at = self._begun + self._limits.commit_after
+        commit_at = self._commit_at()
         watch_at = self._begun + self._limits.watch_after
         watch: Watch | None = None
         try:
@@ -103,35 +94,53 @@ class CallServer:
                 due = self._until
                 if watch is None:
                     due = min(due, watch_at)
-                if not answer.committed:
-                    due = min(due, commit_at)
+                due = min(due, self._close_at if answer.committed else commit_at)
                 item = await stream.next(due)
                 if item is not None:
                     try:
                         if item.last:
-                            self._answer.headers = self._headers()
+                            answer.headers = self._headers()
+                        elif not answer.committed:
+                            await self._commit(item)
                         await answer.send(item)
                     finally:
                         stream.sent(item)
                     if item.last:
                         return
                     continue
+                if stream.reader:  # the client has come back, and reads elsewhere
+                    self._left(call, DoneReason.CLIENT_GONE)
+                    await self._exchange.end()
+                    return
                 if watch is not None and watch.reason is not None:
                     raise ExchangeGone(watch.reason)
                 now = self._now()
                 if now >= self._until:
                     self._session.expire(call, self._late(), b'"deadline"')
                     continue
+                if now >= self._close_at:
+                    self._left(call, DoneReason.CLIENT_GONE)
+                    await answer.interrupt(self._limits.poll_ms)
+                    return
                 if watch is None and now >= watch_at:
                     watch = Watch(self._exchange, stream, self._spawn)
-                if now >= commit_at:
+                if now >= commit_at and not answer.committed:
                     await self._commit()
         finally:
             if watch is not None:
                 watch.stop()
 
-    async def _commit(self) -> None:
+    def _commit_at(self) -> float:
+        """When the answer becomes an event stream if it has not come."""
+        primes = self._session.resumption.primes
+        return self._begun + (self._limits.prime_after if primes else self._limits.commit_after)
+
+    async def _commit(self, *taken: Item) -> None:
+        """Make the answer an event stream; ``taken``: what is about to be sent on it."""
         self._answer.headers = self._headers(pending=True)
+        mark = self._answer.mark = self._session.resumption.keep(self._stream, self._request.id, *taken)
+        if mark is not None and mark.primes:
+            self._close_at = self._now() + self._close_after
         await self._answer.commit()
 
     def _headers(self, *, pending: bool = False) -> Headers:
@@ -154,11 +163,15 @@ class CallServer:
             await self._answer.send(item)
 
     def _left(self, call: Call[Stream] | None, reason: DoneReason) -> None:
-        """Nobody listens any more. The call goes on in the child, up to its deadline."""
-        self._stream.drain()
+        """Nobody listens any more. The call goes on in the child, up to its deadline, and who can comes back
+        for its answer.
+        """
+        self._stream.detach(0)
         if call is None:
+            if self._stream.kept:
+                self._stream.finish(failures.LEFT_EARLY.answer(self._request, self._exchange.key)[1])
             return
-        if reason in _STOPS_THE_CALL:
+        if reason in STOPS_THE_CALL:
             self._session.expire(call, failures.REVOKED, b'"the caller is gone"')
         else:
             loop = asyncio.get_running_loop()
@@ -167,7 +180,7 @@ class CallServer:
 
 async def tell(session: Session, exchange: Exchange, message: Message, until: float) -> None:
     """Serve a notification. Raises :exc:`~penstock_agent.exchange.ExchangeGone`."""
-    if message.method == "notifications/cancelled":
+    if message.method == CANCELLED:
         session.cancel(message.params)
     else:
         try:
@@ -194,31 +207,6 @@ async def answer(session: Session, exchange: Exchange, message: Message, until: 
     if known:
         await empty(exchange, 202)
     return known
-
-
-async def listen(session: Session, exchange: Exchange, spawn: Spawn) -> None:
-    """Serve a GET stream. Raises :exc:`~penstock_agent.exchange.ExchangeGone`."""
-    stream = session.stream(exchange.key, exchange.principal)
-    session.listen(stream)
-    watch = Watch(exchange, stream, spawn)
-    try:
-        response = Answer(exchange)
-        await response.commit()
-        while True:
-            item = await stream.next(exchange.deadline)
-            if item is not None:
-                try:
-                    await response.send(item)
-                finally:
-                    stream.sent(item)
-            elif not stream.open or asyncio.get_running_loop().time() >= exchange.deadline:
-                break
-            elif watch.reason is not None:
-                raise ExchangeGone(watch.reason)
-    finally:
-        watch.stop()
-        session.unlisten(stream)
-    await exchange.end()
 
 
 async def _stuck(exchange: Exchange, message: Message) -> None:

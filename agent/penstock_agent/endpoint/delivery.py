@@ -46,7 +46,7 @@ class Delivery:
         had.
         """
         old, self._listener = self._listener, stream
-        if old is not None:
+        if old is not None and old is not stream:
             for data in old.drain():
                 stream.put(data)
         self.flush(stream)
@@ -127,10 +127,10 @@ class Delivery:
         self._reply(rpc_error(asked.child_id, INTERNAL, "No stream of the client is open."))
 
     def _open_listener(self) -> Stream | None:
-        return self._listener if self._listener is not None and self._listener.open else None
+        return self._listener if self._listener is not None and self._listener.live else None
 
     def _latest(self) -> Stream | None:
         for call in reversed(self._correlator.in_flight()):
-            if call.stream.open and call.request.method != "initialize":
+            if call.stream.live and call.request.method != "initialize":
                 return call.stream
         return None

@@ -6,12 +6,14 @@ An exchange comes in, is judged as HTTP and as JSON-RPC, and goes on to its era,
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
 
-from penstock.envelope import EnvelopeError, parse_caller
+from penstock.envelope import EnvelopeError, is_batch, parse_batch, parse_caller
 from penstock.http import Headers, check
 from penstock.log import get
 from penstock.names import AgentId
@@ -20,8 +22,9 @@ from penstock_agent.callers.trust import Anyone, NotProven
 from penstock_agent.catalogue.catalogues import Catalogues
 from penstock_agent.catalogue.offer import CatalogueError
 from penstock_agent.children.child import ChildSpec
-from penstock_agent.endpoint import failures, offers, versions
+from penstock_agent.endpoint import failures, offers, sessionids, versions
 from penstock_agent.endpoint.answers import SESSION_ID, VERSION, fail, refuse, reply
+from penstock_agent.endpoint.eventlog import EPOCH_BYTES, KEY_BYTES, Budget, EventIds
 from penstock_agent.endpoint.handshake import Handshake
 from penstock_agent.endpoint.held import Held
 from penstock_agent.endpoint.httpsse import HttpSse
@@ -32,6 +35,7 @@ from penstock_agent.endpoint.sessions import Sessions
 from penstock_agent.endpoint.shared import Shared
 from penstock_agent.exchange import Exchange, ExchangeGone, Purpose
 from penstock_agent.gate.gate import Gate
+from penstock_agent.tolerance import Tolerance
 
 _log = get(__name__)
 
@@ -87,10 +91,14 @@ class Endpoint:
         limits: Limits = Limits(),  # noqa: B008 - frozen
         callers: Callers | None = None,
         shared_by_all: Collection[str] = (),
+        close_after: float = inf,
+        tolerance: Tolerance = Tolerance(),  # noqa: B008 - frozen
+        session_key: bytes | None = None,
     ) -> None:
         """``call_timeout``: seconds after which a call is given up, when its caller does not give up
         sooner. ``callers``: None when the relay's word about them is enough. ``shared_by_all``: servers that
-        have one process for all modern callers, not one for each principal.
+        have one process for all modern callers, not one for each principal. ``close_after``: see Shared.
+        ``session_key``: what makes session ids known to a later run; None for one of this run.
         """
         self._callers: Callers = callers or Anyone()
         self._tasks: asyncio.TaskGroup | None = None
@@ -101,10 +109,14 @@ class Endpoint:
             catalogues=Catalogues(servers, children, self._spawn),
             limits=limits,
             held=Held(limits.agent_held),
+            ids=EventIds(agent.tag, os.urandom(EPOCH_BYTES), os.urandom(KEY_BYTES)),
+            logs=Budget(limits.agent_log),
             call_timeout=call_timeout,
             spawn=self._spawn,
+            tolerance=tolerance,
+            close_after=close_after,
         )
-        self._sessions = Sessions(agent, limits)
+        self._sessions = Sessions(agent, limits, session_key or os.urandom(sessionids.KEY_BYTES))
         self._handshake = Handshake(self._shared, self._sessions)
         self._modern = Modern(self._shared, self._sessions, shared_by_all)
         self._http_sse = HttpSse(agent, self._shared, self._sessions)
@@ -262,6 +274,9 @@ class Endpoint:
 
     async def _post(self, exchange: Exchange, header: str | None, id: str | None) -> None:
         try:
+            if id is not None and is_batch(exchange.body):
+                await self._handshake.post_batch(exchange, parse_batch(exchange.body), header, id)
+                return
             message = parse_caller(exchange.body)
         except EnvelopeError as e:
             await reply(exchange, 400, rpc_error(e.id, e.code, str(e)))

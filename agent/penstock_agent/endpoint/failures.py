@@ -98,6 +98,10 @@ TOO_LARGE: Final = outcome_unknown(
 REVOKED: Final = outcome_unknown(
     "The caller's access was withdrawn while this request ran, and the server on site was told to stop."
 )
+FORGOTTEN: Final = outcome_unknown(
+    "What was answered meanwhile is not kept on site any more: it was too much, it is too long ago, or the "
+    "agent was restarted. The request may or may not have taken effect: check before you repeat it."
+)
 SESSION_ENDED: Final = outcome_unknown(
     "The session was ended while this request ran. It may or may not have taken effect: check before you "
     "repeat it in a new session."
@@ -157,6 +161,9 @@ OTHER_ERA: Final = not_executed(
 PROCESS_ENDED: Final = outcome_unknown(
     "The server's process on site was ended while this request ran: its configuration has changed, or the "
     "agent is stopping. It may or may not have taken effect: check before you repeat it."
+)
+LEFT_EARLY: Final = not_executed(
+    "The connection was lost before the server on site was given the request. Try again."
 )
 STOPPING: Final = not_executed(
     "The agent on site is stopping or has not started yet. Try again in a few seconds."

@@ -19,7 +19,6 @@ from penstock.outcome import INVALID_REQUEST, rpc_error
 from penstock_agent.callers.trust import NotProven
 from penstock_agent.endpoint import failures, versions
 from penstock_agent.endpoint.answers import SESSION_ID, Answer, fail, refuse, reply
-from penstock_agent.endpoint.calls import Watch
 from penstock_agent.endpoint.channel import CallPart, Channel
 from penstock_agent.endpoint.failures import Failure, denied, not_executed
 from penstock_agent.endpoint.lifeline import NotRunning
@@ -28,6 +27,7 @@ from penstock_agent.endpoint.session import Session
 from penstock_agent.endpoint.sessions import Sessions, TooManySessions
 from penstock_agent.endpoint.shared import Shared
 from penstock_agent.endpoint.streams import Item
+from penstock_agent.endpoint.watch import Watch
 from penstock_agent.exchange import Exchange, ExchangeGone, Purpose
 
 _PLAIN: Final[Headers] = (("content-type", "text/plain; charset=utf-8"),)
@@ -85,7 +85,7 @@ class HttpSse:
             return Session(id, exchange.server, exchange.principal, spec, self._shared, self._sessions.remove)
 
         try:
-            session = self._sessions.add(exchange.principal, make)
+            session = self._sessions.add(exchange.server, exchange.principal, make)
         except TooManySessions as e:
             await fail(exchange, _OPENING, e.failure)
             return

@@ -11,6 +11,9 @@ class Limits:
 
     commit_after: float = 15.0
     """A request that is unanswered for this long gets its response head, as an event stream."""
+    prime_after: float = 0.25
+    """The same for clients that can come back for an event stream (2025-11-25): once they have an event id, a
+    lost connection costs them nothing. Small quick answers stay plain JSON."""
     watch_after: float = 1.0
     """How long a request may run before anybody looks whether its caller was revoked."""
     start_timeout: float = 30.0
@@ -23,6 +26,8 @@ class Limits:
     """Sessions of this agent."""
     sessions_per_principal: int = 64
     """Sessions of one principal (issuer, subject, client); its longest idle one makes room for a new one."""
+    sessions_over: int = 4096
+    """Ids of sessions that their clients have ended, and that are therefore not revived."""
     calls_per_session: int = 256
     """Requests in flight in one session; in the modern era, of one principal at one server."""
     processes: int = 256
@@ -33,6 +38,18 @@ class Limits:
     """Bytes that wait for the callers of one session or modern process; above it the child is not read."""
     agent_held: int = 256 << 20
     """The same over all sessions; above it only sessions for which nothing waits are read."""
+    session_log: int = 8 << 20
+    """Bytes of events that are kept for a session's client to come back for; the oldest make room. Also the
+    largest event that is kept."""
+    agent_log: int = 64 << 20
+    """The same over all sessions; the one that holds most gives way."""
+    log_age: float = 5 * 60.0
+    """An event is kept for so long."""
+    retry_ms: int = 3000
+    """Milliseconds after which a client comes back that lost its connection: official SDKs try twice, and a
+    relay that restarts needs a moment."""
+    poll_ms: int = 500
+    """The same when we closed it."""
     stream_events: int = 1024
     """Messages that wait on one stream; above it notifications are dropped."""
     backlog_events: int = 256

@@ -10,8 +10,11 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeVar
 
+import msgspec
+
+from penstock import __version__
 from penstock.envelope import (
     EnvelopeError,
     Kind,
@@ -19,6 +22,7 @@ from penstock.envelope import (
     dump,
     notification,
     parse_child,
+    request,
     text_member,
     with_id,
 )
@@ -27,20 +31,23 @@ from penstock.outcome import METHOD_NOT_FOUND, rpc_error
 from penstock.principal import Principal
 from penstock_agent.children.child import ChildGone, ChildSpec
 from penstock_agent.children.lines import Oversize
-from penstock_agent.endpoint import failures
+from penstock_agent.endpoint import failures, versions
 from penstock_agent.endpoint.correlate import Call, Correlator
 from penstock_agent.endpoint.delivery import CANCELLED, Delivery
 from penstock_agent.endpoint.failures import Failure
 from penstock_agent.endpoint.held import Share
 from penstock_agent.endpoint.lifeline import Lifeline, NotRunning, SessionOver
+from penstock_agent.endpoint.manners import Manners
 from penstock_agent.endpoint.ports import Child, Stopping
+from penstock_agent.endpoint.replies import Replies
+from penstock_agent.endpoint.resumption import Resumption
 from penstock_agent.endpoint.shared import Shared
 from penstock_agent.endpoint.streams import Stream
 
 PROGRESS: Final = "notifications/progress"
 INITIALIZED: Final = "notifications/initialized"
-#: How long the child is given to take in a message that nobody waits for.
-SEND_WAIT: Final = 5.0
+
+S = TypeVar("S", bound=Stream)
 
 _log = get(__name__)
 
@@ -63,7 +70,11 @@ class Session:
         """The caller of the newest exchange: one identity, whose rights may change."""
         self.version: str | None = None
         """The protocol version that client and server agreed on; None before that."""
+        self.sessionless = False
+        """Whether it serves callers that name no session: none of them can come back for anything."""
         self.ended = False
+        self.for_good = False
+        """Whether it must not be begun again once it has ended."""
         self.counts: Counter[str] = Counter()
         """What happened that nobody was told, by name."""
         self.exchanges = 0
@@ -75,12 +86,14 @@ class Session:
         self._spawn = shared.spawn
         self._on_end = on_end
         self._task: asyncio.Task[None] | None = None
+        self.resumption = Resumption(id, shared.ids, shared.logs, limits)
         self.lifeline = Lifeline(spec, shared.children, self, self._held)
         self._correlator: Correlator[Stream] = Correlator(lambda: os.urandom(16).hex())
-        self._delivery = Delivery(self._correlator, limits, self._reply, self.counts)
+        self._replies = Replies(self.lifeline, shared.spawn, limits.replies, self.counts)
+        self._delivery = Delivery(self._correlator, limits, self._replies.send, self.counts)
+        self._manners = Manners(shared.tolerance)
         self._hello: Message | None = None
         self._initialized: Message | None = None
-        self._replies = 0
         self._worked = False
         self._stale = False
 
@@ -106,11 +119,13 @@ class Session:
         if self.ended:
             return
         self.ended = True
+        self.for_good = self.for_good or self._hello is None
         self._on_end(self)
         for call in self._correlator.restart():
             if call.sent:  # the others learn from their lifeline that they were not executed
                 self._fail(call, failures.SESSION_ENDED)
         self._delivery.close()
+        self.resumption.close()
         self.lifeline.close(NotRunning(failures.ENDED))
         if self._task is not None:
             self._task.cancel()
@@ -153,7 +168,11 @@ class Session:
 
     def stream(self, key: str, caller: Principal | None = None) -> Stream:
         """A stream for one response of this session; ``key`` is that of its exchange."""
-        return Stream(self._held, self._limits.stream_events, key, caller or self.principal)
+        return self.make_stream(Stream, key, caller)
+
+    def make_stream(self, kind: type[S], key: str, caller: Principal | None = None) -> S:
+        """The same, of another kind."""
+        return kind(self._held, self._limits.stream_events, key, caller or self.principal)
 
     async def give(self, request: Message, stream: Stream) -> Call[Stream]:
         """Give a request to the child; the answer comes on ``stream``. Raises :exc:`NotRunning`.
@@ -205,7 +224,7 @@ class Session:
         self._correlator.retire(call)
         call.stream.finish(rpc_error(call.request.id, failures.CANCELLED, "Cancelled, as requested."))
         if call.sent:
-            self._reply(dump(notification(CANCELLED, renamed)))
+            self._replies.send(dump(notification(CANCELLED, renamed)))
 
     async def answer(self, message: Message) -> bool:
         """The caller's answer to a request of the child. False when this child never sent that request."""
@@ -227,6 +246,16 @@ class Session:
             self.end()
         else:
             self._stop(call, reason)
+
+    def give_up(self, stream: Stream, failure: Failure, reason: bytes) -> None:
+        """The same for the call that is answered on this stream, if there is one still."""
+        for call in self._correlator.in_flight():
+            if call.stream is stream:
+                self.expire(call, failure, reason)
+
+    def back(self, stream: Stream) -> None:
+        """The client has come back for the stream of a call."""
+        self._delivery.flush(stream)
 
     def listen(self, stream: Stream) -> None:
         """``stream`` is the client's GET stream from now on."""
@@ -278,7 +307,10 @@ class Session:
         version = text_member(answers[-1], "result", "protocolVersion") if answers else None
         if version is None:
             raise NotRunning(failures.NOT_GREETED)
-        if version != self.version:
+        if self.version is None:
+            self._agreed(version)
+        elif version != self.version:
+            self.for_good = True
             _log.warning("session_over", server=self.server, why="the restarted child speaks another version")
             raise SessionOver(failures.OTHER_VERSION)
         if self._initialized is not None:
@@ -304,15 +336,40 @@ class Session:
             self._worked = True
             self._shared.children.worked(self.server)
         request = call.request
-        if request.method == "initialize" and self._hello is None and message.kind is Kind.RESPONSE:
-            self._hello = request
-            self.version = text_member(message.result or b"", "protocolVersion")
+        if request.method == "initialize" and message.kind is Kind.RESPONSE:
+            self._manners.begun(request, message.result or b"")
+            if self._hello is None:
+                self._hello = request
+                self._agreed(text_member(message.result or b"", "protocolVersion"))
         answer = self._let_out(call.stream.caller or self.principal, request, with_id(message, request.id))
         if answer is None:
             self._fail(call, failures.denied("The site does not let the answer to this request out."))
+        elif isinstance(settled := self._manners.settle(request, answer), Failure):
+            self._fail(call, settled)
         else:
-            call.stream.finish(dump(answer))
+            call.stream.finish(dump(settled))
         self._replace_stale()
+
+    def introduce(self, version: str | None = None) -> None:
+        """The agent begins the session instead of the client. ``version``: what the client has agreed on
+        before, and the server has to agree to again; None where it only matters that there is one.
+        """
+        params = msgspec.json.encode(
+            {
+                "protocolVersion": version or versions.SUPPORTED[-1],
+                "capabilities": {},
+                "clientInfo": {"name": "penstock-agent", "version": __version__},
+            }
+        )
+        self._hello = request(b'"penstock"', "initialize", params)
+        self._initialized = notification(INITIALIZED, None)
+        if version is not None:
+            self._agreed(version)
+
+    def _agreed(self, version: str | None) -> None:
+        self.version = version
+        if not self.sessionless:
+            self.resumption.version = version
 
     def _notified(self, message: Message) -> None:
         if message.method == CANCELLED:
@@ -329,11 +386,13 @@ class Session:
     def _asked(self, request: Message) -> None:
         if request.method == "ping":
             # The endpoint is the child's peer and is here; the client need not be.
-            self._reply(b'{"jsonrpc":"2.0","id":%b,"result":{}}' % (request.id or b"null"))
+            self._replies.send(b'{"jsonrpc":"2.0","id":%b,"result":{}}' % (request.id or b"null"))
             return
         out = self._let_out(self.principal, None, request)
         if out is None:
-            self._reply(rpc_error(request.id, METHOD_NOT_FOUND, "The site does not let this request out."))
+            self._replies.send(
+                rpc_error(request.id, METHOD_NOT_FOUND, "The site does not let this request out.")
+            )
         else:
             self._delivery.ask(out)
 
@@ -345,30 +404,7 @@ class Session:
     def _stop(self, call: Call[Stream], reason: bytes) -> None:
         """Tell the child that nobody waits for this call any more. ``reason`` is raw JSON."""
         params = b'{"requestId":%b,"reason":%b}' % (call.child_id, reason)
-        self._reply(dump(notification(CANCELLED, params)))
-
-    def _reply(self, line: bytes) -> None:
-        """Send to the child without waiting here: it may be waiting for us to read."""
-        child = self.lifeline.alive
-        if child is None:
-            return
-        if self._replies >= self._limits.replies:
-            self.counts["dropped_reply"] += 1
-            return
-        try:
-            self._spawn(self._send(child, line))
-        except Stopping:
-            return
-        self._replies += 1
-
-    async def _send(self, child: Child, line: bytes) -> None:
-        try:
-            async with asyncio.timeout(SEND_WAIT):
-                await child.send(line)
-        except (ChildGone, TimeoutError):
-            self.counts["dropped_reply"] += 1
-        finally:
-            self._replies -= 1
+        self._replies.send(dump(notification(CANCELLED, params)))
 
     def _fail(self, call: Call[Stream], failure: Failure) -> None:
         status, data = failure.answer(call.request, call.stream.key)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Callable, Iterator
 
 from penstock.names import AgentId
@@ -10,6 +10,7 @@ from penstock.principal import Principal
 from penstock_agent.endpoint.failures import Failure, not_executed
 from penstock_agent.endpoint.limits import Limits
 from penstock_agent.endpoint.session import Session
+from penstock_agent.endpoint.sessionids import RANDOM_BYTES, Identity, SessionIds
 
 
 class TooManySessions(Exception):
@@ -23,10 +24,12 @@ class TooManySessions(Exception):
 class Sessions:
     """The table. A session leaves it by ending."""
 
-    def __init__(self, agent: AgentId, limits: Limits) -> None:
-        self._tag = agent.tag
+    def __init__(self, agent: AgentId, limits: Limits, key: bytes) -> None:
+        self._ids = SessionIds(agent.tag, key)
         self._limits = limits
         self._by_id: dict[str, Session] = {}
+        self._of_nobody: dict[tuple[str, Identity], Session] = {}
+        self._over: dict[str, None] = {}
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -41,8 +44,27 @@ class Sessions:
             return None
         return session
 
-    def add(self, principal: Principal, make: Callable[[str], Session]) -> Session:
-        """Take up what ``make`` returns for a new id. Raises :exc:`TooManySessions`."""
+    def can_revive(self, id: str, server: str, principal: Principal) -> bool:
+        """Whether this was a session of this principal on this server, in this or an earlier life of the
+        agent, and has not ended for good.
+        """
+        return id not in self._over and self._ids.made(id, server, principal.identity)
+
+    def sessionless(self, server: str, principal: Principal) -> Session | None:
+        """The session for this principal's requests that name none, if there is one."""
+        return self._of_nobody.get((server, principal.identity))
+
+    def keep_sessionless(self, session: Session) -> None:
+        """``session`` serves them from now on."""
+        session.sessionless = True
+        self._of_nobody[session.server, session.principal.identity] = session
+
+    def add(
+        self, server: str, principal: Principal, make: Callable[[str], Session], id: str | None = None
+    ) -> Session:
+        """Take up what ``make`` returns for a new id, or for one that is revived. Raises
+        :exc:`TooManySessions`.
+        """
         own = [s for s in self._by_id.values() if s.principal.identity == principal.identity]
         if len(own) >= self._limits.sessions_per_principal:
             # Clients that never end their sessions would lock themselves out.
@@ -62,16 +84,24 @@ class Sessions:
                     "Try again later."
                 )
             )
-        session = make(f"{self._tag}.{secrets.token_urlsafe(32)}")
+        session = make(id or self._ids.make(server, principal.identity, os.urandom(RANDOM_BYTES)))
         self._by_id[session.id] = session
         return session
 
     def remove(self, session: Session) -> None:
         """It has ended."""
         self._by_id.pop(session.id, None)
+        if session.sessionless:
+            self._of_nobody.pop((session.server, session.principal.identity), None)
+        if session.for_good:
+            self._over[session.id] = None
+            while len(self._over) > self._limits.sessions_over:
+                del self._over[next(iter(self._over))]
 
     def reap(self, now: float) -> int:
-        """End those that nobody has used for too long. Returns how many."""
+        """End those that nobody has used for too long, and forget old events. Returns how many ended."""
+        for session in self._by_id.values():
+            session.resumption.expire(now)
         idle = [
             session
             for session in self._by_id.values()

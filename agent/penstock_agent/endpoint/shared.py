@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 from penstock.allowance import Later
@@ -13,11 +14,14 @@ from penstock.principal import Principal
 from penstock_agent.catalogue.catalogues import Catalogues
 from penstock_agent.catalogue.offer import CatalogueError
 from penstock_agent.children.child import ChildSpec
+from penstock_agent.endpoint.eventlog import Budget, EventIds
 from penstock_agent.endpoint.failures import UNMARKED, Failure, denied
 from penstock_agent.endpoint.held import Held
 from penstock_agent.endpoint.limits import Limits
 from penstock_agent.endpoint.ports import Children, Spawn
+from penstock_agent.endpoint.streams import Stream
 from penstock_agent.gate.gate import Denied, Gate
+from penstock_agent.tolerance import Tolerance
 
 #: What a grant of "all read-only tools" decides by how the server marks them.
 _BY_MARK: Final = frozenset({"tools/call", "tools/list"})
@@ -33,10 +37,16 @@ class Shared:
     catalogues: Catalogues
     limits: Limits
     held: Held
+    ids: EventIds
+    logs: Budget[Stream]
     call_timeout: float
     """Seconds after which a call is given up, when its caller does not give up sooner."""
     spawn: Spawn
     """Starts a task that the endpoint owns. Raises Stopping."""
+    tolerance: Tolerance
+    close_after: float = inf
+    """Seconds after which an event stream that has not brought its answer yet is closed, for its client to
+    come back; only for clients that know of this (2025-11-25)."""
     running: bool = False
     """Whether tasks can be started."""
 

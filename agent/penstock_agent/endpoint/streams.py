@@ -1,11 +1,16 @@
-"""What waits on its way to a caller: one stream per HTTP response, and what no stream was open for."""
+"""What waits on its way to a caller: one stream per HTTP response, and what no stream was open for.
+
+A stream that is kept outlives its response: while nobody reads it, what comes goes only to where it is kept,
+and whoever comes back for it reads on.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from penstock.principal import Principal
 from penstock_agent.endpoint.held import Share
@@ -20,12 +25,37 @@ class Item:
     """Nothing follows on this stream."""
     status: int = 200
     """The HTTP status, if this is the first item of a response that is not an event stream yet."""
+    number: int = 0
+    """Which of its stream it is, from 1."""
+    needed: bool = True
+    """Whether the stream makes no sense without it."""
+
+
+class Keeper(Protocol):
+    """Keeps items for those who come back."""
+
+    def keep(self, item: Item) -> None: ...
+
+    def withdraw(self, item: Item) -> None:
+        """This one and those after it have never been sent, and go another way."""
 
 
 class Stream:
     """The messages of one HTTP response, in order. One task takes them; ``put`` and ``finish`` never wait."""
 
-    __slots__ = ("_held", "_items", "_limit", "_waiter", "caller", "key", "open")
+    __slots__ = (
+        "_held",
+        "_items",
+        "_keeper",
+        "_limit",
+        "_number",
+        "_waiter",
+        "attached",
+        "caller",
+        "key",
+        "open",
+        "reader",
+    )
 
     def __init__(self, held: Share, limit: int, key: str = "", caller: Principal | None = None) -> None:
         self.key = key
@@ -35,9 +65,25 @@ class Stream:
         self._held = held
         self._limit = limit
         self._items: deque[Item] = deque()
+        self._keeper: Keeper | None = None
+        self._number = 0
         self._waiter: asyncio.Future[None] | None = None
         self.open = True
-        """Whether more may be put here: not after the last item, and not once the caller is gone."""
+        """Whether more may be put here: not after the last item, and not once the caller is gone for good."""
+        self.attached = True
+        """Whether somebody takes what is put here."""
+        self.reader = 0
+        """Who: changes when another one takes over."""
+
+    @property
+    def live(self) -> bool:
+        """Whether what is put here now reaches the caller now."""
+        return self.open and self.attached
+
+    @property
+    def kept(self) -> bool:
+        """Whether somebody can come back for it."""
+        return self._keeper is not None
 
     def put(self, data: bytes, *, droppable: bool = False) -> bool:
         """Queue a message. False when it was dropped instead: the stream is closed, or full and it may be
@@ -45,36 +91,73 @@ class Stream:
         """
         if not self.open or (droppable and len(self._items) >= self._limit):
             return False
-        self._add(Item(data))
+        self._number += 1
+        self._add(Item(data, number=self._number, needed=not droppable))
         return True
 
     def finish(self, data: bytes, status: int = 200) -> None:
         """Queue the last message; ignored when there is one already."""
         if self.open:
             self.open = False
-            self._add(Item(data, last=True, status=status))
+            self._number += 1
+            self._add(Item(data, last=True, status=status, number=self._number))
 
     def close(self) -> None:
         """The stream ends without a last message; its task sees that once it has taken what is queued."""
         self.open = False
         self.wake()
 
-    async def next(self, until: float) -> Item | None:
-        """Take an item; None at ``until`` (loop time), after ``wake``, and when the stream is closed and
-        empty.
+    def keep(self, keeper: Keeper, *taken: Item) -> None:
+        """From now on somebody may come back for what is put here; ``taken``: what was taken before, and is
+        kept as well.
+        """
+        self._keeper = keeper
+        for item in (*taken, *self._items):
+            keeper.keep(item)
+
+    def attach(self, items: Iterable[Item]) -> int:
+        """Somebody has come back, and takes ``items`` first. Returns the new ``reader``; the one before is
+        woken and finds that it is none any more.
+        """
+        self._clear()
+        self.attached = True
+        self.reader += 1
+        for item in items:
+            self._queue(item)
+        self.wake()
+        return self.reader
+
+    def reopen(self, items: Iterable[Item]) -> int:
+        """The same for a stream that has no end of its own."""
+        self.open = True
+        return self.attach(items)
+
+    def detach(self, reader: int) -> None:
+        """This reader has left. Somebody may come back for a stream that is kept; any other is closed."""
+        if reader != self.reader:
+            return
+        if self._keeper is None:
+            self.open = False
+        self.attached = False
+        self._clear()
+
+    async def next(self, until: float, reader: int = 0) -> Item | None:
+        """Take an item; None at ``until`` (loop time), after ``wake``, when the stream is closed and empty,
+        and when another reader has taken over.
 
         Give its size back with ``sent`` once it has been written, or cannot be.
         """
-        if not self._items and self.open:
+        if reader == self.reader and not self._items and self.open:
             loop = asyncio.get_running_loop()
             waiter = self._waiter = loop.create_future()
             timer = loop.call_at(until, self.wake)
             try:
                 await waiter
             finally:
-                self._waiter = None
+                if self._waiter is waiter:
+                    self._waiter = None
                 timer.cancel()
-        return self._items.popleft() if self._items else None
+        return self._items.popleft() if self._items and reader == self.reader else None
 
     def sent(self, item: Item) -> None:
         self._held.give(len(item.data))
@@ -88,16 +171,27 @@ class Stream:
         """Close, and take out what nobody will take any more."""
         self.open = False
         left = [item.data for item in self._items]
-        self._items.clear()
-        for data in left:
-            self._held.give(len(data))
+        if self._keeper is not None and left:
+            self._keeper.withdraw(self._items[0])
+        self._clear()
         self.wake()
         return left
 
     def _add(self, item: Item) -> None:
+        if self._keeper is not None:
+            self._keeper.keep(item)
+        if self.attached:
+            self._queue(item)
+            self.wake()
+
+    def _queue(self, item: Item) -> None:
         self._items.append(item)
         self._held.take(len(item.data))
-        self.wake()
+
+    def _clear(self) -> None:
+        for item in self._items:
+            self._held.give(len(item.data))
+        self._items.clear()
 
 
 class Backlog:

@@ -10,7 +10,9 @@ from penstock_agent.children.eras import MODERN_VERSIONS, Era
 #: The handshake era: client and server agree on one of these in ``initialize``.
 HANDSHAKE: Final = http.HANDSHAKE
 #: Versions of that era that this endpoint serves in full over Streamable HTTP; what we name to other eras.
-SUPPORTED: Final = ("2025-06-18", "2025-11-25")
+SUPPORTED: Final = ("2025-03-26", "2025-06-18", "2025-11-25")
+#: The only one in which several messages may come in one array.
+BATCHES: Final = "2025-03-26"
 
 
 def is_handshake(header: str | None) -> bool:

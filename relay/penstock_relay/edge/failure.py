@@ -65,14 +65,16 @@ def outcome_unknown(
 
 
 def last_event(method: str, body: bytes, text: str, exchange: str) -> bytes | None:
-    """The JSON-RPC error that ends a broken event stream; None where no request waits for one."""
+    """The message that ends a broken event stream; None where no request waits for one."""
     try:
         message = _message(method, body)
     except EnvelopeError as error:
-        id = error.id
-    else:
-        id = message.id if message is not None and message.kind is Kind.REQUEST else None
-    return None if id is None else outcome.rpc_error(id, outcome.OUTCOME_UNKNOWN, text, exchange=exchange)
+        if error.id is None:
+            return None
+        return outcome.rpc_error(error.id, outcome.OUTCOME_UNKNOWN, text, exchange=exchange)
+    if message is None or message.kind is not Kind.REQUEST:
+        return None
+    return _said(message, None, outcome.OUTCOME_UNKNOWN, text, exchange, None, in_words=True).body
 
 
 def _message(method: str, body: bytes) -> Message | None:

@@ -9,6 +9,14 @@ _ENDS: Final = (b"\n\n", b"\n\r\n", b"\r\r")
 that makes it CRLF may be in the next chunk."""
 
 
+def says_when_to_return(first: bytes) -> bool:
+    """Whether the first bytes of a stream tell its client after how long to come back if it breaks off.
+
+    The site says that only to clients who do (2025-11-25), in an event of its own before any message.
+    """
+    return b"\nretry: " in first.partition(b"\n\n")[0]
+
+
 class KeepAlive:
     """Follows the bytes forwarded to one caller.
 

@@ -22,7 +22,7 @@ from penstock import http, log
 from penstock.tunnel.frames import DoneReason
 from penstock_relay.edge.limits import Limits
 from penstock_relay.edge.slow import Reader
-from penstock_relay.edge.sse import KeepAlive
+from penstock_relay.edge.sse import KeepAlive, says_when_to_return
 from penstock_relay.edge.stats import Stats
 from penstock_relay.switchboard import Answer, AnswerBroken
 
@@ -167,15 +167,20 @@ async def _events(
     headers |= {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
     keep_alive = KeepAlive(asyncio.get_running_loop().time(), limits.keep_alive_s)
     stats.answered(answer.status)
+    returns: bool | None = None
     with _Pulse(request, answer, limits, keep_alive) as pulse:
         response = _streamed(request, answer.status, headers)
         await response.prepare(request)
         try:
             async for chunk in answer:
+                if returns is None:
+                    returns = says_when_to_return(chunk)
                 await pulse.write(response, chunk)
         except (AnswerBroken, asyncio.CancelledError) as error:
             survive(error, stop)
-            await _break_off(pulse, response, keep_alive, last_event(error))
+            # When only this replica stops, a client that comes back gets its answer from the site.
+            leaves = returns and stop.is_set and stop.reason is not DoneReason.REVOKED
+            await _break_off(pulse, response, keep_alive, None if leaves else last_event(error))
         await response.write_eof()
     return response
 

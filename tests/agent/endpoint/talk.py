@@ -9,6 +9,7 @@ import json
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from math import inf
 from pathlib import Path
 
 from penstock.names import AgentId
@@ -19,12 +20,14 @@ from penstock_agent.endpoint import Endpoint, Limits
 from penstock_agent.endpoint.ports import Callers
 from penstock_agent.exchange import Purpose
 from penstock_agent.gate.gate import Gate
+from penstock_agent.tolerance import Tolerance
 from tests.harness.fake_exchange import ALICE, WAIT, FakeExchange
 
 Json = dict[str, object]
 
 AGENT = AgentId("plant", "alpha")
 EVERYTHING = ("*", "prompt:*", "resource:**", "method:*")
+BY_THE_BOOK = Tolerance(sessionless=False, revive_sessions=False, limit_results=False, tidy_lists=False)
 ACCEPT = ("accept", "application/json, text/event-stream")
 
 
@@ -197,6 +200,11 @@ class Talk:
         body: Json = {"jsonrpc": "2.0", "id": id, "method": method, "params": params}
         return self.send("POST", body, session=session)
 
+    def resume(self, session: str, last: str | None, principal: Principal = ALICE) -> FakeExchange:
+        """GET the rest of the stream that this event is of."""
+        assert last is not None
+        return self.send("GET", session=session, headers={"last-event-id": last}, principal=principal)
+
     def note(self, session: str, method: str, **params: object) -> FakeExchange:
         return self.send("POST", {"jsonrpc": "2.0", "method": method, "params": params}, session=session)
 
@@ -221,6 +229,10 @@ class Talk:
         await ready.until_end()
         await child.heard("notifications/initialized")
         return session, child
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let so much time pass on the test's clock, which jumps."""
+        await asyncio.sleep(seconds)
 
     async def settle(self) -> None:
         """Let everything happen that can happen now."""
@@ -247,6 +259,9 @@ async def talking(
     servers: Mapping[str, ChildSpec] | None = None,
     callers: Callers | None = None,
     children: FakeChildren | None = None,
+    close_after: float = inf,
+    tolerance: Tolerance = Tolerance(),  # noqa: B008 - frozen
+    session_key: bytes | None = None,
 ) -> AsyncIterator[Talk]:
     """An endpoint that runs, and what talks to it. Leaving it checks that no child was left behind."""
     servers = {"files": spec()} if servers is None else servers
@@ -259,6 +274,9 @@ async def talking(
         call_timeout=call_timeout,
         limits=limits or Limits(),
         callers=callers,
+        close_after=close_after,
+        tolerance=tolerance,
+        session_key=session_key,
     )
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(endpoint.run())

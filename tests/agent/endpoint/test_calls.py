@@ -125,7 +125,7 @@ async def test_an_answer_that_comes_first_is_plain_json_and_after_progress_a_str
 
 async def test_the_head_goes_out_after_15_s_and_the_answer_follows_as_an_event() -> None:
     async with talking() as talk:
-        session, child = await talk.session()
+        session, child = await talk.session("2025-06-18")
         loop = asyncio.get_running_loop()
         begun = loop.time()
         call = talk.call(1, session)
@@ -162,7 +162,7 @@ async def test_at_the_deadline_the_child_is_told_and_the_outcome_is_unknown(call
 
 async def test_a_deadline_before_the_head_is_an_error_with_status_504_for_other_requests() -> None:
     async with talking(call_timeout=5.0) as talk:
-        session, child = await talk.session()
+        session, child = await talk.session("2025-06-18")
         call = talk.call(1, session, "resources/read", uri="a://b")
         await child.heard()
         answer = await call.json()

@@ -12,7 +12,7 @@ from penstock.principal import Principal
 from penstock_agent.endpoint import Limits
 from penstock_agent.exchange import DoneReason
 from penstock_agent.gate.gate import Gate
-from tests.agent.endpoint.talk import EVERYTHING, Json, Talk, hello, spec, talking
+from tests.agent.endpoint.talk import BY_THE_BOOK, EVERYTHING, Json, Talk, hello, spec, talking
 from tests.harness.fake_exchange import ALICE, FakeExchange
 
 CALL: Json = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "echo"}}
@@ -133,7 +133,7 @@ async def test_a_body_that_is_not_one_clean_message_is_refused_and_the_session_l
 async def test_what_is_wrong_as_http_is_refused_before_the_body_counts(
     method: str, headers: dict[str, str], status: int
 ) -> None:
-    async with talking() as talk:
+    async with talking(tolerance=BY_THE_BOOK) as talk:
         wrong = talk.send(method, CALL if method == "POST" else b"", headers=headers)
         assert "error" in await wrong.json()
         assert wrong.status == status
@@ -279,7 +279,7 @@ async def test_nothing_is_exposed_without_an_entry() -> None:
 
 
 async def test_a_caller_that_opens_too_many_sessions_loses_its_longest_idle_one() -> None:
-    async with talking(limits=Limits(sessions_per_principal=2)) as talk:
+    async with talking(limits=Limits(sessions_per_principal=2), tolerance=BY_THE_BOOK) as talk:
         oldest, first = await talk.session()
         _, second = await talk.session()
         _, other = await talk.session(principal=Principal("https://idp.example", "bob"))
@@ -316,7 +316,7 @@ async def test_an_agent_that_is_full_refuses_in_words() -> None:
 
 
 async def test_a_session_that_nobody_uses_ends_and_one_with_a_stream_does_not() -> None:
-    async with talking(limits=Limits(idle_timeout=100)) as talk:
+    async with talking(limits=Limits(idle_timeout=100), tolerance=BY_THE_BOOK) as talk:
         idle, first = await talk.session()
         listened, second = await talk.session()
         get = talk.send("GET", session=listened)

@@ -80,7 +80,7 @@ class Client:
         return self.send("POST", {"jsonrpc": "2.0", "id": name, "method": "tools/call", "params": params})
 
     async def text(self, name: str) -> str:
-        result = (await self.call(name).json())["result"]
+        result = (await self.call(name).message())["result"]
         assert isinstance(result, dict)
         text = result["text"]
         assert isinstance(text, str)
@@ -135,7 +135,7 @@ async def test_a_process_that_dies_in_a_call_is_replaced_for_the_next() -> None:
     async with client() as one:
         await one.begin()
         pid = await one.text("echo")
-        assert outcome(await one.call("die").json()) == ("outcome_unknown", False)
+        assert outcome(await one.call("die").message()) == ("outcome_unknown", False)
         assert await one.text("echo") != pid
     assert not alive(int(pid))
 
@@ -160,14 +160,14 @@ async def test_junk_and_a_line_without_end_do_not_stop_the_next_call() -> None:
     async with client() as one:
         await one.begin()
         assert (await one.text("junk")).isdigit()
-        assert outcome(await one.call("endless").json()) == ("outcome_unknown", False)
+        assert outcome(await one.call("endless").message()) == ("outcome_unknown", False)
         assert (await one.text("echo")).isdigit()
 
 
 async def test_a_call_that_hangs_is_given_up_and_the_process_goes_on() -> None:
     async with client(call_timeout=0.2) as one:
         await one.begin()
-        assert outcome(await one.call("hang").json()) == ("outcome_unknown", False)
+        assert outcome(await one.call("hang").message()) == ("outcome_unknown", False)
         assert (await one.text("echo")).isdigit()
 
 

@@ -78,7 +78,7 @@ def test_in_streamable_http_a_query_means_nothing() -> None:
 )
 def test_each_entry_has_its_own_methods(purpose: Purpose, allowed: set[str]) -> None:
     for method in ("GET", "POST", "DELETE", "PUT", "HEAD", "OPTIONS"):
-        refusal = entries.check(purpose, method, None, "application/json", "*/*")
+        refusal = entries.check(purpose, method, None, "application/json", "*/*", None)
         assert (refusal is None) == (method in allowed), method
         if refusal is not None:
             assert refusal.status == 405
@@ -88,7 +88,7 @@ def test_each_entry_has_its_own_methods(purpose: Purpose, allowed: set[str]) -> 
 def test_only_a_message_of_http_sse_may_be_sent_whatever_its_sender_accepts() -> None:
     statuses = []
     for purpose, method in ((Purpose.MCP, "POST"), (Purpose.SSE, "GET"), (Purpose.MESSAGES, "POST")):
-        refusal = entries.check(purpose, method, None, "application/json", "text/html")
+        refusal = entries.check(purpose, method, None, "application/json", "text/html", None)
         statuses.append(None if refusal is None else refusal.status)
     assert statuses == [406, 406, None]
 

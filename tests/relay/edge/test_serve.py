@@ -119,7 +119,7 @@ async def test_stopping_gives_every_caller_a_last_word_and_takes_no_time() -> No
         started = asyncio.get_running_loop().time()
         edge.task.cancel()
         last = await streaming.chunk()
-        assert json.loads(last.partition(b"data: ")[2])["error"]["code"] == -32011
+        assert json.loads(last.partition(b"data: ")[2])["result"]["isError"]
         assert b"stopped" in last
         assert await streaming.chunk() == b""
         unknown = await waiting.response()
@@ -150,3 +150,19 @@ async def test_the_public_url_decides_the_host_and_loopback_still_answers() -> N
         assert (await edge.ask()).status == 200
         assert (await edge.ask(host="mcp.example.com:8443")).status == 421
         assert (await edge.ask(origin=f"http://127.0.0.1:{edge.port}")).status == 403
+
+
+async def test_a_client_that_comes_back_is_given_no_last_word_when_the_relay_stops() -> None:
+    first = b"event: message\nid: a.b\nretry: 3000\ndata: \n\n"
+
+    async def primed(call: Call) -> Answer:
+        return FakeAnswer([first], content_type=EVENT_STREAM, complete=False)
+
+    async with serving(FakeSwitchboard(primed)) as edge, edge.caller() as caller:
+        caller.send(CALL)
+        await caller.begin()
+        assert await caller.chunk() == first
+        edge.task.cancel()
+        assert await caller.chunk() == b""
+        with pytest.raises(asyncio.CancelledError):
+            await edge.task

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.http import KEEP_ALIVE
-from penstock_relay.edge.sse import KeepAlive
+from penstock_relay.edge.sse import KeepAlive, says_when_to_return
 
 EVENT = b'event: message\nid: 1\ndata: {"a":"b"}\n\n'
 
@@ -77,3 +77,18 @@ def test_how_events_are_split_into_chunks_does_not_matter(cuts: list[int]) -> No
     for start, end in pairwise(places):
         keep_alive.forwarded(data[start:end], 0.0)
         assert keep_alive.between_events == (end in ends)
+
+
+@pytest.mark.parametrize(
+    ("first", "says"),
+    [
+        (b"event: message\nid: a.b\nretry: 3000\ndata: \n\n", True),
+        (b"event: message\nid: a.b\nretry: 3000\ndata: \n\nevent: message\n", True),
+        (EVENT, False),
+        (EVENT + b"event: message\nid: a.b\nretry: 500\ndata: \n\n", False),
+        (b'event: message\ndata: "retry: 1"\n\n', False),
+        (b"", False),
+    ],
+)
+def test_a_stream_says_in_its_first_event_that_its_client_comes_back(first: bytes, says: bool) -> None:
+    assert says_when_to_return(first) is says

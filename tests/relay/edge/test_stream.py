@@ -97,7 +97,7 @@ async def test_a_stream_without_any_event_yet_is_kept_alive_as_well() -> None:
 
 
 @pytest.mark.parametrize(("sent", "start"), [(EVENT, b""), (EVENT[:30], b"\n\n"), (EVENT[:-1], b"\n\n")])
-async def test_a_broken_event_stream_ends_with_an_error_for_its_request(sent: bytes, start: bytes) -> None:
+async def test_a_broken_event_stream_ends_with_words_for_its_request(sent: bytes, start: bytes) -> None:
     answer = events(sent)
     async with serving(giving(answer)) as edge, edge.caller() as caller:
         caller.send(CALL)
@@ -108,9 +108,9 @@ async def test_a_broken_event_stream_ends_with_an_error_for_its_request(sent: by
         assert last.startswith(start + b"event: message\ndata: {")
         message = json.loads(last.removeprefix(start).removeprefix(b"event: message\ndata: "))
         assert message["id"] == 7
-        assert message["error"]["code"] == -32011
-        assert message["error"]["message"] == "The link was lost."
-        assert message["error"]["data"]["exchange"] == answer.key
+        assert message["result"]["isError"]
+        assert message["result"]["content"] == [{"type": "text", "text": "The link was lost."}]
+        assert message["result"]["_meta"]["penstock/outcome"]["exchange"] == answer.key
         assert await caller.chunk() == b""
 
 

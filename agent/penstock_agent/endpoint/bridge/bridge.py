@@ -16,12 +16,12 @@ from penstock_agent.endpoint.bridge.pending import Pending, TooManyWaiting, Wait
 from penstock_agent.endpoint.bridge.rooms import Lease, Room, Rooms
 from penstock_agent.endpoint.bridge.state import BadState
 from penstock_agent.endpoint.bridge.translate import Said, Wanted
-from penstock_agent.endpoint.calls import Watch
 from penstock_agent.endpoint.correlate import Call
 from penstock_agent.endpoint.lifeline import NotRunning
 from penstock_agent.endpoint.sessions import Sessions
 from penstock_agent.endpoint.shared import Shared
 from penstock_agent.endpoint.streams import Item, Stream
+from penstock_agent.endpoint.watch import Watch
 from penstock_agent.exchange import Exchange, ExchangeGone
 from penstock_agent.gate import gate
 

@@ -15,9 +15,9 @@ from penstock.outcome import INVALID_PARAMS, rpc_error
 from penstock_agent.endpoint.answers import Answer, reply
 from penstock_agent.endpoint.bridge.rooms import Room
 from penstock_agent.endpoint.bridge.translate import SUBSCRIPTION
-from penstock_agent.endpoint.calls import Watch
 from penstock_agent.endpoint.shared import Shared
 from penstock_agent.endpoint.streams import Item, Stream
+from penstock_agent.endpoint.watch import Watch
 from penstock_agent.exchange import Exchange, ExchangeGone
 
 #: Subscriptions of callers to one room; more are refused.

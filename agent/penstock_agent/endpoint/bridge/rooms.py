@@ -187,7 +187,7 @@ class Rooms:
 
         suite.opening += 1
         try:
-            session = self._sessions.add(caller, make)
+            session = self._sessions.add(key[0], caller, make)
             session.start()
             try:
                 room = Room(session, await _begin(session, said, until))

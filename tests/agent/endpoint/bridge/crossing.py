@@ -12,12 +12,14 @@ from penstock.envelope import parse_caller
 from penstock.principal import Principal
 from penstock_agent.catalogue.catalogues import Catalogues
 from penstock_agent.endpoint.bridge.bridge import Bridge
+from penstock_agent.endpoint.eventlog import EPOCH_BYTES, KEY_BYTES, Budget, EventIds
 from penstock_agent.endpoint.held import Held
 from penstock_agent.endpoint.limits import Limits
 from penstock_agent.endpoint.sessions import Sessions
 from penstock_agent.endpoint.shared import Shared
 from penstock_agent.exchange import ExchangeGone
 from penstock_agent.gate.gate import Gate
+from penstock_agent.tolerance import Tolerance
 from tests.agent.endpoint.talk import AGENT, EVERYTHING, FakeChild, FakeChildren, Json, spec
 from tests.harness.fake_exchange import ALICE, FakeExchange
 
@@ -115,11 +117,14 @@ async def crossing(
             catalogues=Catalogues({"files": spec()}, children, spawn),
             limits=limits,
             held=Held(limits.agent_held),
+            ids=EventIds(AGENT.tag, b"e" * EPOCH_BYTES, b"k" * KEY_BYTES),
+            logs=Budget(limits.agent_log),
+            tolerance=Tolerance(),
             call_timeout=call_timeout,
             spawn=spawn,
             running=True,
         )
-        sessions = Sessions(AGENT, limits)
+        sessions = Sessions(AGENT, limits, b"s" * 32)
         bridge = Bridge(shared, sessions)
         try:
             yield Crossing(bridge, children, tasks)

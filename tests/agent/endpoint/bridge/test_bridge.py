@@ -40,7 +40,7 @@ async def test_what_the_server_said_at_the_beginning_is_discovered() -> None:
         exchange = cross.send("server/discover")
         await cross.begun()
         found = await result(exchange)
-        assert found["supportedVersions"] == ["2026-07-28", "2025-11-25", "2025-06-18"]
+        assert found["supportedVersions"] == ["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26"]
         assert found["instructions"] == "Ask nicely."
         capabilities = found["capabilities"]
         assert isinstance(capabilities, dict)

@@ -70,9 +70,9 @@ async def test_everything_but_post_is_405(method: str, version: str) -> None:
 @pytest.mark.parametrize(
     ("era", "supported"),
     [
-        (Era.HANDSHAKE, ["2026-07-28", "2025-11-25", "2025-06-18"]),
+        (Era.HANDSHAKE, ["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26"]),
         (Era.MODERN, ["2026-07-28"]),
-        (Era.DUAL, ["2026-07-28", "2025-11-25", "2025-06-18"]),
+        (Era.DUAL, ["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26"]),
     ],
 )
 async def test_a_version_that_is_not_served_is_answered_with_those_that_are(
@@ -96,7 +96,7 @@ async def test_discovery_names_what_is_served_here_and_keeps_all_else() -> None:
         said = {**found(), "capabilities": {"extensions": {"io.example/x": {"a": [1]}}}, "instructions": "Hm"}
         child.answer(await child.heard("server/discover"), said)
         answer = result_of(await exchange.json())
-        assert answer == {**said, "supportedVersions": ["2026-07-28", "2025-11-25", "2025-06-18"]}
+        assert answer == {**said, "supportedVersions": ["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26"]}
 
 
 @pytest.mark.parametrize("method", ["initialize", "ping", "logging/setLevel", "resources/subscribe"])

@@ -110,7 +110,7 @@ async def test_a_server_of_the_sdk_is_discovered_called_listened_to_cancelled_an
 ) -> None:
     async with client(tmp_path) as one:
         found = result_of(await one.ask("server/discover").json())
-        assert found["supportedVersions"] == ["2026-07-28", "2025-11-25", "2025-06-18"]
+        assert found["supportedVersions"] == ["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26"]
         assert result_of(await one.ask("tools/list").json())["cacheScope"] == "private"
         assert error_of(await one.call("pid", n=5).json())["code"] == -32020
         pid = await one.pid()
