@@ -49,20 +49,6 @@ STREAMS: Final = frozenset({PARALLEL, POLLING})
 
 Measure: TypeAlias = Callable[[str, str], Report]
 
-unserved = pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="the endpoint does not serve revision 2026-07-28 yet"
-)
-unresumable = pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="the endpoint sends no priming event and no retry yet",
-)
-too_strict = pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="the endpoint refuses a version header that it supports but that is not the session's",
-)
-
 
 @contextmanager
 def through_penstock(child: str) -> Iterator[str]:
@@ -115,7 +101,7 @@ def measure(tmp_path_factory: pytest.TempPathFactory) -> Measure:
         ("2025-11-25", "dual"),
         ("2025-11-25", "handshake"),
         ("2026-07-28", "itself"),
-        pytest.param("2026-07-28", "dual", marks=unserved),
+        ("2026-07-28", "dual"),
         ("first", "itself"),
         ("first", "dual"),
         ("first", "handshake"),
@@ -134,9 +120,9 @@ def test_every_scenario_passes_without_a_warning(leg: str, child: str, measure: 
     [
         ("2025-11-25", "dual"),
         ("2025-11-25", "handshake"),
-        pytest.param("2026-07-28", "dual", marks=unserved),
-        pytest.param("first", "dual", marks=too_strict),
-        pytest.param("first", "handshake", marks=too_strict),
+        ("2026-07-28", "dual"),
+        ("first", "dual"),
+        ("first", "handshake"),
     ],
 )
 def test_several_requests_of_one_client_are_answered_at_once(leg: str, child: str, measure: Measure) -> None:
@@ -148,10 +134,10 @@ def test_several_requests_of_one_client_are_answered_at_once(leg: str, child: st
 @pytest.mark.parametrize(
     ("leg", "child"),
     [
-        pytest.param("2025-11-25", "dual", marks=unresumable),
-        pytest.param("2025-11-25", "handshake", marks=unresumable),
-        pytest.param("first", "dual", marks=too_strict),
-        pytest.param("first", "handshake", marks=too_strict),
+        ("2025-11-25", "dual"),
+        ("2025-11-25", "handshake"),
+        ("first", "dual"),
+        ("first", "handshake"),
     ],
 )
 def test_a_slow_call_is_a_stream_that_can_be_resumed(leg: str, child: str, measure: Measure) -> None:

@@ -135,9 +135,8 @@ class Handshake:
                 exchange, 404, "There is no such session: start a new one with initialize.", id=request
             )
             return None
-        if (objection := versions.objection(header, session.version)) is not None:
-            await refuse(exchange, 400, objection, id=request)
-            return None
+        # Any version of this era will do in the header. The specification refuses those that are not
+        # supported; clients in the field send another one than they have agreed on.
         return session
 
     def _can_revive(self, exchange: Exchange, id: str) -> bool:

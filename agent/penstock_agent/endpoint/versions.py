@@ -25,10 +25,3 @@ def served(era: Era) -> tuple[str, ...]:
     server itself is of the handshake era only.
     """
     return MODERN_VERSIONS + (tuple(reversed(SUPPORTED)) if era.handshake else ())
-
-
-def objection(header: str | None, negotiated: str | None) -> str | None:
-    """What is wrong with the header of a request in a session, in words."""
-    if header is None or negotiated is None or header == negotiated:
-        return None
-    return "MCP-Protocol-Version is not what this session agreed on: send that version, or leave it out."

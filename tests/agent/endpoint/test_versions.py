@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from penstock_agent.endpoint.versions import HANDSHAKE, SUPPORTED, is_handshake, objection
+from penstock_agent.endpoint.versions import HANDSHAKE, SUPPORTED, is_handshake
 
 
 @pytest.mark.parametrize("header", [None, *HANDSHAKE])
@@ -15,13 +15,6 @@ def test_no_header_or_a_handshake_version_belongs_to_the_handshake_era(header: s
 @pytest.mark.parametrize("header", ["2026-07-28", "2025-11-26", "", "2025-11-25 ", "DRAFT"])
 def test_everything_else_is_another_era(header: str) -> None:
     assert not is_handshake(header)
-
-
-def test_the_header_must_be_absent_or_what_was_agreed() -> None:
-    assert objection(None, "2025-11-25") is None
-    assert objection("2025-11-25", "2025-11-25") is None
-    assert objection("2025-06-18", None) is None
-    assert objection("2025-06-18", "2025-11-25") is not None
 
 
 def test_what_is_supported_is_of_this_era() -> None:

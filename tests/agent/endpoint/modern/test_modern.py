@@ -96,7 +96,10 @@ async def test_discovery_names_what_is_served_here_and_keeps_all_else() -> None:
         said = {**found(), "capabilities": {"extensions": {"io.example/x": {"a": [1]}}}, "instructions": "Hm"}
         child.answer(await child.heard("server/discover"), said)
         answer = result_of(await exchange.json())
-        assert answer == {**said, "supportedVersions": ["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26"]}
+        assert answer == {
+            **said,
+            "supportedVersions": ["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26"],
+        }
 
 
 @pytest.mark.parametrize("method", ["initialize", "ping", "logging/setLevel", "resources/subscribe"])
