@@ -199,12 +199,12 @@ class _Daemon:
         """Lets calls finish, up to the relay having their answers. A second signal cuts it short."""
         self._notifier.stopping("finishing calls that are under way")
         self._tunnel.drain()
-        self._endpoint.drain()
         self._dialer.go_away()
         try:
             async with asyncio.timeout(DRAIN) as limit:
                 for number in _STOPS:
                     asyncio.get_running_loop().add_signal_handler(number, _hurry, limit)
+                await self._endpoint.drain()
                 await self._tunnel.idle.wait()
                 await self._endpoint.quiet()
         except TimeoutError:

@@ -44,6 +44,8 @@ class FakeEndpoint:
         self.serving: asyncio.Queue[Exchange] = asyncio.Queue()
         self.answer = asyncio.Event()
         self.reloads: list[set[str]] = []
+        self.shared_by_all: object = kwargs["shared_by_all"]
+        self.drained = False
         self.none_left = asyncio.Event()
         self.none_left.set()
 
@@ -53,8 +55,14 @@ class FakeEndpoint:
     async def run(self) -> None:
         await asyncio.Event().wait()
 
-    def reload(self, specs: Mapping[str, ChildSpec], gate: Gate, callers: object = None) -> None:
+    def reload(
+        self, specs: Mapping[str, ChildSpec], gate: Gate, callers: object, shared_by_all: object
+    ) -> None:
         self.reloads.append(set(specs))
+        self.shared_by_all = shared_by_all
+
+    async def drain(self) -> None:
+        self.drained = True
 
     async def serve(self, exchange: Exchange) -> None:
         self.serving.put_nowait(exchange)
@@ -231,15 +239,19 @@ async def test_link_takes_any_time_for_a_wait(tmp_path: Path, wait: object) -> N
         assert (await control.ask(agent.control, "link", wait_s=wait))["linked"] is True
 
 
+SHARED = 'command = ["/bin/cat"]\nprocess_per = "server"\n'
+
+
 async def test_reload_offers_what_the_file_says_now(tmp_path: Path) -> None:
     async with agent_of(tmp_path) as agent:
         assert agent.place.switchboard.lacks("plant", "more")
-        agent.configure(FILES + FILES.replace("files", "more") + '[servers.shut]\ncommand = ["/bin/cat"]\n')
+        agent.configure(FILES + FILES.replace("files", "more") + "[servers.shut]\n" + SHARED)
         answer = await control.ask(agent.control, "reload")
         assert answer == {"servers": ["files", "more", "shut"]}
         await until(lambda: not agent.place.switchboard.lacks("plant", "more"), "the offer")
         assert agent.place.switchboard.lacks("plant", "shut"), "nothing of it is exposed"
         assert agent.endpoint.reloads == [{"files", "more", "shut"}]
+        assert agent.endpoint.shared_by_all == {"shut"}
 
 
 async def test_a_file_that_cannot_be_used_changes_nothing(tmp_path: Path) -> None:
@@ -275,6 +287,7 @@ async def test_calls_under_way_finish_before_a_stopping_agent_leaves(tmp_path: P
         assert await agent.task == Exit.DONE
         assert line.driver._websocket.close_code == CloseCode.GOING_AWAY
         assert not agent.control.exists()
+        assert agent.endpoint.drained, "those who only listen were told"
 
 
 async def test_a_stopping_agent_waits_for_answers_that_are_due_on_other_exchanges(tmp_path: Path) -> None:

@@ -106,6 +106,7 @@ def _as_json(settings: Settings, wrong: list[str], notes: list[str]) -> dict[str
                 "network": server.network,
                 "isolation": server.isolation,
                 "trust": server.trust,
+                "process_per": server.process_per,
             }
             for name, server in settings.servers.items()
         },
@@ -126,6 +127,7 @@ def _show(settings: Settings, wrong: list[str], notes: list[str]) -> None:
             say(f"  env = {', '.join(sorted(server.env))}   (values not shown)")
         say(f"  expose = {list(server.expose)}")
         say(f'  network = "{server.network}", isolation = "{server.isolation}", trust = "{server.trust}"')
+        say(f'  process_per = "{server.process_per}"')
     if settings.caller is not None:
         say(f"caller: grants that {settings.caller.issuer} signed for {settings.caller.audience}")
     for text in notes:

@@ -142,10 +142,9 @@ class Endpoint:
                 for process in self._modern.processes:
                     process.end()
 
-    def drain(self) -> None:
+    async def drain(self) -> None:
         """The agent is stopping: tell those who only listen, so that they ask again elsewhere."""
-        for process in self._modern.processes:
-            process.finish_all_listening()
+        await self._modern.drain()
 
     def reload(
         self,

@@ -31,6 +31,9 @@ from penstock_agent.endpoint.shared import Shared
 from penstock_agent.exchange import Exchange
 from penstock_agent.gate import gate
 
+LAST_WORDS: Final = 1.0
+"""Seconds for what is said to those who listen when the agent stops."""
+
 _log = get(__name__)
 
 _NO_SUCH_METHOD: Final = Rejection(
@@ -49,6 +52,7 @@ class Modern:
         self.processes = Processes(shared.limits, shared_by_all)
         self._children = WithRoom(shared.children, self.processes)
         self.eras = Eras(self._children, shared.spawn)
+        self._listening: set[asyncio.Task[object]] = set()
         self._tasks = Tasks(lambda: os.urandom(16).hex())
 
     async def post(self, exchange: Exchange, message: Message, header: str, headers: Headers) -> None:
@@ -84,6 +88,13 @@ class Modern:
             await self._request(exchange, message, headers, spec, era)
         else:
             await self.bridge.post(exchange, message)
+
+    async def drain(self) -> None:
+        """End every subscription in the way that is no accident; returns when that has been written."""
+        for process in self.processes:
+            process.finish_all_listening()
+        if self._listening:
+            await asyncio.wait(self._listening, timeout=LAST_WORDS)
 
     async def _notified(self, exchange: Exchange, header: str) -> None:
         """A notification of the caller. None means anything in this era: who gives up, goes."""
@@ -137,8 +148,16 @@ class Modern:
         request = self._tasks.own(server, caller.identity, request)
         listens = message.method == LISTEN
         until = exchange.deadline if listens else self._shared.until(exchange.deadline)
+        serving = Serving(process, exchange, request, until, versions.served(era), self._shared)
+        task = asyncio.current_task() if listens else None
         with process.in_use():
-            await Serving(process, exchange, request, until, versions.served(era), self._shared).serve()
+            if task is not None:
+                self._listening.add(task)
+            try:
+                await serving.serve()
+            finally:
+                if task is not None:
+                    self._listening.discard(task)
 
     def _maker(self, server: str, spec: ChildSpec) -> Callable[[Callable[[Process], None]], Process]:
         return lambda on_end: Process(

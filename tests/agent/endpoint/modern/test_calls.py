@@ -406,7 +406,8 @@ async def test_a_subscription_that_the_agent_ends_gets_a_result(how: str) -> Non
         )
         await listen.event()
         if how == "drain":
-            talk.endpoint.drain()
+            await talk.endpoint.drain()
+            assert listen.ended
         elif how == "reload":
             talk.endpoint.reload({}, Gate.of({}))
         assert result_of(await listen.event()) == {"resultType": "complete", "_meta": {SUBSCRIPTION: 1}}
