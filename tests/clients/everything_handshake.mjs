@@ -15,6 +15,7 @@ import {
   ListPromptsRequestSchema,
   ListResourceTemplatesRequestSchema,
   ListResourcesRequestSchema,
+  ListRootsResultSchema,
   ListToolsRequestSchema,
   McpError,
   ReadResourceRequestSchema,
@@ -67,6 +68,100 @@ async function elicit(message, properties, extra, required) {
   const answer = await extra.sendRequest(request, ElicitResultSchema);
   return `action=${answer.action}, content=${JSON.stringify(answer.content ?? {})}`;
 }
+
+async function sample(words, extra) {
+  const params = { messages: [{ role: "user", content: text(words) }], maxTokens: 100 };
+  const answer = await extra.sendRequest({ method: "sampling/createMessage", params }, CreateMessageResultSchema);
+  return answer.content.text;
+}
+
+const NAME = { name: { type: "string" } };
+
+// What a client of 2026-07-28 sees as a result that asks for more: here it is a question while the call runs.
+const ASKING = {
+  test_input_required_result_elicitation: [
+    "Asks for a name.",
+    null,
+    async (_given, extra) => `Hello: ${await elicit("What is your name?", NAME, extra, ["name"])}`,
+  ],
+  test_input_required_result_sampling: [
+    "Asks the model.",
+    null,
+    async (_given, extra) => `The model says: ${await sample("What is the capital of France?", extra)}`,
+  ],
+  test_input_required_result_list_roots: [
+    "Asks for the roots.",
+    null,
+    async (_given, extra) => {
+      const { roots } = await extra.sendRequest({ method: "roots/list" }, ListRootsResultSchema);
+      return `Roots: ${roots.map(({ uri }) => uri).join(" ")}`;
+    },
+  ],
+  test_input_required_result_request_state: [
+    "Asks, and goes on with the same call.",
+    null,
+    async (_given, extra) => {
+      const confirmed = { ok: { type: "boolean" } };
+      return `state-ok: ${await elicit("Please confirm", confirmed, extra, ["ok"])}`;
+    },
+  ],
+  test_input_required_result_tampered_state: [
+    "Asks, and goes on with the same call.",
+    null,
+    async (_given, extra) => {
+      const confirmed = { ok: { type: "boolean" } };
+      return `state-ok: ${await elicit("Please confirm", confirmed, extra, ["ok"])}`;
+    },
+  ],
+  test_input_required_result_multiple_inputs: [
+    "Asks user, model and client at once.",
+    null,
+    async (_given, extra) => {
+      const roots = extra.sendRequest({ method: "roots/list" }, ListRootsResultSchema);
+      const user = elicit("What is your name?", NAME, extra, ["name"]);
+      const answers = await Promise.all([user, sample("Generate a greeting", extra), roots]);
+      return JSON.stringify(answers);
+    },
+  ],
+  test_input_required_result_multi_round: [
+    "Asks, and asks again.",
+    null,
+    async (_given, extra) => {
+      const first = await elicit("Step 1: What is your name?", NAME, extra, ["name"]);
+      const color = { color: { type: "string" } };
+      return `${first} ${await elicit("Step 2: What is your favourite color?", color, extra, ["color"])}`;
+    },
+  ],
+  test_input_required_result_capabilities: [
+    "Asks what this client can be asked.",
+    null,
+    async (_given, extra) => {
+      const able = server.getClientCapabilities() ?? {};
+      if (able.sampling) return sample("What is the capital of France?", extra);
+      if (able.elicitation) return elicit("What is your name?", NAME, extra, ["name"]);
+      return "This client can be asked nothing.";
+    },
+  ],
+  test_streaming_elicitation: [
+    "Asks the user after some progress.",
+    null,
+    async (_given, extra) => {
+      const progressToken = extra._meta?.progressToken;
+      if (progressToken !== undefined) {
+        await extra.sendNotification({ method: "notifications/progress", params: { progressToken, progress: 1 } });
+      }
+      return elicit("What is your name?", NAME, extra, ["name"]);
+    },
+  ],
+  test_logging_tool: [
+    "A log message.",
+    null,
+    async (_given, extra) => {
+      await log("Said by the tool", extra);
+      return "Logged.";
+    },
+  ],
+};
 
 // Name -> description, schema or nothing, function of the arguments and the request that gives a text or contents.
 const TOOLS = {
@@ -210,6 +305,7 @@ const TOOLS = {
     },
     (given) => `Called with ${Object.keys(given).sort()}`,
   ],
+  ...ASKING,
   test_trigger_tool_change: [
     "Says that the list of tools has changed.",
     null,
@@ -271,6 +367,13 @@ const PROMPTS = {
     ],
   ],
   test_prompt_with_image: [[], () => [image, text("Please analyze the image above.")]],
+  test_input_required_result_prompt: [
+    [],
+    async (_given, extra) => {
+      const context = { context: { type: "string" } };
+      return [text(await elicit("What context should the prompt use?", context, extra, ["context"]))];
+    },
+  ],
 };
 
 server.setRequestHandler(ListPromptsRequestSchema, () => ({
@@ -281,10 +384,11 @@ server.setRequestHandler(ListPromptsRequestSchema, () => ({
   })),
 }));
 
-server.setRequestHandler(GetPromptRequestSchema, ({ params }) => {
+server.setRequestHandler(GetPromptRequestSchema, async ({ params }, extra) => {
   const prompt = PROMPTS[params.name];
   if (!prompt) throw new McpError(ErrorCode.InvalidParams, `Unknown prompt: ${params.name}`);
-  return { messages: prompt[1](params.arguments ?? {}).map((content) => ({ role: "user", content })) };
+  const contents = await prompt[1](params.arguments ?? {}, extra);
+  return { messages: contents.map((content) => ({ role: "user", content })) };
 });
 
 server.setRequestHandler(CompleteRequestSchema, ({ params }) => {

@@ -146,3 +146,20 @@ def test_a_slow_call_is_a_stream_that_can_be_resumed(leg: str, child: str, measu
     found = report.statuses(POLLING)
     assert found["server-sse-priming-event"] is Status.SUCCESS
     assert found["server-sse-retry-field"] is Status.SUCCESS
+
+
+#: What no server of the handshake era can do, however it is bridged; `docs/agent.md` says why.
+CANNOT: Final = {
+    "http-custom-header-server-validation",
+    "input-required-result-basic-elicitation",
+    "input-required-result-ignore-extra-params",
+    "server-stateless",
+}
+
+
+def test_a_server_of_the_handshake_era_serves_clients_of_the_modern_one(measure: Measure) -> None:
+    report = measure("2026-07-28", "handshake")
+    assert len(report.scenarios) == LEGS["2026-07-28"].scenarios
+    assert {problem.partition(":")[0] for problem in report.problems()} == CANNOT
+    stateless = report.of(lambda scenario: scenario == "server-stateless")
+    assert len(stateless.problems()) == 2, "the two about a capability that the client did not declare"

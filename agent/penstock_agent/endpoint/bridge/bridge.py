@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import Final
 
 from penstock.envelope import Kind, Message, dump, parse_child
@@ -25,6 +26,9 @@ from penstock_agent.endpoint.watch import Watch
 from penstock_agent.exchange import Exchange, ExchangeGone
 from penstock_agent.gate import gate
 
+#: Seconds for which a server that asks one thing may ask for others, to be answered in the same round.
+TOGETHER: Final = 0.05
+
 LOGGED: Final = "notifications/message"
 PROGRESS: Final = "notifications/progress"
 
@@ -42,8 +46,8 @@ class Bridge:
     def __init__(self, shared: Shared, sessions: Sessions) -> None:
         self._shared = shared
         self._listens = Listens(shared)
-        self._rooms = Rooms(shared, sessions, self._listens.closed)
         self._pending = Pending(_give_up)
+        self._rooms = Rooms(shared, sessions, self._listens.closed, self._pending.give_up_oldest)
 
     def close(self) -> None:
         """The endpoint is ending."""
@@ -200,8 +204,10 @@ class _Run:
     async def _relay(self, call: Call[Stream], stream: Stream, lease: Lease | None, watch: Watch) -> bool:
         now = asyncio.get_running_loop().time
         commit_at = now() + self._shared.limits.commit_after
+        asked: dict[str, Message] = {}
+        ask_at = inf
         while True:
-            due = self._until if self._answer.committed else min(self._until, commit_at)
+            due = min(ask_at, self._until if self._answer.committed else min(self._until, commit_at))
             item = await stream.next(due)
             if item is not None:
                 stream.sent(item)
@@ -211,15 +217,19 @@ class _Run:
                 if lease is None and (said.kind is Kind.REQUEST or said.method == LOGGED):
                     # The server does not say to which call this belongs: not to one that only lists.
                     self._room.overhear(item.data)
-                elif lease is not None and said.kind is Kind.REQUEST:
-                    if await self._asked(call, stream, lease, said):
-                        return True
+                elif said.kind is Kind.REQUEST:
+                    if await self._may_ask(said):
+                        asked[str(len(asked) + 1)] = said
+                        ask_at = now() + TOGETHER
                 elif self._for_caller(said):
                     await self._answer.send(item)
             elif watch.reason is not None:
                 raise ExchangeGone(watch.reason)
             elif now() >= self._until:
                 self._room.session.expire(call, failures.TIMED_OUT, b'"deadline"')
+            elif lease is not None and now() >= ask_at:
+                await self._ask(asked, (lease, call, stream))
+                return True
             elif now() >= commit_at:
                 await self._answer.commit()
 
@@ -240,18 +250,20 @@ class _Run:
         await self._answer.send(Item(dump(message), last=True, status=status))
         return False
 
-    async def _asked(self, call: Call[Stream], stream: Stream, lease: Lease, asked: Message) -> bool:
-        """The server asks its client something. Whether the call waits for the caller now."""
-        method = asked.method or ""
-        if method not in translate.ASKED or not self._said.may(method):
-            error = b'{"code":-32601,"message":"The client does not offer this."}'
-            await self._room.session.answer(Message(Kind.ERROR, asked.id, None, None, None, error))
-            return False
-        assert asked.id is not None  # noqa: S101 - a request has an id, says the parser
-        wanted = Wanted({"1": (method, asked.params or b"{}")})
-        waiting = Waiting(self._exchange.principal, wanted, {"1": asked.id}, (lease, call, stream))
+    async def _may_ask(self, asked: Message) -> bool:
+        """Whether the caller can be asked this; the server is told if not."""
+        if asked.method is not None and self._said.may(asked.method):
+            return True
+        error = b'{"code":-32601,"message":"The client does not offer this."}'
+        await self._room.session.answer(Message(Kind.ERROR, asked.id, None, None, None, error))
+        return False
+
+    async def _ask(self, asked: dict[str, Message], running: tuple[Lease, Call[Stream], Stream]) -> None:
+        """The call waits for the caller from now on."""
+        wanted = Wanted({key: (each.method or "", each.params or b"{}") for key, each in asked.items()})
+        ids = {key: each.id for key, each in asked.items() if each.id is not None}
+        waiting = Waiting(self._exchange.principal, wanted, ids, running)
         await self._bridge._ask(self._exchange, self._message, waiting, self._answer)
-        return True
 
     def _for_caller(self, said: Message) -> bool:
         if said.method == PROGRESS:

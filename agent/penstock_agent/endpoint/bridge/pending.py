@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
 from penstock.principal import Principal
-from penstock_agent.endpoint.bridge.rooms import Lease
+from penstock_agent.endpoint.bridge.rooms import Lease, Room
 from penstock_agent.endpoint.bridge.state import NONCE_BYTES, BadState, States
 from penstock_agent.endpoint.bridge.translate import Wanted
 from penstock_agent.endpoint.correlate import Call
@@ -71,6 +71,15 @@ class Pending:
             raise BadState
         found[1].cancel()
         return found[0]
+
+    def give_up_oldest(self, rooms: Collection[Room]) -> bool:
+        """Of the calls that wait in these rooms. False when none does."""
+        for handle, (waiting, timer) in self._waiting.items():  # in the order in which they came
+            if waiting.running is not None and waiting.running[0].room in rooms:
+                timer.cancel()
+                self._expire(handle)
+                return True
+        return False
 
     def close(self) -> None:
         """Nobody comes back any more."""

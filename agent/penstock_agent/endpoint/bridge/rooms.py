@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -108,10 +108,19 @@ class _Suite:
 
 
 class Rooms:
-    """``closed`` is called with every room that ends."""
+    """``closed`` is called with every room that ends. ``make_room`` gives up the call that has waited for its
+    caller for the longest time in one of these rooms, and says whether there was one.
+    """
 
-    def __init__(self, shared: Shared, sessions: Sessions, closed: Callable[[Room], None]) -> None:
+    def __init__(
+        self,
+        shared: Shared,
+        sessions: Sessions,
+        closed: Callable[[Room], None],
+        make_room: Callable[[Collection[Room]], bool],
+    ) -> None:
         self._shared = shared
+        self._make_room = make_room
         self._sessions = sessions
         self._closed = closed
         self._suites: dict[Key, _Suite] = {}
@@ -151,6 +160,8 @@ class Rooms:
                         return await self._open(suite, key, caller, said, until)
                 except TimeoutError:
                     raise NotRunning(failures.NO_ANSWER_TO_INITIALIZE) from None
+            if self._make_room(suite.rooms):
+                continue
             suite.changed.clear()
             try:
                 async with asyncio.timeout_at(until):

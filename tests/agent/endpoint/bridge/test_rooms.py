@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.agent.endpoint.bridge.crossing import BOB, META, QUESTION, YES, crossing, result
+from tests.agent.endpoint.bridge.crossing import BOB, META, QUESTION, YES, crossing, error, result
 
 
 async def test_calls_one_after_another_have_one_process_and_two_at_a_time_have_two() -> None:
@@ -33,6 +33,27 @@ async def test_nobody_shares_a_process_with_another_caller_or_other_capabilities
             child = await cross.begun(number)
             child.answer(await child.heard("tools/list"), {"tools": []})
             await result(exchange)
+
+
+async def test_who_needs_a_room_gives_up_the_call_that_waits_longest_for_an_answer() -> None:
+    async with crossing() as cross:
+        states = []
+        for number in range(1, 5):
+            exchange = cross.tool()
+            child = await cross.begun(number)
+            await child.heard("tools/call")
+            child.ask(1, "elicitation/create", **QUESTION)
+            states.append((await result(exchange))["requestState"])
+        fifth = cross.tool()
+        first = cross.children.started[0]
+        heard = {str(message["method"]): message for message in [await first.heard(), await first.heard()]}
+        assert heard.keys() == {"notifications/cancelled", "tools/call"}
+        first.answer(heard["tools/call"])
+        await result(fifth)
+        assert await error(cross.tool(requestState=states[0], inputResponses={"1": YES})) == (400, -32602)
+        going_on = cross.tool(requestState=states[1], inputResponses={"1": YES})
+        assert (await cross.children.started[1].heard())["result"] == YES
+        going_on.leave()
 
 
 async def test_more_calls_than_rooms_wait_for_one() -> None:
