@@ -1,10 +1,12 @@
 """The agent's MCP endpoint: exchanges in, conversations with children out.
 
-In reading order: ``versions``, ``limits`` and ``failures`` (what is promised), ``correlate``, ``held`` and
-``streams`` (pure, or nearly), ``lifeline`` (one child after another), ``session`` (what goes where),
-``calls`` and ``answers`` (one HTTP response), ``offers`` (what a consent page shows), ``sessions`` (all of
-them), ``shared`` (what every era works with), ``handshake`` and ``modern`` (an era each), ``channel`` and
-``httpsse`` (the first transport of the older one), ``endpoint`` (the way in).
+In reading order: ``versions``, ``limits`` and ``failures`` (what is promised), ``correlate``, ``held``,
+``streams`` and ``eventlog`` (pure, or nearly), ``lifeline`` (one child after another) and ``replies``,
+``resumption`` and ``manners`` (of one session), ``session`` (what goes where), ``calls``, ``batches``,
+``listening`` and ``answers`` (one HTTP response), ``offers`` (what a consent page shows), ``sessionids`` and
+``sessions`` (all of them), ``shared`` (what every era works with), ``handshake``, ``modern`` and ``bridge``
+(an era each, and the way from one to the other), ``channel`` and ``httpsse`` (the first transport of the
+older one), ``endpoint`` (the way in).
 """
 
 from penstock_agent.endpoint.endpoint import Endpoint, ServerStatus, Status

@@ -94,6 +94,8 @@ class Session:
         self._manners = Manners(shared.tolerance)
         self._hello: Message | None = None
         self._initialized: Message | None = None
+        self._unmet = False
+        """Whether the version is only what the client says: no server has agreed to it yet."""
         self._worked = False
         self._stale = False
 
@@ -307,7 +309,8 @@ class Session:
         version = text_member(answers[-1], "result", "protocolVersion") if answers else None
         if version is None:
             raise NotRunning(failures.NOT_GREETED)
-        if self.version is None:
+        if self._unmet:
+            self._unmet = False
             self._agreed(version)
         elif version != self.version:
             self.for_good = True
@@ -351,8 +354,8 @@ class Session:
         self._replace_stale()
 
     def introduce(self, version: str | None = None) -> None:
-        """The agent begins the session instead of the client. ``version``: what the client has agreed on
-        before, and the server has to agree to again; None where it only matters that there is one.
+        """The agent begins the session instead of the client. ``version``: what the client says that it has
+        agreed on before; the server has the last word again.
         """
         params = msgspec.json.encode(
             {
@@ -363,6 +366,7 @@ class Session:
         )
         self._hello = request(b'"penstock"', "initialize", params)
         self._initialized = notification(INITIALIZED, None)
+        self._unmet = True
         if version is not None:
             self._agreed(version)
 

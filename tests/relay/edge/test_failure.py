@@ -81,6 +81,15 @@ def test_an_unknown_outcome_of_what_is_no_message_is_still_unknown() -> None:
     assert failure.outcome_unknown("POST", b"{", "It was cut.").status == 504
 
 
+def test_an_array_of_messages_is_503_as_a_whole() -> None:
+    batch = b"[%b,%b]" % (LIST, NOTE)
+    said = failure.not_executed("POST", batch, "Gone.", 5)
+    assert (said.status, json.loads(said.body)["id"]) == (503, None)
+    assert failure.outcome_unknown("POST", batch, "Gone.").status == 504
+    assert failure.last_event("POST", batch, "Gone.", "k-1") is None
+    assert failure.not_executed("POST", b"[]", "Gone.", 5).status == 400
+
+
 def test_the_last_event_of_a_stream_names_the_request_and_there_is_none_without_one() -> None:
     event = failure.last_event("POST", LIST, "It was cut.", "k-1")
     assert event is not None
