@@ -36,7 +36,7 @@ async def connected(town: Town, assistant: Assistant, name: str) -> Caller:
     async with assistant:
         async with town.person(name) as person:
             await assistant.come_back(await person.allow(await assistant.connect()))
-        await assistant.begin()
+        await assistant.handshake()
         caller = Caller(assistant.tokens["access_token"], assistant.session)
     call = message("tools/call", name="sleep", arguments={"seconds": 0.4})
     answer = await raw(town, "POST", caller.token, call, Mcp_Session_Id=caller.session)

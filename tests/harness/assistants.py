@@ -86,6 +86,7 @@ class Assistant:
         self._ends = 0.0
         self._attempt: _Attempt | None = None
         self._session: dict[str, str] = {}
+        self._modern = False
         self._ids = 0
         # Redirects are not followed: Authorization would be dropped, or sent to a stranger.
         self._http = httpx2.AsyncClient(
@@ -207,9 +208,30 @@ class Assistant:
         if answer.status_code == 401:
             await self.refresh()
             answer = await self._rpc(method, params)
-        if answer.status_code != 200:
+        # Since 2026-07-28 some errors of JSON-RPC have a status of their own.
+        known = answer.headers.get("content-type", "").startswith("application/json")
+        if answer.status_code != 200 and not (self._modern and answer.status_code in (400, 404) and known):
             raise Refused(f"{method}: {answer.status_code}")
         return _message(answer)
+
+    async def handshake(self) -> dict[str, Any]:
+        """What it says to a server of the older revisions."""
+        self._session = {}
+        self._modern = False
+        found = await self.call("initialize", **self._initialize())
+        await self._rpc("notifications/initialized", {})
+        return found
+
+    async def discovery(self) -> dict[str, Any] | None:
+        """The newest revision first. None where the server refuses that, and is of the older ones."""
+        self._session = {}
+        self._modern = True
+        answer = await self._rpc("server/discover", {})
+        if answer.status_code == 200 and "result" in (found := _message(answer)):
+            return found
+        if answer.status_code not in (200, 400, 404):
+            raise Refused(f"server/discover: {answer.status_code}")
+        return None
 
     # -- parts
 
@@ -311,6 +333,11 @@ class Assistant:
             self._ids += 1
             body["id"] = self._ids
         headers = {**self._mcp_headers(), "Authorization": f"Bearer {self.tokens['access_token']}"}
+        if self._modern:
+            headers |= {"MCP-Protocol-Version": MODERN, "Mcp-Method": method}
+            if "name" in params:
+                headers["Mcp-Name"] = str(params["name"])
+            body["params"] = {**params, **_discover(self.client_info)["params"]}
         answer = await self._send(method, "POST", self.url, json=body, headers={**headers, **self._session})
         session = answer.headers.get("mcp-session-id")
         if session is not None:
@@ -400,17 +427,7 @@ class ChatGPT(Assistant):
 
     async def begin(self) -> dict[str, Any]:
         """The newest revision first; the handshake where the server refuses that with 400."""
-        headers = {"MCP-Protocol-Version": MODERN, "Mcp-Method": "server/discover"}
-        self._session = headers
-        answer = await self._rpc("server/discover", _discover(self.client_info)["params"])
-        if answer.status_code == 200 and "result" in (found := _message(answer)):
-            return found
-        if answer.status_code not in (200, 400, 404):
-            raise Refused(f"server/discover: {answer.status_code}")
-        self._session = {}
-        found = await self.call("initialize", **self._initialize())
-        await self._rpc("notifications/initialized", {})
-        return found
+        return await self.discovery() or await self.handshake()
 
     async def idle_stream(self) -> int:
         """After long idleness it opens a stream with the token it has, good or not: the status."""
@@ -458,10 +475,7 @@ class Claude(Assistant):
 
     async def begin(self) -> dict[str, Any]:
         """The handshake."""
-        self._session = {}
-        found = await self.call("initialize", **self._initialize())
-        await self._rpc("notifications/initialized", {})
-        return found
+        return await self.handshake()
 
     def ignore_metadata(self) -> None:
         """The known bug: what the metadata says is ignored, and the MCP host itself is asked."""
@@ -487,13 +501,7 @@ class ClaudeCode(Claude):
         return "http://localhost:61234/callback"
 
     async def begin(self) -> dict[str, Any]:
-        headers = {"MCP-Protocol-Version": MODERN, "Mcp-Method": "server/discover"}
-        self._session = headers
-        answer = await self._rpc("server/discover", _discover(self.client_info)["params"])
-        if answer.status_code == 200 and "result" in (found := _message(answer)):
-            return found
-        self._session = {}
-        return await super().begin()
+        return await self.discovery() or await self.handshake()
 
 
 def _discover(client_info: dict[str, str]) -> dict[str, Any]:
