@@ -47,9 +47,13 @@ AGENT_FLOORS = (
     Floor("the gate", (f"{AGENT}.gate.*",)),
     Floor("whose word counts", (f"{AGENT}.callers.*",)),
     Floor("children", (f"{AGENT}.children.*",)),
+    Floor("servers of the network", (f"{AGENT}.remote.*",)),
     Floor("what servers offer", (f"{AGENT}.catalogue.*",)),
     Floor("the endpoint", (f"{AGENT}.endpoint.*",)),
-    Floor("settings and state", (f"{AGENT}.config", f"{AGENT}.state", f"{AGENT}.systemd")),
+    Floor(
+        "settings and state",
+        tuple(f"{AGENT}.{name}" for name in ("config", "server_settings", "servers", "state", "systemd")),
+    ),
     Floor(
         "the way out",
         (
@@ -156,6 +160,7 @@ PURE = (
             "endpoint.correlate", "endpoint.failures", "endpoint.limits",
             *(f"endpoint.modern.{n}" for n in ("flights", "ladder", "messages", "schemas", "tasks")),
             "exchange", "gate.*", "problem", "dialer.proxy", "dialer.redial", "renewal.schedule",
+            "remote.address", "remote.protocol", "remote.sse", "remote.words",
         )
     ),
     *(
@@ -185,12 +190,16 @@ ALONE = {
     f"{AGENT}.examples.*": (f"{AGENT}.examples.*",),
 }
 
+# Imported when the first server with a url is started, and not before.
+NEEDS_HTTP = (f"{AGENT}.remote.web",)
+
 # Import name -> the dependency of pyproject.toml that brings it, where the names differ.
 BROUGHT_BY = {
     "argon2": "argon2-cffi",
     "prometheus_client": "prometheus-client",
     "pydantic_core": "pydantic",
     "pydantic_settings": "pydantic-settings",
+    "yarl": "aiohttp",
 }
 
 SOURCES = read([ROOT / "core/penstock", ROOT / "agent/penstock_agent", ROOT / "relay/penstock_relay"])
@@ -313,23 +322,25 @@ def test_an_import_for_types_makes_no_circle() -> None:
     assert cycle({"a": "from b import B\n", "b": "import a\n"}) in (["a", "b", "a"], ["b", "a", "b"])
 
 
-def test_what_the_agent_imports_is_in_the_base_install_and_the_rest_in_the_extra() -> None:
+def test_what_the_agent_imports_is_in_the_base_install_and_the_rest_in_the_extras() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
     def names(requirements: list[str]) -> set[str]:
         return {re.split(r"[^A-Za-z0-9_.-]", text, maxsplit=1)[0] for text in requirements}
 
-    base = names(project["dependencies"])
+    base, extras = names(project["dependencies"]), project["optional-dependencies"]
     allowed = {
         CORE: base,
         AGENT: base,
-        RELAY: base | names(project["optional-dependencies"]["relay"]),
+        RELAY: base | names(extras["relay"]),
     }
+    http = base | names(extras["http"])
     wrong = []
     for found in imports(SOURCES):
         top = found.target.split(".")[0]
         ours = top in allowed or top in sys.stdlib_module_names
-        if not ours and BROUGHT_BY.get(top, top) not in allowed[found.module.split(".")[0]]:
+        known = http if found.module in NEEDS_HTTP else allowed[found.module.split(".")[0]]
+        if not ours and BROUGHT_BY.get(top, top) not in known:
             wrong.append(str(found))
         if top not in sys.stdlib_module_names and matches(found.module, ["penstock.tunnel.*"]):
             assert top == CORE, f"{found}: the tunnel needs the standard library only"

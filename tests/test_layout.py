@@ -51,6 +51,8 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
         f"{TA}/enrolment/test_enrol.py",
         "its first connection",
     ),
+    f"{A}/remote/channel.py": (f"{TA}/remote/test_streamable.py", "what both transports share"),
+    f"{A}/remote/spec.py": (f"{TA}/remote/test_remotes.py", "values, by which a conversation begins"),
     f"{A}/callers/settings.py": (f"{TA}/test_config.py", "a table of the settings"),
     f"{A}/callers/trust.py": (f"{TA}/callers/test_callers.py", "the answers, without what it takes"),
     f"{A}/catalogue/offer.py": (f"{TA}/catalogue/test_conversation.py", "values, read from a child"),

@@ -30,6 +30,7 @@ from penstock.names import BadName, parse_name
 from penstock_agent.callers.settings import CallerSettings, absolute
 from penstock_agent.dialer import proxy as proxies
 from penstock_agent.problem import Exit, Problem
+from penstock_agent.server_settings import ServerSettings
 from penstock_agent.tolerance import Tolerance
 
 DEFAULT_CONFIG = Path("/etc/penstock-agent/agent.toml")
@@ -41,7 +42,6 @@ ENVIRON_PREFIX = "PENSTOCK_AGENT_"
 _NOT_ENFORCED = {
     "read": "children are not confined yet",
     "effect": "no call is retried or held for collection yet",
-    "url": "only stdio servers (command) are served yet",
 }
 _NOT_ENFORCED_VALUES = {
     "isolation": ("process", "children are not confined yet"),
@@ -55,60 +55,11 @@ class ConfigError(Problem):
     status = Exit.USAGE
 
 
-def _argument(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("contains a NUL byte, which no process can be given")
-    return text
-
-
-def _program(command: tuple[str, ...]) -> tuple[str, ...]:
-    if not command or not command[0].strip():
-        raise ValueError('names no program; write command = ["program", "argument", ...]')
-    return command
-
-
-def _variable(name: str) -> str:
-    if not name or "=" in name or "\0" in name:
-        raise ValueError("is not a name of an environment variable")
-    return name
-
-
-def _pattern(text: str) -> str:
-    # Imported here because the gate's parser is the one authority on patterns.
-    from penstock_agent.gate.expose import parse_pattern
-
-    parse_pattern(text)
-    return text
-
-
 def _number(value: object) -> object:
     # Pydantic would take true for 1; the environment has only text.
     if isinstance(value, bool):
         raise ValueError("must be a number")
     return value
-
-
-class ServerSettings(BaseModel):
-    """One ``[servers.NAME]`` table: an MCP server that speaks over its standard input and output."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    #: The program and its arguments, started without a shell.
-    command: Annotated[tuple[Annotated[StrictStr, AfterValidator(_argument)], ...], AfterValidator(_program)]
-    #: What the child finds in its environment beside the few variables that every child gets.
-    env: dict[
-        Annotated[StrictStr, AfterValidator(_variable)], Annotated[StrictStr, AfterValidator(_argument)]
-    ] = {}
-    #: What callers may see and use: ``kind:glob`` or ``glob`` for tools. Nothing without it.
-    expose: tuple[Annotated[StrictStr, AfterValidator(_pattern)], ...] = ()
-    #: The child's network. This version gives every child the network of the machine.
-    network: Literal["host"] = "host"
-    #: How the child is confined. In this version: a process group of its own and a clean environment.
-    isolation: Literal["process"] = "process"
-    #: Whose word about a caller's grant counts: the relay's, or only the company's identity provider's.
-    trust: Literal["relay", "caller"] = "relay"
-    #: Who shares a process of a server that speaks 2026-07-28: the requests of one caller, or all of them.
-    process_per: Literal["caller", "server"] = "caller"
 
 
 class _File(BaseModel):
@@ -186,7 +137,7 @@ class Settings:
             known = ", ".join(sorted(self.servers)) or "none"
             raise ConfigError(
                 f"{self.config_file} has no server named {name!r} (configured: {known}). "
-                f"Add a [servers.{name}] table with its command."
+                f"Add a [servers.{name}] table with its command or url."
             ) from None
 
 
@@ -319,8 +270,6 @@ def _not_enforced(table: dict[str, object], config: Path) -> Iterable[str]:
         for key, why in _NOT_ENFORCED.items():
             if key in server:
                 del server[key]
-                if key == "url":
-                    server.setdefault("command", ["-"])  # one reason is enough
                 yield f"{where}.{key}: this version does not enforce it ({why}). Remove the line."
         for key, (allowed, why) in _NOT_ENFORCED_VALUES.items():
             if server.get(key, allowed) != allowed:

@@ -18,7 +18,7 @@ from penstock.refusal import REVOKED, SUPERSEDED, Refusal
 from penstock_agent import control, state
 from penstock_agent.callers.trust import Anyone
 from penstock_agent.children.child import ChildSpec
-from penstock_agent.children.environment import BadEnvironment, prepare
+from penstock_agent.children.environment import BadEnvironment
 from penstock_agent.children.pool import Children
 from penstock_agent.config import Settings
 from penstock_agent.control import Args, Peer
@@ -27,9 +27,11 @@ from penstock_agent.dialer.served import Served, Tunnel
 from penstock_agent.endpoint import Endpoint
 from penstock_agent.gate.gate import Gate
 from penstock_agent.problem import Exit, Problem
+from penstock_agent.remote.remotes import Remotes
 from penstock_agent.renewal.renew import Renewed, renew
 from penstock_agent.renewal.renewer import Renewer
 from penstock_agent.renewal.verdict import Revoked, judge
+from penstock_agent.servers import Servers, spec
 from penstock_agent.systemd import Notifier
 
 if TYPE_CHECKING:
@@ -67,8 +69,9 @@ async def run(settings: Settings) -> int:
         settings.proxy_for(joined.relay_url),
     )
     specs, callers = _specs(settings), _callers(settings, joined.id.site)
-    async with Children(settings.max_children) as children:
-        return await _Daemon(settings, joined, target, specs, callers, children, notifier).run()
+    async with Children(settings.max_children) as children, Remotes() as remotes:
+        servers = Servers(children, remotes)
+        return await _Daemon(settings, joined, target, specs, callers, children, servers, notifier).run()
 
 
 class _Daemon:
@@ -82,11 +85,13 @@ class _Daemon:
         specs: Mapping[str, ChildSpec],
         callers: Callers | Anyone,
         children: Children,
+        servers: Servers,
         notifier: Notifier,
     ) -> None:
         self._settings = settings
         self._target = target
         self._children = children
+        self._servers = servers
         self._notifier = notifier
         self._linked = asyncio.Event()
         self._serving: set[asyncio.Task[None]] = set()
@@ -97,7 +102,7 @@ class _Daemon:
             target.agent,
             specs,
             _gate(settings),
-            children,
+            servers,
             call_timeout=settings.call_timeout,
             callers=callers,
             shared_by_all=_shared_by_all(settings),
@@ -243,7 +248,7 @@ class _Daemon:
 
     async def _status(self, peer: Peer, args: Args) -> Args:
         link = self._dialer.status
-        counts = self._children.counts()
+        running = self._servers.running()
         answer = control.Status(
             version=__version__,
             pid=os.getpid(),
@@ -262,7 +267,7 @@ class _Daemon:
             renews_at=self._renewer.next_at,
             renewal_problem=self._renewer.problem,
             servers=[
-                control.ServerStatus(name, counts[name].running if name in counts else 0, list(server.expose))
+                control.ServerStatus(name, running.get(name, 0), list(server.expose))
                 for name, server in self._settings.servers.items()
             ],
         )
@@ -331,7 +336,7 @@ def _context(settings: Settings, joined: state.Joined) -> ssl.SSLContext:
 def _specs(settings: Settings) -> dict[str, ChildSpec]:
     try:
         return {
-            name: prepare(settings.state_dir, name, server.command, server.env, os.environ)
+            name: spec(settings.state_dir, name, server, os.environ)
             for name, server in settings.servers.items()
         }
     except BadEnvironment as error:

@@ -73,18 +73,12 @@ def test_what_this_version_does_not_enforce_is_refused(line: str, words: str) ->
     assert len(text.splitlines()) == 1
 
 
-def test_url_server_is_refused_with_one_reason() -> None:
-    text = refusal('[servers.crm]\nurl = "http://crm:9000/mcp"\n')
-    assert text.startswith("/etc/agent.toml: servers.crm.url: this version does not enforce it")
-    assert len(text.splitlines()) == 1
-
-
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("max_childs = 3", "/etc/agent.toml: max_childs: unknown key. Known here: state_dir"),
-        (SERVER + "comand = []", "servers.files.comand: unknown key. Known here: command, env, expose"),
-        ("[servers.files]\n", "servers.files.command: missing"),
+        (SERVER + "comand = []", "servers.files.comand: unknown key. Known here: command, env, url, "),
+        ("[servers.files]\n", "servers.files: names no server; write command = "),
         ("[servers.files]\ncommand = []", "servers.files.command: names no program"),
         ('[servers.files]\ncommand = "prog /srv"', "servers.files.command: should be a list"),
         ("[servers.files]\ncommand = [1]", "servers.files.command.0: should be a string"),

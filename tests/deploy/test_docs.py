@@ -15,6 +15,7 @@ from penstock import __version__
 from penstock_agent import cli as agent_cli
 from penstock_agent import config as agent_config
 from penstock_agent.callers.settings import CallerSettings
+from penstock_agent.server_settings import ServerSettings
 from penstock_agent.tolerance import Tolerance
 from penstock_relay import config as relay_config
 from penstock_relay.cli.app import app as relay_app
@@ -144,7 +145,7 @@ def test_default_files_are_the_documented_ones(program: str) -> None:
 
 def test_every_setting_of_a_server_is_documented_and_no_other() -> None:
     text = section(PAGES["agent"], "Settings").split("`[servers.NAME]`")[1].split("`[caller]`")[0]
-    assert [row[0].strip("`") for row in rows(text)] == list(agent_config.ServerSettings.model_fields)
+    assert [row[0].strip("`") for row in rows(text)] == list(ServerSettings.model_fields)
 
 
 def test_every_setting_about_callers_is_documented_and_no_other() -> None:

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = {"penstock": "core", "penstock_agent": "agent", "penstock_relay": "relay"}
 MOST_DISTRIBUTIONS = 24
 """What the plain install may bring, itself included (23 now). It runs inside a customer's network."""
-ONLY_RELAY = {
+ONLY_EXTRA = {
     "aiohttp", "aiosqlite", "alembic", "argon2-cffi", "jinja2", "prometheus-client", "sqlalchemy",
 }  # fmt: skip
 
@@ -175,7 +175,7 @@ def test_the_wheel_says_what_it_is(built: Built) -> None:
     assert metadata["Version"] == __version__
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["License-Expression"] == "Apache-2.0"
-    assert metadata.get_all("Provides-Extra") == ["relay"]
+    assert metadata.get_all("Provides-Extra") == ["http", "relay"]
     assert "Version 2.0, January 2004" in built.read("licenses/LICENSE")
     assert built.wheel.name.endswith("-py3-none-any.whl")
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
@@ -193,10 +193,10 @@ def test_the_source_archive_holds_all_that_the_repository_does(built: Built, sou
 # ---------------------------------------------------------------- the agent alone
 
 
-def test_the_plain_install_is_small_and_without_what_only_the_relay_needs(plain: Installed) -> None:
+def test_the_plain_install_is_small_and_without_what_only_the_extras_bring(plain: Installed) -> None:
     found = plain.distributions()
     assert "penstock" in found
-    assert not found & ONLY_RELAY
+    assert not found & ONLY_EXTRA
     assert len(found) <= MOST_DISTRIBUTIONS, sorted(found)
 
 
@@ -216,16 +216,31 @@ def test_the_plain_install_works_as_the_agent(plain: Installed, tmp_path: Path) 
     assert "files" in json.dumps(json.loads(checked.stdout))
 
 
-def test_every_module_of_the_agent_can_be_imported_from_the_plain_install(plain: Installed) -> None:
+def test_every_module_of_the_agent_but_the_http_client_can_be_imported_from_the_plain_install(
+    plain: Installed,
+) -> None:
     code = """
 import importlib, pkgutil, penstock, penstock_agent
 for package in (penstock, penstock_agent):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        if module.name in {http}:
+            continue
         importlib.import_module(module.name)
         print(module.name)
 """
-    names = plain.python(code).split()
+    http = [f"penstock_agent.remote.{name}" for name in ("channel", "streamable", "twoway", "web")]
+    names = plain.python(code.replace("{http}", repr(http))).split()
     assert {"penstock.link", "penstock_agent.daemon", "penstock_agent.children.keeper_main"} <= set(names)
+
+
+def test_config_check_of_the_plain_install_names_the_extra_that_a_url_needs(
+    plain: Installed, tmp_path: Path
+) -> None:
+    config = tmp_path / "agent.toml"
+    config.write_text('[servers.crm]\nurl = "http://crm.internal:9000/mcp"\n')
+    done = plain.run("penstock-agent", "config", "check", "--config", config, "--state-dir", tmp_path)
+    assert done.returncode == 2
+    assert "pip install 'penstock[http]'" in done.stdout
 
 
 @pytest.mark.parametrize("arguments", [("--version",), ("--help",), ("serve",), ("config", "check"), ()])
@@ -247,7 +262,7 @@ def test_with_the_extra_both_programs_start(full: Installed) -> None:
         version = full.run(program, "--version")
         assert (version.returncode, version.stdout) == (0, f"{program} {__version__}\n")
         assert full.run(program, "--help").returncode == 0
-    assert full.distributions() >= ONLY_RELAY
+    assert full.distributions() >= ONLY_EXTRA
 
 
 def test_with_the_extra_the_relay_checks_its_settings_and_keeps_records(

@@ -49,7 +49,7 @@ class CallerSettings(BaseModel):
     audience: Annotated[StrictStr, Field(min_length=1, max_length=1024)]
     #: The provider's public keys (JWKS), as a file.
     keys_file: Annotated[Path, AfterValidator(absolute)] | None = None
-    #: Or where the provider publishes them. The only address that the agent ever asks besides the relay.
+    #: Or where the provider publishes them. Beside relay and servers, the only address that the agent asks.
     keys_url: Annotated[StrictStr, AfterValidator(_https)] | None = None
     #: How long a grant is believed after the consent, at most.
     max_life: Annotated[StrictStr, AfterValidator(_life)] = "30d"

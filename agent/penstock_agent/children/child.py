@@ -34,13 +34,19 @@ _log = log.get("penstock_agent.children")
 
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
+    """What is started for a server: a process, or a conversation over HTTP. Each kind has its own class."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSpec(ChildSpec):
     """What to run: see ``environment.prepare``.
 
     ``env`` is the whole environment; ``folder`` is where the child starts. Command and environment may hold
     secrets and are not in the repr.
     """
 
-    name: str
     command: tuple[str, ...] = field(repr=False)
     env: Mapping[str, str] = field(repr=False)
     folder: Path
@@ -60,7 +66,15 @@ class ChildSpec:
 
 
 class ChildStartError(Exception):
-    """The command of a server cannot be run; the text names the cause and the next step."""
+    """The command of a server cannot be run; the text names the cause and the next step.
+
+    It may name paths and addresses of the site. ``told``: what callers may read instead, where more can be
+    said than that the server could not be started.
+    """
+
+    def __init__(self, text: str, *, told: str = "") -> None:
+        super().__init__(text)
+        self.told = told
 
 
 class ChildGone(Exception):
@@ -81,7 +95,7 @@ class Child:
     anybody waits for that.
     """
 
-    def __init__(self, spec: ChildSpec, keeper: Keeper) -> None:
+    def __init__(self, spec: ProcessSpec, keeper: Keeper) -> None:
         """Starts the launcher only, which raises OSError. Use ``Child.start``."""
         loop = asyncio.get_running_loop()
         self.spec = spec
@@ -106,7 +120,7 @@ class Child:
             raise
 
     @classmethod
-    async def start(cls, spec: ChildSpec, keeper: Keeper) -> "Child":
+    async def start(cls, spec: ProcessSpec, keeper: Keeper) -> "Child":
         """Run ``spec.command``; return once it runs.
 
         Raises ChildStartError. Nothing of the child is left then, nor when this call is cancelled.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from penstock_agent.children.child import ChildSpec
+from penstock_agent.children.child import ProcessSpec
 
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULT_LANG: Final = "C.UTF-8"
@@ -64,7 +64,7 @@ def prepare(
     command: tuple[str, ...],
     declared: Mapping[str, str],
     agent: Mapping[str, str],
-) -> ChildSpec:
+) -> ProcessSpec:
     """Make the server's folders (mode 0700) and say how its children start.
 
     ``declared`` and ``agent`` as for ``clean_environment``. Raises BadEnvironment; OSError when a folder
@@ -74,7 +74,7 @@ def prepare(
     env = clean_environment(folder, declared, agent)
     for path in (folder.parent, folder, *(folder / sub for sub in _FOLDERS.values())):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return ChildSpec(name=server, command=command, env=env, folder=folder)
+    return ProcessSpec(name=server, command=command, env=env, folder=folder)
 
 
 def _absolute(path: str) -> str:

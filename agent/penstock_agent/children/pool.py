@@ -12,7 +12,7 @@ from typing import Final, Self
 
 from penstock import log
 from penstock_agent.children import backoff
-from penstock_agent.children.child import STOP_GRACE_S, Child, ChildSpec, ChildStartError
+from penstock_agent.children.child import STOP_GRACE_S, Child, ChildStartError, ProcessSpec
 from penstock_agent.children.keeper import Keeper, KeeperError
 
 MAX_CHILDREN: Final = 64
@@ -85,7 +85,7 @@ class Children:
         """Children that run or are being started."""
         return len(self._running) + self._starting.total()
 
-    async def start(self, spec: ChildSpec) -> Child:
+    async def start(self, spec: ProcessSpec) -> Child:
         """Start a child; it leaves the pool by ending.
 
         Raises TooManyChildren, CrashLooping, and ChildStartError (also when the pool is closed).
@@ -169,7 +169,7 @@ class Children:
             if self._keeper is not None:
                 await self._keeper.close()
 
-    async def _start(self, spec: ChildSpec) -> Child:
+    async def _start(self, spec: ProcessSpec) -> Child:
         try:
             if self._keeper is None:
                 self._keeper = await Keeper.start()

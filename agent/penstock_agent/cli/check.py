@@ -13,6 +13,7 @@ from penstock_agent.problem import Exit
 
 if TYPE_CHECKING:
     from penstock_agent.config import Settings
+    from penstock_agent.server_settings import ServerSettings
 
 
 def check(config: ConfigOption = None, state_dir: StateDirOption = None, json: JsonOption = False) -> None:
@@ -61,10 +62,14 @@ def _look(settings: Settings) -> tuple[list[str], list[str]]:
         except Problem as e:
             wrong.append(str(e))
     if not settings.servers:
-        notes.append(f"No servers. Add a [servers.NAME] table with a command to {settings.config_file}.")
+        notes.append(
+            f"No servers. Add a [servers.NAME] table with a command or a url to {settings.config_file}."
+        )
     for name, server in settings.servers.items():
+        if server.url is not None:
+            _look_at_remote(name, server, wrong, notes)
         # A note only: the unit's PATH is not the PATH of this shell.
-        if shutil.which(server.command[0], path=server.env.get("PATH", os.environ.get("PATH"))) is None:
+        elif shutil.which(server.command[0], path=server.env.get("PATH", os.environ.get("PATH"))) is None:
             notes.append(
                 f"servers.{name}.command: {server.command[0]} is not found on this PATH. Write the absolute "
                 "path, or set PATH for the agent (systemctl edit penstock-agent)."
@@ -72,6 +77,45 @@ def _look(settings: Settings) -> tuple[list[str], list[str]]:
         if not server.expose:
             notes.append(f"servers.{name}: nothing is exposed. Run: penstock-agent expose {name}")
     return wrong, notes
+
+
+def _look_at_remote(name: str, server: ServerSettings, wrong: list[str], notes: list[str]) -> None:
+    from importlib.util import find_spec
+
+    from cryptography import x509
+
+    from penstock_agent.remote import address
+    from penstock_agent.remote.headers import BadHeader, Header
+    from penstock_agent.remote.remotes import INSTALL
+
+    where = f"servers.{name}"
+    if find_spec("aiohttp") is None:
+        wrong.append(f"{where}.url needs an HTTP client that is not installed here. Run: {INSTALL}")
+    secrets = False
+    for key, value in server.headers.items():
+        header = Header(key, value)
+        secrets |= header.file is not None
+        try:
+            header.read()
+        except BadHeader as e:
+            wrong.append(f"{where}.headers.{key}: {e}")
+    if server.ca_file is not None:
+        try:
+            x509.load_pem_x509_certificates(server.ca_file.read_bytes())
+        except OSError as e:
+            wrong.append(f"{where}.ca_file: {server.ca_file} cannot be read: {e.strerror}.")
+        except ValueError:
+            wrong.append(f"{where}.ca_file: {server.ca_file} holds no PEM certificate.")
+    if address.is_plain(server.url or ""):
+        what = (
+            "what is asked and answered, and the secrets in headers,"
+            if secrets
+            else "what is asked and answered"
+        )
+        notes.append(
+            f"{where}.url: with http, {what} can be read and changed by whoever is on the network between. "
+            "Write https where the server has it."
+        )
 
 
 def _effective(settings: Settings) -> dict[str, object]:
@@ -102,6 +146,11 @@ def _as_json(settings: Settings, wrong: list[str], notes: list[str]) -> dict[str
                 "command": list(server.command),
                 # Values may be secrets.
                 "env": sorted(server.env),
+                "url": server.url,
+                "transport": server.transport,
+                # These are not: secrets are in the files that they name.
+                "headers": dict(server.headers),
+                "ca_file": str(server.ca_file) if server.ca_file else None,
                 "expose": list(server.expose),
                 "network": server.network,
                 "isolation": server.isolation,
@@ -122,11 +171,17 @@ def _show(settings: Settings, wrong: list[str], notes: list[str]) -> None:
         say(f"  {name} = {shown}" + ("" if source == "default" else f"   (from {source})"))
     for name, server in settings.servers.items():
         say(f"server {name}")
-        say(f"  command = {list(server.command)}")
+        if server.url is None:
+            say(f"  command = {list(server.command)}")
+        else:
+            _show_remote(server)
         if server.env:
             say(f"  env = {', '.join(sorted(server.env))}   (values not shown)")
         say(f"  expose = {list(server.expose)}")
-        say(f'  network = "{server.network}", isolation = "{server.isolation}", trust = "{server.trust}"')
+        confined = (
+            f'network = "{server.network}", isolation = "{server.isolation}", ' if server.command else ""
+        )
+        say(f'  {confined}trust = "{server.trust}"')
         say(f'  process_per = "{server.process_per}"')
     if settings.caller is not None:
         say(f"caller: grants that {settings.caller.issuer} signed for {settings.caller.audience}")
@@ -135,3 +190,15 @@ def _show(settings: Settings, wrong: list[str], notes: list[str]) -> None:
     for text in wrong:
         say(f"WRONG: {text}")
     say("Something is wrong." if wrong else "The configuration is good.")
+
+
+def _show_remote(server: ServerSettings) -> None:
+    from penstock_agent.remote.address import looks_like_sse
+
+    url = server.url or ""
+    transport = server.transport or ("sse" if looks_like_sse(url) else "http")
+    say(f'  url = "{url}", transport = "{transport}"')
+    for name, value in server.headers.items():
+        say(f'  header {name} = "{value}"')
+    if server.ca_file is not None:
+        say(f"  ca_file = {server.ca_file}")

@@ -48,7 +48,8 @@ def expose(
 ) -> None:
     """Show what SERVER offers, and expose some of it.
 
-    Starts the server once to ask it. Writes the expose list of agent.toml and has the running agent read it.
+    Starts the server once, or connects to it, to ask it. Writes the expose list of agent.toml and has the
+    running agent read it.
     """
     with problems(json):
         from penstock_agent.config import Options, load
@@ -106,7 +107,8 @@ def _catalogue(server: str, settings: Settings) -> Catalogue:
     folder = settings.state_dir
     state.prepare(folder)
     if sys.stdout.isatty():
-        say_error(f"starting {server} once to ask what it offers ...")
+        doing = "starting" if settings.server(server).url is None else "connecting to"
+        say_error(f"{doing} {server} once to ask what it offers ...")
 
     def read() -> bytes:
         return msgspec.msgpack.encode(asyncio.run(reading.read(server, settings.server(server), folder)))

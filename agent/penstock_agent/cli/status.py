@@ -14,7 +14,8 @@ from penstock_agent.problem import Exit, Problem
 
 if TYPE_CHECKING:
     from penstock_agent import control, state
-    from penstock_agent.config import ServerSettings, Settings
+    from penstock_agent.config import Settings
+    from penstock_agent.server_settings import ServerSettings
 
 LIMITS = (
     'Children run with isolation = "process" (own process group, clean environment) and network = "host": '
@@ -65,7 +66,7 @@ def _show(settings: Settings, joined: state.Joined, running: control.Status | No
     say(f"fingerprint  {joined.fingerprint}")
     say()
     if not settings.servers:
-        say(f"No servers. Add a [servers.NAME] table with a command to {settings.config_file}.")
+        say(f"No servers. Add a [servers.NAME] table with a command or a url to {settings.config_file}.")
     for name, server in settings.servers.items():
         say(f"server {name}: {_server(name, server, running)}")
     if running is not None:
@@ -78,6 +79,8 @@ def _show(settings: Settings, joined: state.Joined, running: control.Status | No
 
 
 def _server(name: str, server: ServerSettings, running: control.Status | None) -> str:
+    from penstock_agent.remote import address
+
     exposed = f"{len(server.expose)} expose entries" if server.expose else "nothing exposed"
     if running is None:
         return exposed
@@ -85,6 +88,8 @@ def _server(name: str, server: ServerSettings, running: control.Status | None) -
     if known is None or tuple(known.expose) != server.expose:
         return f"{exposed}, but the running agent does not know that yet (restart it)"
     children = f"{known.children} children run" if known.children else "no child runs"
+    if server.url is not None:
+        children = f"at {address.show(server.url)}, {known.children or 'no'} conversations open"
     url = f", {connector_url(running, name)}" if server.expose and running.public_url else ""
     return f"{exposed}, {children}{url}"
 

@@ -157,7 +157,9 @@ class Lifeline:
         except ChildStartError as e:
             # Its text may name paths of the site, so it stays there.
             _log.error("child_not_started", server=name, why=str(e))
-            raise NotRunning(failures.not_started(name)) from None
+            raise NotRunning(
+                failures.not_executed(e.told) if e.told else failures.not_started(name)
+            ) from None
         self.started += 1
         return child
 

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 import uvloop
 
-from penstock_agent.children.child import Child, ChildSpec
+from penstock_agent.children.child import Child, ProcessSpec
 from penstock_agent.children.environment import clean_environment
 from penstock_agent.children.keeper import Keeper
 from tests.agent.children.kit import EVIL, Spec
@@ -26,9 +26,9 @@ def pytest_asyncio_loop_factories(
 def spec(tmp_path: Path) -> Spec:
     """A spec that runs one mode of the evil child, or any command."""
 
-    def make(*mode: str, name: str = "evil", command: tuple[str, ...] = ()) -> ChildSpec:
+    def make(*mode: str, name: str = "evil", command: tuple[str, ...] = ()) -> ProcessSpec:
         env = clean_environment(tmp_path, {}, {"PATH": os.environ["PATH"]})
-        return ChildSpec(name, command or (sys.executable, "-I", "-S", EVIL, *mode), env, tmp_path)
+        return ProcessSpec(name, command or (sys.executable, "-I", "-S", EVIL, *mode), env, tmp_path)
 
     return make
 

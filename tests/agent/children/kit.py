@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from penstock_agent.children.child import ChildSpec
+from penstock_agent.children.child import ProcessSpec
 
 EVIL = str(Path(__file__).parents[2] / "harness" / "evil_child.py")
 
@@ -15,7 +15,7 @@ EVIL = str(Path(__file__).parents[2] / "harness" / "evil_child.py")
 class Spec(Protocol):
     """Makes a spec of one mode of the evil child, or of any command."""
 
-    def __call__(self, *mode: str, name: str = "evil", command: tuple[str, ...] = ()) -> ChildSpec: ...
+    def __call__(self, *mode: str, name: str = "evil", command: tuple[str, ...] = ()) -> ProcessSpec: ...
 
 
 def descriptors() -> int:

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from penstock_agent.children import child as child_module
-from penstock_agent.children.child import Child, ChildSpec
+from penstock_agent.children.child import Child, ProcessSpec
 from penstock_agent.children.environment import clean_environment
 from penstock_agent.children.keeper import Keeper
 from penstock_agent.children.pipes import LineWriter
@@ -60,12 +60,12 @@ async def main(when: str, folder: Path) -> None:
         if when == "when_the_child_is_told":
             setattr(LineWriter, "put", put_then_end)  # noqa: B010  # mypy refuses the plain form
         touch = "open('ran', 'w').close(); import time; time.sleep(3600)"
-        spec = ChildSpec("doomed", (sys.executable, "-I", "-S", "-c", touch), env, folder)
+        spec = ProcessSpec("doomed", (sys.executable, "-I", "-S", "-c", touch), env, folder)
         await child_module.Child.start(spec, await Doomed.start())
         raise AssertionError("still alive")
     keeper = await Keeper.start()
     children = [
-        await Child.start(ChildSpec(mode, (*evil, mode), env, folder), keeper)
+        await Child.start(ProcessSpec(mode, (*evil, mode), env, folder), keeper)
         for mode in ("family", "stubborn", "family")
     ]
     pids: list[int] = []

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from penstock_agent.children import pipes
-from penstock_agent.children.child import Child, ChildGone, ChildSpec, ChildStartError
+from penstock_agent.children.child import Child, ChildGone, ChildStartError, ProcessSpec
 from penstock_agent.children.keeper import Keeper
 from penstock_agent.children.lines import LINE_MAX, Oversize
 from tests.agent.children.kit import Spec, dead_within, descriptors, groups_of, until
@@ -84,7 +84,7 @@ async def test_arguments_and_environment_arrive_byte_for_byte(keeper: Keeper, tm
         "import sys,os; sys.stdout.buffer.write(repr([os.fsencode(a) for a in sys.argv[1:]]).encode()+b'\\n')"
     )
     child = await Child.start(
-        ChildSpec("args", (sys.executable, "-I", "-S", "-c", code, *arguments), {"E": "=\n="}, tmp_path),
+        ProcessSpec("args", (sys.executable, "-I", "-S", "-c", code, *arguments), {"E": "=\n="}, tmp_path),
         keeper,
     )
     assert await child.receive() == repr([os.fsencode(text) for text in arguments]).encode()
@@ -399,7 +399,7 @@ async def test_whoever_asks_is_called_once_at_the_end(spec: Spec, keeper: Keeper
 # What cannot be started.
 
 
-async def start_error(keeper: Keeper, spec: ChildSpec) -> str:
+async def start_error(keeper: Keeper, spec: ProcessSpec) -> str:
     with pytest.raises(ChildStartError) as error:
         await Child.start(spec, keeper)
     return str(error.value)
@@ -407,7 +407,7 @@ async def start_error(keeper: Keeper, spec: ChildSpec) -> str:
 
 async def test_a_command_that_is_not_in_path_is_told_with_the_path(keeper: Keeper, tmp_path: Path) -> None:
     text = await start_error(
-        keeper, ChildSpec("files", ("no-such-tool",), {"PATH": "/usr/bin:/bin"}, tmp_path)
+        keeper, ProcessSpec("files", ("no-such-tool",), {"PATH": "/usr/bin:/bin"}, tmp_path)
     )
     assert text.startswith(
         "server files: command not found: no-such-tool is in no folder of PATH (/usr/bin:/bin)."
@@ -424,7 +424,7 @@ async def test_each_other_cause_is_told_in_its_own_words(keeper: Keeper, tmp_pat
     env = {"PATH": str(tmp_path)}
 
     async def tried(*command: str, folder: Path = tmp_path) -> str:
-        return await start_error(keeper, ChildSpec("s", command, env, folder))
+        return await start_error(keeper, ProcessSpec("s", command, env, folder))
 
     assert "there is no /no/such/tool" in await tried("/no/such/tool")
     assert "may not be executed" in await tried("plain")
@@ -444,7 +444,7 @@ async def test_a_folder_in_path_is_not_taken_for_the_command(keeper: Keeper, tmp
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "tool").symlink_to("/bin/echo")
     env = {"PATH": f"{tmp_path}/a:{tmp_path}/b"}
-    child = await Child.start(ChildSpec("s", ("tool", "found"), env, tmp_path), keeper)
+    child = await Child.start(ProcessSpec("s", ("tool", "found"), env, tmp_path), keeper)
     assert await child.receive() == b"found"
     assert (await last_words(child)).returncode == 0
 
@@ -473,7 +473,7 @@ async def test_fifty_starts_leave_no_descriptor_and_no_process(
     for _ in range(10):
         good = [await Child.start(spec(mode), keeper) for mode in ("echo", "die", "silent")]
         for command in (("no-such-tool",), ("/no/such/tool",)):
-            await start_error(keeper, ChildSpec("bad", command, {"PATH": "/bin"}, tmp_path))
+            await start_error(keeper, ProcessSpec("bad", command, {"PATH": "/bin"}, tmp_path))
         for child in good:
             await child.stop(grace_s=5)
             assert child.returncode is not None

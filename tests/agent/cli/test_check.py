@@ -97,3 +97,48 @@ def test_keys_of_the_provider_that_cannot_be_used_are_wrong(site: Site) -> None:
     assert status == 0
     assert 'trust = "caller"' in text
     assert "grants that https://login.example signed for relay" in text
+
+
+def test_a_server_of_the_network_is_shown_with_where_its_secrets_lie(site: Site) -> None:
+    token = site.folder / "crm.token"
+    token.write_text("hunter2\n")
+    token.chmod(0o600)
+    site.configure(
+        '[servers.crm]\nurl = "http://crm.internal:9000/sse"\n'
+        f'headers = {{ Authorization = "Bearer file:{token}" }}\n'
+    )
+    status, text = check(site)
+    assert status == 0
+    assert 'url = "http://crm.internal:9000/sse", transport = "sse"' in text
+    assert f'header Authorization = "Bearer file:{token}"' in text
+    assert "and the secrets in headers, can be read and changed by whoever is on the network" in text
+    assert "hunter2" not in text
+    found = site.run("config", "check", "--json").json
+    assert "hunter2" not in str(found)
+    assert "crm.internal" in str(found["servers"])
+
+
+def test_secrets_and_authorities_that_cannot_be_used_are_wrong(site: Site) -> None:
+    site.configure(
+        '[servers.crm]\nurl = "https://crm.internal/mcp"\nca_file = "/nowhere/ca.pem"\n'
+        'headers = { Authorization = "file:/nowhere/token" }\n'
+    )
+    status, text = check(site)
+    assert status == 2
+    assert "servers.crm.headers.Authorization: /nowhere/token cannot be read" in text
+    assert "servers.crm.ca_file: /nowhere/ca.pem cannot be read" in text
+    assert "with http" not in text
+    empty = site.folder / "ca.pem"
+    empty.write_text("none")
+    site.configure(f'[servers.crm]\nurl = "https://crm.internal/mcp"\nca_file = "{empty}"\n')
+    assert "holds no PEM certificate" in check(site)[1]
+
+
+def test_the_http_client_that_a_url_needs_is_missed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    site.configure('[servers.crm]\nurl = "http://crm.internal:9000/mcp"\n')
+    status, text = check(site)
+    assert status == 2
+    assert "pip install 'penstock[http]'" in text

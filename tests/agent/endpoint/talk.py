@@ -14,7 +14,7 @@ from pathlib import Path
 
 from penstock.names import AgentId
 from penstock.principal import Principal
-from penstock_agent.children.child import ChildGone, ChildSpec
+from penstock_agent.children.child import ChildGone, ChildSpec, ProcessSpec
 from penstock_agent.children.lines import Oversize
 from penstock_agent.endpoint import Endpoint, Limits
 from penstock_agent.endpoint.ports import Callers
@@ -32,7 +32,7 @@ ACCEPT = ("accept", "application/json, text/event-stream")
 
 
 def spec(name: str = "files", *arguments: str) -> ChildSpec:
-    return ChildSpec(name=name, command=("server", *arguments), env={}, folder=Path("/"))
+    return ProcessSpec(name=name, command=("server", *arguments), env={}, folder=Path("/"))
 
 
 class FakeChild:

@@ -14,10 +14,12 @@ from pathlib import Path
 import psutil
 
 from penstock.principal import Principal
-from penstock_agent.children.child import ChildSpec
+from penstock_agent.children.child import ProcessSpec
 from penstock_agent.children.pool import Children
 from penstock_agent.endpoint import Endpoint, Limits
 from penstock_agent.gate.gate import Gate
+from penstock_agent.remote.remotes import Remotes
+from penstock_agent.servers import Servers
 from tests.agent.children.kit import until
 from tests.agent.endpoint.talk import AGENT, Json, hello
 from tests.agent.endpoint.test_calls import outcome
@@ -94,13 +96,13 @@ async def client(
     max_children: int = 4,
     limits: Limits = Limits(),  # noqa: B008 - frozen
 ) -> AsyncIterator[Client]:
-    spec = ChildSpec("files", (sys.executable, "-I", "-S", "-c", SERVER), {"PATH": "/usr/bin"}, Path("/"))
+    spec = ProcessSpec("files", (sys.executable, "-I", "-S", "-c", SERVER), {"PATH": "/usr/bin"}, Path("/"))
     async with Children(max_children) as children, asyncio.TaskGroup() as tasks:
         endpoint = Endpoint(
             AGENT,
             {"files": spec},
             Gate.of({"files": ("*",)}),
-            children,
+            Servers(children, Remotes()),
             call_timeout=call_timeout,
             limits=limits,
         )

@@ -1,12 +1,14 @@
+import asyncio
 import sys
 from pathlib import Path
 
 import pytest
 
 from penstock_agent.catalogue.offer import CatalogueError, Effect, Offer
-from penstock_agent.config import ServerSettings
 from penstock_agent.exposing import reading
 from penstock_agent.gate.expose import Item as Kind
+from penstock_agent.server_settings import ServerSettings
+from tests.agent.remote.kit import WELCOME, Json, Scripted
 
 
 def server(code: str) -> ServerSettings:
@@ -49,3 +51,23 @@ async def test_a_child_that_never_answers_is_given_up(
     monkeypatch.setattr(reading, "TIMEOUT_S", 0.3)
     with pytest.raises(CatalogueError, match=r"did not say what it offers within 0.3 s"):
         await reading.read("files", server("import sys; sys.stdin.read()"), tmp_path)
+
+
+async def test_a_server_of_the_network_is_asked_over_http(tmp_path: Path) -> None:
+    tools: Json = {"tools": [{"name": "find", "description": "", "annotations": {"readOnlyHint": True}}]}
+    async with Scripted() as site:
+        reading_it = asyncio.gather(reading.read("crm", ServerSettings(url=site.url()), tmp_path))
+        (await site.heard("POST", "initialize")).json({**WELCOME, "id": 1}, Mcp_Session_Id="s")
+        (await site.heard("POST", "notifications/initialized")).status(202)
+        asked = [await site.heard("GET"), await site.heard("POST", "tools/list")]
+        asked[0].status(405)
+        asked[1].json({"jsonrpc": "2.0", "id": 2, "result": tools})
+        [found] = await reading_it
+        assert found.of(Kind.TOOL) == [Offer(Kind.TOOL, "find", "", Effect.READ)]
+
+
+async def test_a_server_of_the_network_that_is_not_there_is_said_in_words(tmp_path: Path) -> None:
+    async with Scripted() as site:
+        url = site.url()
+    with pytest.raises(CatalogueError, match=r"Connection refused\. Check that it runs there"):
+        await reading.read("crm", ServerSettings(url=url), tmp_path)

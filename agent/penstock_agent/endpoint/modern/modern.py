@@ -124,7 +124,7 @@ class Modern:
             return failures.crash_looping(spec.name, e.retry_after_s)
         except ChildStartError as e:
             _log.error("child_not_started", server=spec.name, why=str(e))
-            return failures.not_started(spec.name)
+            return failures.not_executed(e.told) if e.told else failures.not_started(spec.name)
 
     async def _request(
         self, exchange: Exchange, message: Message, headers: Headers, spec: ChildSpec, era: Era

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from penstock_agent.children.child import ChildSpec
+from penstock_agent.children.child import ProcessSpec
 from penstock_agent.children.pool import Children
 from penstock_agent.endpoint import Endpoint, Limits
 from penstock_agent.exchange import DoneReason
 from penstock_agent.gate.gate import Gate
+from penstock_agent.remote.remotes import Remotes
+from penstock_agent.servers import Servers
 from tests.agent.children.kit import until
 from tests.agent.endpoint.modern.kit import VERSION, error_of, headers, request, result_of
 from tests.agent.endpoint.talk import AGENT, EVERYTHING, Json
@@ -92,10 +94,11 @@ class Client:
 @asynccontextmanager
 async def client(folder: Path) -> AsyncIterator[Client]:
     command = (sys.executable, "-c", SERVER, str(folder / "cancelled"))
-    spec = ChildSpec("pids", command, {"PATH": "/usr/bin"}, folder)
+    spec = ProcessSpec("pids", command, {"PATH": "/usr/bin"}, folder)
     async with Children(4) as children, asyncio.TaskGroup() as tasks:
         gate = Gate.of({"pids": EVERYTHING})
-        endpoint = Endpoint(AGENT, {"pids": spec}, gate, children, limits=Limits(watch_after=0.05))
+        servers = Servers(children, Remotes())
+        endpoint = Endpoint(AGENT, {"pids": spec}, gate, servers, limits=Limits(watch_after=0.05))
         running = tasks.create_task(endpoint.run())
         await asyncio.sleep(0)
         try:

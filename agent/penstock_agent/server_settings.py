@@ -1,0 +1,104 @@
+"""One ``[servers.NAME]`` table of ``agent.toml``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictStr, model_validator
+
+from penstock_agent.callers.settings import absolute
+from penstock_agent.remote import address
+from penstock_agent.remote.headers import MAX_HEADERS, Header
+
+#: What says how a process is started, and what says how to talk to a server that runs already.
+_OF_COMMAND = ("env", "network", "isolation")
+_OF_URL = ("headers", "ca_file", "transport")
+
+
+def _argument(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("contains a NUL byte, which no process can be given")
+    return text
+
+
+def _program(command: tuple[str, ...]) -> tuple[str, ...]:
+    if not command or not command[0].strip():
+        raise ValueError('names no program; write command = ["program", "argument", ...]')
+    return command
+
+
+def _variable(name: str) -> str:
+    if not name or "=" in name or "\0" in name:
+        raise ValueError("is not a name of an environment variable")
+    return name
+
+
+def _pattern(text: str) -> str:
+    # Imported here because the gate's parser is the one authority on patterns.
+    from penstock_agent.gate.expose import parse_pattern
+
+    parse_pattern(text)
+    return text
+
+
+def _headers(headers: dict[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        try:
+            Header.parse(name, value)
+        except ValueError as e:
+            raise ValueError(f"{name[:100]!r} {e}") from None
+    if len({name.lower() for name in headers}) != len(headers):
+        raise ValueError("names a header twice, which differ only in capitals")
+    return headers
+
+
+class ServerSettings(BaseModel):
+    """One ``[servers.NAME]`` table: an MCP server that is started here, or one of the local network."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    #: The program and its arguments, started without a shell. This or ``url``.
+    command: Annotated[
+        tuple[Annotated[StrictStr, AfterValidator(_argument)], ...], AfterValidator(_program)
+    ] = Field(default=(), validate_default=False)
+    #: What the child finds in its environment beside the few variables that every child gets.
+    env: dict[
+        Annotated[StrictStr, AfterValidator(_variable)], Annotated[StrictStr, AfterValidator(_argument)]
+    ] = {}
+    #: The address of a server that runs already, on the local network. This or ``command``.
+    url: Annotated[StrictStr, AfterValidator(address.check)] | None = None
+    #: Streamable HTTP or HTTP+SSE. Without it, a url that ends in /sse is of the latter.
+    transport: Literal["http", "sse"] | None = None
+    #: What the agent shows to the server; secrets as "file:/path" or "Bearer file:/path".
+    headers: Annotated[
+        dict[StrictStr, StrictStr], Field(max_length=MAX_HEADERS), AfterValidator(_headers)
+    ] = {}
+    #: Who may have issued the server's certificate; without it, those whom this machine trusts.
+    ca_file: Annotated[Path, AfterValidator(absolute)] | None = None
+    #: What callers may see and use: ``kind:glob`` or ``glob`` for tools. Nothing without it.
+    expose: tuple[Annotated[StrictStr, AfterValidator(_pattern)], ...] = ()
+    #: The child's network. This version gives every child the network of the machine.
+    network: Literal["host"] = "host"
+    #: How the child is confined. In this version: a process group of its own and a clean environment.
+    isolation: Literal["process"] = "process"
+    #: Whose word about a caller's grant counts: the relay's, or only the company's identity provider's.
+    trust: Literal["relay", "caller"] = "relay"
+    #: Who shares a process of a server that speaks 2026-07-28: the requests of one caller, or all of them.
+    process_per: Literal["caller", "server"] = "caller"
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if self.url is None and not self.command:
+            raise ValueError(
+                'names no server; write command = ["program", "argument", ...], or url = "http://host:port/mcp"'
+            )
+        if self.url is not None and self.command:
+            raise ValueError("has a command and a url; keep the one that is meant")
+        kind, others = ("url", _OF_COMMAND) if self.url is not None else ("command", _OF_URL)
+        for key in others:
+            if key in self.model_fields_set:
+                raise ValueError(f"has {key}, which does nothing for a server with a {kind}; remove it")
+        if self.ca_file is not None and self.url is not None and address.is_plain(self.url):
+            raise ValueError("has ca_file, which does nothing for a url with http; write https, or remove it")
+        return self
