@@ -36,11 +36,14 @@ class StackError(Exception):
 
 @dataclass(frozen=True)
 class Server:
-    """One `[servers.NAME]` table of agent.toml."""
+    """One `[servers.NAME]` table of agent.toml. Without a command, one of the network: see `settings`."""
 
-    command: Sequence[str]
+    command: Sequence[str] = ()
     expose: Sequence[str] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Further settings whose values are texts: url, transport, ca_file."""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def console_script(name: str) -> str:
@@ -161,12 +164,16 @@ class Agent:
         parts = []
         for name, server in servers.items():
             # A JSON string or list of strings is TOML too.
-            parts += [f"[servers.{name}]", f"command = {json.dumps(list(server.command))}"]
+            parts.append(f"[servers.{name}]")
+            if server.command:
+                parts.append(f"command = {json.dumps(list(server.command))}")
+            parts += [f"{key} = {json.dumps(value)}" for key, value in server.settings.items()]
             if server.expose:
                 parts.append(f"expose = {json.dumps(list(server.expose))}")
-            if server.env:
-                pairs = ", ".join(f"{json.dumps(k)} = {json.dumps(v)}" for k, v in server.env.items())
-                parts.append(f"env = {{ {pairs} }}")
+            for key, table in (("env", server.env), ("headers", server.headers)):
+                pairs = ", ".join(f"{json.dumps(k)} = {json.dumps(v)}" for k, v in table.items())
+                if table:
+                    parts.append(f"{key} = {{ {pairs} }}")
         self.config.write_text("\n".join(parts) + "\n")
         self.config.chmod(0o600)
 
