@@ -157,7 +157,8 @@ PURE = (
         for name in (
             "children.backoff", "children.lines", "children.stderr",
             "catalogue.headervalue", "catalogue.mirrored",
-            "endpoint.correlate", "endpoint.failures", "endpoint.limits",
+            "endpoint.correlate", "endpoint.failures", "endpoint.limits", "endpoint.meta",
+            *(f"endpoint.handshaking.{n}" for n in ("interpreter", "out", "subscription", "translate")),
             *(f"endpoint.modern.{n}" for n in ("flights", "ladder", "messages", "schemas", "tasks")),
             "exchange", "gate.*", "problem", "dialer.proxy", "dialer.redial", "renewal.schedule",
             "remote.address", "remote.protocol", "remote.sse", "remote.words",

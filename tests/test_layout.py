@@ -29,6 +29,10 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     f"{A}/endpoint/answers.py": (f"{TA}/endpoint/test_endpoint.py", "an answer is seen where it is given"),
     f"{A}/endpoint/channel.py": (f"{TA}/endpoint/test_httpsse.py", "one event stream, as its client sees it"),
     f"{A}/endpoint/bridge/pending.py": (f"{TA}/endpoint/bridge/test_bridge.py", "seen where calls go on"),
+    f"{A}/endpoint/handshaking/out.py": (
+        f"{TA}/endpoint/handshaking/test_subscription.py",
+        "what it says is looked at there",
+    ),
     f"{A}/endpoint/shared.py": (f"{TA}/endpoint/test_endpoint.py", "what an endpoint is made of"),
     f"{A}/tolerance.py": (f"{TA}/test_config.py", "a table of the settings"),
     f"{A}/endpoint/held.py": (f"{TA}/endpoint/test_delivery.py", "counts what deliveries hold"),

@@ -13,6 +13,8 @@ KEEP_ALIVE = b": keep-alive\n\n"
 METHODS = ("GET", "POST", "DELETE")
 HANDSHAKE = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 """The revisions in which client and server agree on a version in `initialize`."""
+MODERN = ("2026-07-28",)
+"""Those in which each request says for itself of which revision it is, as far as they are known."""
 VERSION = "mcp-protocol-version"
 LISTEN = "subscriptions/listen"
 """The one method of 2026-07-28 whose answer lasts: it takes the place of GET."""

@@ -19,7 +19,7 @@ import pytest
 from tests.harness.conformance import CURRENT, FIRST, Report, Status, run
 from tests.harness.header_proxy import HeaderProxy
 from tests.harness.stack import Stack, clean_environment
-from tests.servers.programs import everything_dual, everything_handshake
+from tests.servers.programs import everything_dual, everything_handshake, everything_modern
 
 pytestmark = pytest.mark.e2e
 
@@ -41,7 +41,7 @@ LEGS: Final = {
     "2026-07-28": Leg(CURRENT, ["--requirements", "2026-07-28"], 40, 151),
     "first": Leg(FIRST, ["--suite", "all"], 32, 42),
 }
-CHILDREN: Final = {"dual": everything_dual, "handshake": everything_handshake}
+CHILDREN: Final = {"dual": everything_dual, "modern": everything_modern, "handshake": everything_handshake}
 PARALLEL: Final = "server-sse-multiple-streams"
 POLLING: Final = "server-sse-polling"
 STREAMS: Final = frozenset({PARALLEL, POLLING})
@@ -99,6 +99,7 @@ def measure(tmp_path_factory: pytest.TempPathFactory) -> Measure:
     [
         ("2025-11-25", "itself"),
         ("2025-11-25", "dual"),
+        ("2025-11-25", "modern"),
         ("2025-11-25", "handshake"),
         ("2026-07-28", "itself"),
         ("2026-07-28", "dual"),

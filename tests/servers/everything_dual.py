@@ -1,6 +1,7 @@
 """A server of both eras that has everything the official conformance suite asks a server for.
 
     python -m tests.servers.everything_dual               over stdio
+    python -m tests.servers.everything_dual --modern      over stdio, of 2026-07-28 only
     python -m tests.servers.everything_dual --http        over HTTP; its URL is the one line on stdout
 
 What asks the user works in both eras: by a request to the client while the call waits, or by an
@@ -16,12 +17,15 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, Final
 
+import anyio
 import mcp_types as types
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.server.caching import CacheHint
 from mcp.server.lowlevel.server import NotificationOptions, Server
 from mcp.server.stdio import stdio_server
 from mcp.server.subscriptions import ListenHandler
 from mcp.shared.exceptions import MCPDeprecationWarning, MCPError
+from mcp.shared.message import SessionMessage
 
 from tests.servers.asking import InputRequired, ask, form, said
 from tests.servers.dual_tools import PNG, TOOLS, WATCHED, Context, State, embedded, image, text
@@ -213,12 +217,35 @@ def build() -> Server:
     )
 
 
-async def over_stdio() -> None:
+async def over_stdio(*, modern: bool = False) -> None:
     server = build()
+    options = server.create_initialization_options(NotificationOptions(True, True, True))
     async with stdio_server() as (reading, writing):
-        await server.run(
-            reading, writing, server.create_initialization_options(NotificationOptions(True, True, True))
-        )
+        if not modern:
+            await server.run(reading, writing, options)
+            return
+        inner, kept = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(without_handshake, reading, inner, writing)
+            await server.run(kept, writing, options)
+
+
+async def without_handshake(
+    reading: MemoryObjectReceiveStream[SessionMessage | Exception],
+    inner: MemoryObjectSendStream[SessionMessage | Exception],
+    writing: MemoryObjectSendStream[SessionMessage],
+) -> None:
+    """What comes, but for ``initialize``, which is refused as the specification says."""
+    async with inner:
+        async for each in reading:
+            message = None if isinstance(each, Exception) else each.message
+            if not isinstance(message, types.JSONRPCRequest) or message.method != "initialize":
+                await inner.send(each)
+                continue
+            told = {"supported": ["2026-07-28"], "requested": "an older one"}
+            error = types.ErrorData(code=-32022, message="Unsupported protocol version", data=told)
+            refused = types.JSONRPCError(jsonrpc="2.0", id=message.id, error=error)
+            await writing.send(SessionMessage(refused))
 
 
 def over_http() -> None:
@@ -235,4 +262,4 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["--http"]:
         over_http()
     else:
-        asyncio.run(over_stdio())
+        asyncio.run(over_stdio(modern=sys.argv[1:] == ["--modern"]))

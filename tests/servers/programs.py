@@ -19,6 +19,12 @@ def everything_dual() -> Server:
     return Server(command, EVERYTHING, {"PYTHONPATH": str(ROOT)})
 
 
+def everything_modern() -> Server:
+    """The same, of 2026-07-28 only."""
+    command = [sys.executable, "-m", "tests.servers.everything_dual", "--modern"]
+    return Server(command, EVERYTHING, {"PYTHONPATH": str(ROOT)})
+
+
 def everything_handshake() -> Server:
     """Of the handshake era, on the TypeScript SDK."""
     return Server([NODE, str(FOLDER / "everything_handshake.mjs")], EVERYTHING)

@@ -13,14 +13,14 @@ from typing import Final, Protocol
 
 import msgspec
 
-from penstock import __version__, envelope
+from penstock import __version__, envelope, http
 from penstock.envelope import EnvelopeError, Kind, Message
 from penstock.log import get
 from penstock_agent.children.child import ChildGone, ChildSpec
 from penstock_agent.children.lines import Oversize
 
 HANDSHAKE_VERSION: Final = "2025-11-25"
-MODERN_VERSIONS: Final = ("2026-07-28",)
+MODERN_VERSIONS: Final = http.MODERN
 """Versions of the modern era that this agent speaks."""
 UNSUPPORTED_VERSION: Final = -32022
 

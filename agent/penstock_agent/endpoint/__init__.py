@@ -2,7 +2,8 @@
 
 In reading order: ``versions``, ``limits`` and ``failures`` (what is promised), ``correlate``, ``held``,
 ``streams`` and ``eventlog`` (pure, or nearly), ``lifeline`` (one child after another) and ``replies``,
-``resumption`` and ``manners`` (of one session), ``session`` (what goes where), ``calls``, ``batches``,
+``resumption`` and ``manners`` (of one session), ``handshaking`` (what sessions see of newer servers),
+``session`` (what goes where), ``calls``, ``batches``,
 ``listening`` and ``answers`` (one HTTP response), ``offers`` (what a consent page shows), ``sessionids`` and
 ``sessions`` (all of them), ``shared`` (what every era works with), ``handshake``, ``modern`` and ``bridge``
 (an era each, and the way from one to the other), ``channel`` and ``httpsse`` (the first transport of the

@@ -124,6 +124,13 @@ class Correlator(Generic[S]):
         raw = _member(params, "progressToken")
         return self._by_token.get(_key(raw)) if raw is not None else None
 
+    def asking(self, id: bytes | None) -> Call[S] | None:
+        """The call that a request of the child belongs to, where its id says so: it begins with the call's,
+        and a slash. Children that are of our making do that; others cannot say.
+        """
+        head, slash, _ = (id or b"").partition(b"/")
+        return self._calls.get(head + b'"') if slash else None
+
     # What the child asks of the caller.
 
     @property

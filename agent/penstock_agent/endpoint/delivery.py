@@ -1,8 +1,8 @@
 """On which stream what a child says by itself reaches its client. Every message goes to one stream at most.
 
-Progress goes to the call whose token it carries. Requests go to the latest call in flight (stdio does not
-say to which call they belong), else to the GET stream; everything else to the GET stream, else to the latest
-call. What finds neither waits, within bounds.
+Progress goes to the call whose token it carries. Requests go to the call that their id names, else to the
+latest in flight (stdio does not say to which call they belong), else to the GET stream; everything else to
+the GET stream, else to the latest call. What finds neither waits, within bounds.
 """
 
 from __future__ import annotations
@@ -103,7 +103,9 @@ class Delivery:
             return
         asked, renamed = taken
         data = dump(renamed)
-        stream = self._latest() or self._open_listener()
+        call = self._correlator.asking(request.id)
+        of = call.stream if call is not None and call.stream.live else None
+        stream = of or self._latest() or self._open_listener()
         if stream is not None:
             asked.stream = stream
             stream.put(data)

@@ -26,6 +26,7 @@ from penstock_agent.endpoint import failures, offers, sessionids, versions
 from penstock_agent.endpoint.answers import SESSION_ID, VERSION, fail, refuse, reply
 from penstock_agent.endpoint.eventlog import EPOCH_BYTES, KEY_BYTES, Budget, EventIds
 from penstock_agent.endpoint.handshake import Handshake
+from penstock_agent.endpoint.handshaking.face import Faces
 from penstock_agent.endpoint.held import Held
 from penstock_agent.endpoint.httpsse import HttpSse
 from penstock_agent.endpoint.limits import Limits
@@ -106,6 +107,7 @@ class Endpoint:
             servers=dict(servers),
             gate=gate,
             children=children,
+            faces=Faces(children, self._spawn),
             catalogues=Catalogues(servers, children, self._spawn),
             limits=limits,
             held=Held(limits.agent_held),
@@ -158,7 +160,7 @@ class Endpoint:
         self._callers = callers or Anyone()
         changed = {name for name, spec in servers.items() if shared.servers.get(name) != spec}
         for name in changed:
-            shared.children.forget(name)
+            shared.faces.forget(name)
         changed |= shared.servers.keys() - servers.keys()
         # Whose a process is cannot change while it runs.
         for name in changed | (set(self._modern.processes.shared_by_all) ^ set(shared_by_all)):

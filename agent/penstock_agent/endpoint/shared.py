@@ -34,6 +34,8 @@ class Shared:
     servers: Mapping[str, ChildSpec]
     gate: Gate
     children: Children
+    faces: Children
+    """The same for sessions: what speaks only 2026-07-28 looks to them like one of their era."""
     catalogues: Catalogues
     limits: Limits
     held: Held

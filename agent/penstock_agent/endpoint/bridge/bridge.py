@@ -269,7 +269,7 @@ class _Run:
         if said.method == PROGRESS:
             return self._progress
         if said.method == LOGGED:
-            return self._said.level is not None and translate.severe_enough(said.params, self._said.level)
+            return self._said.level is not None and translate.loud_enough(said.params, self._said.level)
         return False
 
 

@@ -14,7 +14,7 @@ from penstock.envelope import Kind, Message, dump, notification, parse_child, re
 from penstock.outcome import INVALID_PARAMS, rpc_error
 from penstock_agent.endpoint.answers import Answer, reply
 from penstock_agent.endpoint.bridge.rooms import Room
-from penstock_agent.endpoint.bridge.translate import SUBSCRIPTION
+from penstock_agent.endpoint.meta import SUBSCRIPTION
 from penstock_agent.endpoint.shared import Shared
 from penstock_agent.endpoint.streams import Item, Stream
 from penstock_agent.endpoint.watch import Watch

@@ -13,15 +13,8 @@ import msgspec
 
 from penstock import __version__
 from penstock.envelope import Kind, Message, member, request, text_member
+from penstock_agent.endpoint.meta import CAPABILITIES, CLIENT, LEVEL, LEVELS, SERVER, VERSION, severe_enough
 from penstock_agent.endpoint.modern.ladder import STATUS
-
-META: Final = "io.modelcontextprotocol/"
-VERSION: Final = META + "protocolVersion"
-CAPABILITIES: Final = META + "clientCapabilities"
-CLIENT: Final = META + "clientInfo"
-LEVEL: Final = META + "logLevel"
-SERVER: Final = META + "serverInfo"
-SUBSCRIPTION: Final = META + "subscriptionId"
 
 #: What is agreed on with the server: the newest version of its era.
 SPOKEN: Final = "2025-11-25"
@@ -37,7 +30,6 @@ ASKED: Final[Mapping[str, str]] = {
     "sampling/createMessage": "sampling",
     "roots/list": "roots",
 }
-LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 
 _NOT_FOUND: Final = -32002
 _INVALID_PARAMS: Final = -32602
@@ -207,10 +199,10 @@ def answered(
     return found[0], Message(Kind.ERROR, id, None, None, None, found[1])
 
 
-def severe_enough(params: bytes | None, level: str) -> bool:
+def loud_enough(params: bytes | None, level: str) -> bool:
     """Whether a log message of the server is one that the caller wants to see."""
     told = text_member(params or b"{}", "level")
-    return told in LEVELS and LEVELS.index(told) >= LEVELS.index(level)
+    return told in LEVELS and severe_enough(told, level)
 
 
 def _urls(raw: bytes) -> Wanted | None:

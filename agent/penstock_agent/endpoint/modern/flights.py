@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from penstock.envelope import EnvelopeError, Message, id_key, member, replaced, text_member, with_id
 from penstock.http import LISTEN
 from penstock.principal import Principal
-
-LEVEL_KEY: Final = "io.modelcontextprotocol/logLevel"
-SUBSCRIPTION_KEY: Final = "io.modelcontextprotocol/subscriptionId"
-LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+from penstock_agent.endpoint import meta
 
 S = TypeVar("S")
 """Whatever the owner keeps per request: where its answer goes."""
@@ -67,7 +64,7 @@ class Flights(Generic[S]):
         child_id = b'"%b"' % self._mint().encode()
         params = request.params
         token = None if params is None else member(params, "_meta", "progressToken")
-        level = None if params is None else text_member(params, "_meta", LEVEL_KEY)
+        level = None if params is None else text_member(params, "_meta", meta.LEVEL)
         if params is not None and token is not None:
             params = replaced(params, child_id, "_meta", "progressToken")
         flight = Flight(request, caller, stream, child_id, token, level)
@@ -114,7 +111,7 @@ class Flights(Generic[S]):
 
     def notified(self, params: bytes | None) -> tuple[Flight[S], bytes] | None:
         """The subscription that a notification belongs to, and its params for the caller."""
-        flight = self._find(None if params is None else member(params, "_meta", SUBSCRIPTION_KEY))
+        flight = self._find(None if params is None else member(params, "_meta", meta.SUBSCRIPTION))
         if params is None or flight is None or not flight.listens:
             return None
         return flight, self._subscribed(flight, params)
@@ -131,7 +128,7 @@ class Flights(Generic[S]):
         (one,) = wanted
         if any(flight.caller.identity != one.caller.identity for flight in self._by_id.values()):
             return None
-        return one if _loud_enough(params, one.level) else None
+        return one if meta.severe_enough(text_member(params or b"{}", "level"), one.level) else None
 
     def _find(self, raw: bytes | None) -> Flight[S] | None:
         if raw is None:
@@ -145,17 +142,10 @@ class Flights(Generic[S]):
     def _subscribed(flight: Flight[S], raw: bytes) -> bytes:
         assert flight.request.id is not None  # noqa: S101 - a request has an id, says the parser
         try:
-            return replaced(raw, flight.request.id, "_meta", SUBSCRIPTION_KEY)
+            return replaced(raw, flight.request.id, "_meta", meta.SUBSCRIPTION)
         except ValueError:
             return raw
 
 
 def _with_result(message: Message, result: bytes) -> Message:
     return Message(message.kind, message.id, None, None, result, None)
-
-
-def _loud_enough(params: bytes | None, wanted: str | None) -> bool:
-    level = None if params is None else text_member(params, "level")
-    if level not in LEVELS or wanted not in LEVELS:
-        return True  # a level of a later revision: the server has decided
-    return LEVELS.index(level) >= LEVELS.index(wanted)

@@ -16,6 +16,7 @@ from penstock.envelope import VERSION_KEY, Message, members, text
 from penstock.http import VERSION, Headers, every
 from penstock.outcome import INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR, rpc_error
 from penstock_agent.catalogue.headervalue import decoded
+from penstock_agent.endpoint.meta import CAPABILITIES
 
 HEADER_MISMATCH: Final = -32020
 MISSING_CAPABILITY: Final = -32021
@@ -34,7 +35,6 @@ STATUS: Final[Mapping[int, int]] = {
 
 METHOD: Final = "mcp-method"
 NAME: Final = "mcp-name"
-CAPABILITIES_KEY: Final = "io.modelcontextprotocol/clientCapabilities"
 NAMED: Final[Mapping[str, str]] = {
     "tools/call": "name",
     "prompts/get": "name",
@@ -85,9 +85,9 @@ def check(request: Message, headers: Headers) -> Rejection | None:
     meta = None if params is None or "_meta" not in params else members(bytes(params["_meta"]))
     if params is None or meta is None:
         return Rejection(
-            INVALID_PARAMS, f"params._meta must be an object with {VERSION_KEY} and {CAPABILITIES_KEY}."
+            INVALID_PARAMS, f"params._meta must be an object with {VERSION_KEY} and {CAPABILITIES}."
         )
-    missing = [key for key in (VERSION_KEY, CAPABILITIES_KEY) if key not in meta]
+    missing = [key for key in (VERSION_KEY, CAPABILITIES) if key not in meta]
     if missing:
         return Rejection(INVALID_PARAMS, f"params._meta lacks {' and '.join(missing)}.")
     version = _one(headers, VERSION)

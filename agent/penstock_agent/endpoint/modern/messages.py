@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from penstock.envelope import Message, member, replaced
-from penstock_agent.endpoint.modern.flights import SUBSCRIPTION_KEY
+from penstock_agent.endpoint.meta import SUBSCRIPTION
 from penstock_agent.endpoint.modern.ladder import STATUS
 
 
@@ -28,6 +28,6 @@ def with_supported(answer: Message, versions: tuple[str, ...]) -> Message:
 def end_of_subscription(request: Message) -> bytes:
     """The answer to a subscription that has ended in the way that is no accident."""
     id = request.id or b"null"
-    meta = b'{"%b":%b}' % (SUBSCRIPTION_KEY.encode(), id)
+    meta = b'{"%b":%b}' % (SUBSCRIPTION.encode(), id)
     result = b'{"resultType":"complete","_meta":%b}' % meta
     return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (id, result)

@@ -114,6 +114,7 @@ async def crossing(
             servers={"files": spec()},
             gate=Gate.of({"files": expose}),
             children=children,
+            faces=children,
             catalogues=Catalogues({"files": spec()}, children, spawn),
             limits=limits,
             held=Held(limits.agent_held),

@@ -87,4 +87,4 @@ def test_the_answer_has_the_callers_id() -> None:
     [('{"level":"error"}', True), ('{"level":"debug"}', False), ('{"level":7}', False), ("{}", False)],
 )
 def test_a_log_message_is_as_severe_as_it_says(params: str, seen: bool) -> None:
-    assert translate.severe_enough(params.encode(), "warning") is seen
+    assert translate.loud_enough(params.encode(), "warning") is seen

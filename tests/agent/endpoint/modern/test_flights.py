@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from penstock.envelope import Message, parse_caller, parse_child
 from penstock.principal import Principal
-from penstock_agent.endpoint.modern.flights import LEVEL_KEY, SUBSCRIPTION_KEY, Flight, Flights
+from penstock_agent.endpoint.meta import LEVEL, SUBSCRIPTION
+from penstock_agent.endpoint.modern.flights import Flight, Flights
 
 ALICE = Principal("https://idp.example", "alice")
 BOB = Principal("https://idp.example", "bob")
@@ -34,7 +35,7 @@ def opened(
     caller: Principal = ALICE,
     level: str | None = None,
 ) -> Flight[str]:
-    meta: dict[str, object] = {} if level is None else {LEVEL_KEY: level}
+    meta: dict[str, object] = {} if level is None else {LEVEL: level}
     return table.open(asked(method, raw_id, **meta), caller, "stream")[0]
 
 
@@ -88,22 +89,22 @@ def test_progress_without_a_token_of_the_caller_is_of_nobody() -> None:
 def test_a_subscription_is_tagged_with_the_id_of_its_caller(raw_id: str) -> None:
     table = flights()
     flight = opened(table, "subscriptions/listen", raw_id)
-    params = b'{"uri":"a://1","_meta":{"%b":"w0","x":1}}' % SUBSCRIPTION_KEY.encode()
+    params = b'{"uri":"a://1","_meta":{"%b":"w0","x":1}}' % SUBSCRIPTION.encode()
     found = table.notified(params)
     assert found is not None
     assert found[0] is flight
     assert found[1] == params.replace(b'"w0"', raw_id.encode())
     ended = table.answered(
-        says(b'{"jsonrpc":"2.0","id":"w0","result":{"_meta":{"%b":"w0"}}}' % SUBSCRIPTION_KEY.encode())
+        says(b'{"jsonrpc":"2.0","id":"w0","result":{"_meta":{"%b":"w0"}}}' % SUBSCRIPTION.encode())
     )
     assert ended is not None
-    assert ended[1].result == b'{"_meta":{"%b":%b}}' % (SUBSCRIPTION_KEY.encode(), raw_id.encode())
+    assert ended[1].result == b'{"_meta":{"%b":%b}}' % (SUBSCRIPTION.encode(), raw_id.encode())
 
 
 def test_only_subscriptions_are_notified() -> None:
     table = flights()
     opened(table, "tools/call")
-    assert table.notified(b'{"_meta":{"%b":"w0"}}' % SUBSCRIPTION_KEY.encode()) is None
+    assert table.notified(b'{"_meta":{"%b":"w0"}}' % SUBSCRIPTION.encode()) is None
     assert table.notified(b'{"_meta":[]}') is None
     assert table.notified(None) is None
 

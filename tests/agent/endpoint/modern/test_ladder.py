@@ -16,10 +16,11 @@ from mcp.shared.inbound import (
 )
 
 from penstock.envelope import VERSION_KEY, parse_caller
-from penstock_agent.endpoint.modern.ladder import CAPABILITIES_KEY, STATUS, check, repeated
+from penstock_agent.endpoint.meta import CAPABILITIES
+from penstock_agent.endpoint.modern.ladder import STATUS, check, repeated
 
 VERSION = "2026-07-28"
-GOOD: dict[str, object] = {VERSION_KEY: VERSION, CAPABILITIES_KEY: {}}
+GOOD: dict[str, object] = {VERSION_KEY: VERSION, CAPABILITIES: {}}
 
 
 def body(method: object, params: object) -> dict[str, object]:
@@ -57,7 +58,7 @@ metas: st.SearchStrategy[object] = st.one_of(
         {},
         optional={
             VERSION_KEY: st.sampled_from([VERSION, "2025-11-25", "", None, 1]),
-            CAPABILITIES_KEY: st.sampled_from([{}, {"roots": {}}, None]),
+            CAPABILITIES: st.sampled_from([{}, {"roots": {}}, None]),
             "progressToken": st.just(1),
         },
     ),
