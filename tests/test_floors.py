@@ -158,6 +158,7 @@ PURE = (
             "children.backoff", "children.lines", "children.stderr",
             "catalogue.headervalue", "catalogue.mirrored",
             "endpoint.correlate", "endpoint.failures", "endpoint.limits", "endpoint.meta",
+            "endpoint.standing",
             *(f"endpoint.handshaking.{n}" for n in ("interpreter", "out", "subscription", "translate")),
             *(f"endpoint.modern.{n}" for n in ("flights", "ladder", "messages", "schemas", "tasks")),
             "exchange", "gate.*", "problem", "dialer.proxy", "dialer.redial", "renewal.schedule",

@@ -42,6 +42,7 @@ from penstock_agent.endpoint.ports import Child, Stopping
 from penstock_agent.endpoint.replies import Replies
 from penstock_agent.endpoint.resumption import Resumption
 from penstock_agent.endpoint.shared import Shared
+from penstock_agent.endpoint.standing import Standing
 from penstock_agent.endpoint.streams import Stream
 
 PROGRESS: Final = "notifications/progress"
@@ -92,6 +93,7 @@ class Session:
         self._replies = Replies(self.lifeline, shared.spawn, limits.replies, self.counts)
         self._delivery = Delivery(self._correlator, limits, self._replies.send, self.counts)
         self._manners = Manners(shared.tolerance)
+        self._standing = Standing()
         self._hello: Message | None = None
         self._initialized: Message | None = None
         self._unmet = False
@@ -318,6 +320,8 @@ class Session:
             raise SessionOver(failures.OTHER_VERSION)
         if self._initialized is not None:
             await child.send(dump(self._initialized))
+            for each in self._standing.again():
+                await child.send(dump(each))
 
     def lost(self) -> None:
         for call in self._correlator.restart():
@@ -333,12 +337,15 @@ class Session:
     def _answered(self, message: Message) -> None:
         call = self._correlator.answered(message.id) if message.id is not None else None
         if call is None:
-            self._count("unexpected_answer")
+            if not self._standing.settles(message):
+                self._count("unexpected_answer")
             return
         if not self._worked:
             self._worked = True
             self._shared.children.worked(self.server)
         request = call.request
+        if message.kind is Kind.RESPONSE:
+            self._standing.granted(request)
         if request.method == "initialize" and message.kind is Kind.RESPONSE:
             self._manners.begun(request, message.result or b"")
             if self._hello is None:

@@ -165,7 +165,12 @@ class Bridge:
             await (answer or Answer(exchange)).send(Item(rpc_error(message.id, INTERNAL, text), last=True))
             return
         data = dump(Message(Kind.RESPONSE, message.id, None, None, waiting.wanted.result(state, room), None))
-        await (answer or Answer(exchange)).send(Item(data, last=True))
+        try:
+            await (answer or Answer(exchange)).send(Item(data, last=True))
+        except BaseException:
+            self._pending.drop(waiting)
+            _give_up(waiting)
+            raise
 
 
 class _Run:
@@ -223,6 +228,8 @@ class _Run:
                         ask_at = now() + TOGETHER
                 elif self._for_caller(said):
                     await self._answer.send(item)
+                else:
+                    self._bridge._listens.overheard(self._room, said)
             elif watch.reason is not None:
                 raise ExchangeGone(watch.reason)
             elif now() >= self._until:

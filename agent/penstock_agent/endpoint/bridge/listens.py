@@ -31,6 +31,7 @@ _CHANGES: Final[Mapping[str, tuple[str, str]]] = {
     "promptsListChanged": ("notifications/prompts/list_changed", "prompts"),
     "resourcesListChanged": ("notifications/resources/list_changed", "resources"),
 }
+_LISTS_CHANGED: Final = frozenset(method for method, _ in _CHANGES.values())
 _UPDATED: Final = "notifications/resources/updated"
 _ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
 
@@ -103,6 +104,20 @@ class Listens:
             meta = {SUBSCRIPTION: msgspec.Raw(listen.id)}
             result = msgspec.json.encode({"resultType": "complete", "_meta": meta})
             listen.stream.finish(dump(Message(Kind.RESPONSE, listen.id, None, None, result, None)))
+
+    def overheard(self, room: Room, message: Message) -> None:
+        """A room that nobody listens to has said something: its caller, who listens elsewhere, is told of
+        lists that have changed.
+        """
+        session, method = room.session, message.method
+        if method not in _LISTS_CHANGED:
+            return
+        for other, heard in self._heard.items():
+            own = other.session
+            if own.server == session.server and own.principal.identity == session.principal.identity:
+                for listen in heard.listens:
+                    if listen.wants(message):
+                        listen.stream.put(listen.tagged(method, message.params), droppable=True)
 
     async def serve(self, exchange: Exchange, message: Message, room: Room, until: float) -> None:
         """One subscription, until its caller goes or the room ends. Raises NotRunning."""

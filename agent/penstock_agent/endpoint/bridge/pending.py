@@ -72,6 +72,14 @@ class Pending:
         found[1].cancel()
         return found[0]
 
+    def drop(self, waiting: Waiting) -> None:
+        """Its caller never learned of the state. Whoever drops it sees to the call."""
+        for handle, (other, timer) in self._waiting.items():
+            if other is waiting:
+                timer.cancel()
+                del self._waiting[handle]
+                return
+
     def give_up_oldest(self, rooms: Collection[Room]) -> bool:
         """Of the calls that wait in these rooms. False when none does."""
         for handle, (waiting, timer) in self._waiting.items():  # in the order in which they came

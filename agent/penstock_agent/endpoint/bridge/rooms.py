@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -176,9 +176,20 @@ class Rooms:
             suite.rooms.append(room)
         suite.changed.set()
 
-    def _suite(self, server: str, caller: Principal, said: Said) -> _Use:
+    @contextmanager
+    def _suite(self, server: str, caller: Principal, said: Said) -> Iterator[tuple[_Suite, Key]]:
+        """Kept while somebody uses it, and while it has rooms."""
         who = said.capabilities + b"\0" + (said.client or b"")
-        return _Use(self._suites, self._uses, (server, caller.identity, hashlib.sha256(who).digest()))
+        key = (server, caller.identity, hashlib.sha256(who).digest())
+        self._uses[key] += 1
+        suite = self._suites.get(key)
+        if suite is None:
+            suite = self._suites[key] = _Suite([], 0, asyncio.Lock(), asyncio.Event())
+        try:
+            yield suite, key
+        finally:
+            self._uses[key] -= 1
+            self._forget(key)
 
     async def _open(self, suite: _Suite, key: Key, caller: Principal, said: Said, until: float) -> Room:
         spec = self._shared.servers[key[0]]
@@ -221,38 +232,12 @@ class Rooms:
             del self._uses[key]
 
 
-class _Use:
-    """Keeps a suite while somebody uses it."""
-
-    def __init__(self, suites: dict[Key, _Suite], uses: Counter[Key], key: Key) -> None:
-        self._suites, self._uses, self._key = suites, uses, key
-
-    def __enter__(self) -> tuple[_Suite, Key]:
-        self._uses[self._key] += 1
-        suite = self._suites.get(self._key)
-        if suite is None:
-            suite = self._suites[self._key] = _Suite([], 0, asyncio.Lock(), asyncio.Event())
-        return suite, self._key
-
-    def __exit__(self, *_: object) -> None:
-        self._uses[self._key] -= 1
-        if not self._uses[self._key] and not self._suites[self._key].rooms:
-            del self._suites[self._key]
-            del self._uses[self._key]
-
-
-class _used:
+@contextmanager
+def _used(room: Room, caller: Principal) -> Iterator[None]:
     """While an exchange is served in a room; who asks now is whose rights count."""
-
-    def __init__(self, room: Room, caller: Principal) -> None:
-        self._use = room.session.in_use()
-        room.session.principal = caller
-
-    def __enter__(self) -> None:
-        self._use.__enter__()
-
-    def __exit__(self, *_: object) -> None:
-        self._use.__exit__(None, None, None)
+    room.session.principal = caller
+    with room.session.in_use():
+        yield
 
 
 async def _begin(session: Session, said: Said, until: float) -> bytes:

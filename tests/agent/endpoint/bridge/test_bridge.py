@@ -310,3 +310,16 @@ async def test_a_server_that_refuses_to_begin_is_said_to() -> None:
         hello = await child.heard("initialize")
         child.say({"jsonrpc": "2.0", "id": hello["id"], "error": {"code": -1, "message": "no"}})
         assert await error(exchange) == (503, -32010)
+
+
+async def test_a_caller_that_is_gone_when_it_is_asked_keeps_no_call_waiting() -> None:
+    async with crossing() as cross:
+        call = cross.tool()
+        child = await cross.begun()
+        heard = await child.heard("tools/call")
+        child.ask("q", "elicitation/create", **QUESTION)
+        await cross.settle()
+        call.left = DoneReason.CLIENT_GONE  # nobody has noticed yet
+        cancelled = await child.heard("notifications/cancelled")
+        assert cancelled["params"] == {"requestId": heard["id"], "reason": "nobody answered"}
+        assert len(cross.bridge._pending) == 0

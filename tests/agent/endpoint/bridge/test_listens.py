@@ -87,3 +87,44 @@ async def test_a_subscription_to_nothing_known_is_refused() -> None:
         listen = cross.send("subscriptions/listen", notifications="everything")
         await cross.begun()
         assert await error(listen) == (400, -32602)
+
+
+async def test_a_subscription_outlives_the_process_of_the_server() -> None:
+    async with crossing() as cross:
+        listen = cross.send(
+            "subscriptions/listen", id=1, notifications={"resourceSubscriptions": ["test://a"]}
+        )
+        child = await cross.begun()
+        child.answer(await child.heard("resources/subscribe"))
+        await listen.event()
+        child.die()
+        await cross.settle()
+        call = cross.tool()
+        second = await cross.begun(2)
+        again = await second.heard("resources/subscribe")
+        assert again["params"] == {"uri": "test://a"}
+        second.answer(again)
+        second.answer(await second.heard("tools/call"), {"content": []})
+        await call.until_end()
+        second.note("notifications/resources/updated", uri="test://a")
+        assert (await listen.event())["method"] == "notifications/resources/updated"
+        listen.leave()
+        second.answer(await second.heard("resources/unsubscribe"))
+
+
+async def test_a_list_that_a_call_changed_elsewhere_is_heard_of() -> None:
+    async with crossing() as cross:
+        listen = cross.send("subscriptions/listen", id=1, notifications={"toolsListChanged": True})
+        child = await cross.begun()
+        await listen.event()
+        first, second = cross.tool(), cross.tool()
+        here = await child.heard("tools/call")
+        other = await cross.begun(2)
+        there = await other.heard("tools/call")
+        other.note("notifications/tools/list_changed")
+        assert (await listen.event())["method"] == "notifications/tools/list_changed"
+        child.answer(here, {"content": []})
+        other.answer(there, {"content": []})
+        await first.until_end()
+        await second.until_end()
+        listen.leave()
