@@ -41,7 +41,6 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
         f"{TA}/endpoint/modern/test_calls.py",
         "a process is seen through its calls",
     ),
-    f"{A}/endpoint/modern/replies.py": (f"{TA}/endpoint/modern/test_calls.py", "what a process is told"),
     f"{A}/endpoint/replies.py": (f"{TA}/endpoint/test_delivery.py", "how the child hears of it"),
     f"{A}/endpoint/watch.py": (f"{TA}/endpoint/test_calls.py", "a call whose caller is gone"),
     f"{A}/endpoint/ports.py": (

@@ -15,7 +15,7 @@ SEND_WAIT: Final = 5.0
 
 
 class Replies:
-    """Of one session. At most ``limit`` wait; more are dropped, and counted."""
+    """For one lifeline. At most ``limit`` wait; more are dropped, and counted as ``dropped_reply``."""
 
     def __init__(self, lifeline: Lifeline, spawn: Spawn, limit: int, counts: Counter[str]) -> None:
         self._lifeline = lifeline
@@ -25,6 +25,7 @@ class Replies:
         self._waiting = 0
 
     def send(self, line: bytes) -> None:
+        """To the child whose lines are taken now, if there is one."""
         child = self._lifeline.alive
         if child is None:
             return

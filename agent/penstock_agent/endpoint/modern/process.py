@@ -33,10 +33,10 @@ from penstock_agent.endpoint.held import Share
 from penstock_agent.endpoint.lifeline import Lifeline, NotRunning
 from penstock_agent.endpoint.modern import messages
 from penstock_agent.endpoint.modern.flights import Flight, Flights
-from penstock_agent.endpoint.modern.replies import Replies
 from penstock_agent.endpoint.modern.schemas import Schemas
 from penstock_agent.endpoint.modern.tasks import Tasks
 from penstock_agent.endpoint.ports import Child, Children, Stopping
+from penstock_agent.endpoint.replies import Replies
 from penstock_agent.endpoint.shared import Shared
 from penstock_agent.endpoint.streams import Stream
 
@@ -84,7 +84,7 @@ class Process:
         self._flights: Flights[Stream] = Flights(lambda: os.urandom(16).hex())
         self._supported: tuple[str, ...] = ()
         self.lifeline = Lifeline(spec, children, self, self._held)
-        self._replies = Replies(self.lifeline, shared, self.counts)
+        self._replies = Replies(self.lifeline, shared.spawn, shared.limits.replies, self.counts)
 
     # Life.
 
