@@ -1,4 +1,4 @@
-"""What a session's answers need beyond the specification, because real clients do. Pure.
+"""What answers need beyond the specification, because real clients do. Pure.
 
 Which clients, and how that is known, is said in docs/agent.md, where the switches are.
 """
@@ -14,6 +14,7 @@ import msgspec
 from penstock.envelope import Kind, Message, member, text_member
 from penstock.outcome import METHOD_NOT_FOUND
 from penstock_agent.endpoint.failures import Failure, outcome_unknown
+from penstock_agent.endpoint.meta import CLIENT
 from penstock_agent.tolerance import Tolerance
 
 #: Characters of text in one result, by ``clientInfo.name`` in lower case.
@@ -22,6 +23,7 @@ RESULT_LIMITS: Final[Mapping[str, int]] = {
     "anthropic": 150_000,
     "anthropic/claudeai": 150_000,
 }
+_LEAST: Final = min(RESULT_LIMITS.values())
 #: The capability that a server declares for each list.
 OFFERED_AS: Final[Mapping[str, str]] = {
     "tools/list": "tools",
@@ -73,11 +75,8 @@ class Manners:
         """The answer as the client shall have it."""
         if answer.kind is Kind.ERROR:
             return self._tidied(request, answer)
-        limit, result = self.limit, answer.result
-        if limit is None or result is None or len(result) <= limit or request.method != "tools/call":
-            return answer
-        length = _characters(result) if self.tolerance.limit_results else 0
-        return answer if length <= limit else _too_long(length, limit)
+        limited = self.tolerance.limit_results and self.limit is not None
+        return (_above(self.limit, request, answer) if limited else None) or answer
 
     def _tidied(self, request: Message, answer: Message) -> Message:
         capability = OFFERED_AS.get(request.method or "")
@@ -90,6 +89,23 @@ class Manners:
         except (msgspec.DecodeError, RecursionError, UnicodeError):
             code = 0
         return answer if code == METHOD_NOT_FOUND else replace(answer, error=_NOT_FOUND)
+
+
+def too_long(request: Message, answer: Message) -> Failure | None:
+    """What the caller of 2026-07-28 is told in place of a result that is longer than it takes."""
+    result = answer.result
+    if result is None or len(result) <= _LEAST or request.method != "tools/call":
+        return None
+    name = text_member(request.params or b"{}", "_meta", CLIENT, "name") or ""
+    return _above(RESULT_LIMITS.get(name.lower()), request, answer)
+
+
+def _above(limit: int | None, request: Message, answer: Message) -> Failure | None:
+    result = answer.result
+    if limit is None or result is None or len(result) <= limit or request.method != "tools/call":
+        return None
+    length = _characters(result)
+    return None if length <= limit else _too_long(length, limit)
 
 
 def _characters(result: bytes) -> int:

@@ -31,6 +31,7 @@ from penstock_agent.endpoint import failures
 from penstock_agent.endpoint.failures import Failure
 from penstock_agent.endpoint.held import Share
 from penstock_agent.endpoint.lifeline import Lifeline, NotRunning
+from penstock_agent.endpoint.manners import too_long
 from penstock_agent.endpoint.modern import messages
 from penstock_agent.endpoint.modern.flights import Flight, Flights
 from penstock_agent.endpoint.modern.schemas import Schemas
@@ -280,6 +281,10 @@ class Process:
         request = flight.request
         if answer.kind is Kind.RESPONSE:
             answer = self._looked_through(flight, answer)
+            if self._shared.tolerance.limit_results and (failure := too_long(request, answer)) is not None:
+                self._fail(flight, failure)
+                self._end_if_done()
+                return
         out = self._shared.let_out(self.server, flight.caller, request, answer)
         if out is None:
             self._fail(flight, failures.denied("The site does not let the answer to this request out."))

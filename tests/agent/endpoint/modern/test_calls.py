@@ -437,3 +437,20 @@ async def test_discovery_of_a_process_is_answered_before_anything_else() -> None
         again.answer(await again.heard("server/discover"), found())
         again.answer(await again.heard("tools/call"), DONE)
         assert result_of(await call.json()) == DONE
+
+
+@pytest.mark.parametrize(("client", "limited"), [("claude-ai", True), ("client", False)])
+async def test_a_result_that_the_client_does_not_take_is_an_error_in_words(
+    client: str, limited: bool
+) -> None:
+    async with talking() as talk:
+        child = await started(talk)
+        call = ask(talk, 1, "tools/call", {META + "clientInfo": {"name": client, "version": "1"}})
+        long: Json = {"content": [{"type": "text", "text": "x" * 150_001}], **DONE}
+        child.answer(await child.heard("tools/call"), long)
+        result = result_of(await call.json())
+        if limited:
+            assert result["isError"] is True
+            assert "150001 characters" in str(result["content"])
+        else:
+            assert result == long
