@@ -54,7 +54,13 @@ class Shared:
 
     async def judge(self, server: str, caller: Principal, message: Message) -> Failure | None:
         """Why the gate does not let this message of a caller in; None when it may go on to the server."""
-        if not await self._can_judge(server, caller, message):
+        allowance = caller.allowance
+        if (
+            allowance is not None
+            and allowance.later is Later.READ_ONLY
+            and message.method in _BY_MARK
+            and not await self._knows_marks(server)
+        ):
             return UNMARKED
         verdict = self.gate.inbound(server, caller, message, self.marked(server))
         return denied(verdict.text) if isinstance(verdict, Denied) else None
@@ -73,11 +79,8 @@ class Shared:
         """When the answer to a call that comes now is due (loop time)."""
         return min(deadline, asyncio.get_running_loop().time() + self.call_timeout)
 
-    async def _can_judge(self, server: str, caller: Principal, message: Message) -> bool:
-        """Whether it is known which tools only read, where the caller's grant makes that a condition."""
-        allowance = caller.allowance
-        if allowance is None or allowance.later is not Later.READ_ONLY or message.method not in _BY_MARK:
-            return True
+    async def _knows_marks(self, server: str) -> bool:
+        """Whether the server has said which of its tools only read; it is asked if need be."""
         try:
             async with asyncio.timeout(self.limits.commit_after):
                 await self.catalogues.known(server)

@@ -74,6 +74,11 @@ class Face:
         self._reader: asyncio.Task[None] | None = None
         self._telling = 0
 
+    @property
+    def bare(self) -> Child | None:
+        """The process itself, once nothing stands between; who has it may leave this aside."""
+        return self._child if self._settled else None
+
     async def send(self, line: bytes) -> None:
         if self._settled:
             await self._child.send(line)
