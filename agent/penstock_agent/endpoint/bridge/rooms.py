@@ -1,8 +1,9 @@
 """Sessions with a server of the handshake era, begun in the name of a caller who has none.
 
 A server of that era does not say to which call belongs what it asks or logs. So a caller gets a room to
-itself for each call that may ask or log, and the one that it used last if that is free. Everything else goes
-to its first room, also while a call runs there.
+itself for each call that may ask or log: its first one if that is free, because there is where the others of
+its requests go, also while a call runs there, and where its subscriptions listen. So what a call changes in
+the server is seen by the lists after it, and heard by who listens, unless calls run at the same time.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class Lease:
 
 @dataclass(slots=True, eq=False)
 class _Suite:
-    """The rooms of one caller with one server, the one used last at the end."""
+    """The rooms of one caller with one server, the oldest first."""
 
     rooms: list[Room]
     opening: int
@@ -151,7 +152,7 @@ class Rooms:
 
     async def _free(self, suite: _Suite, key: Key, caller: Principal, said: Said, until: float) -> Room:
         while True:
-            for room in reversed(suite.rooms):
+            for room in suite.rooms:
                 if not room.leased:
                     return room
             if len(suite.rooms) + suite.opening < MAX_ROOMS:
@@ -171,9 +172,6 @@ class Rooms:
 
     def _give_back(self, suite: _Suite, room: Room) -> None:
         room.leased, room.speaking = False, None
-        if room in suite.rooms:
-            suite.rooms.remove(room)
-            suite.rooms.append(room)
         suite.changed.set()
 
     @contextmanager

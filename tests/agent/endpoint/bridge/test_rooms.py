@@ -19,11 +19,30 @@ async def test_calls_one_after_another_have_one_process_and_two_at_a_time_have_t
         await result(second)
         await cross.settle()
         third = cross.tool()
-        await cross.settle()
-        (again,) = [each for each in (child, other) if not each.heard_nothing]
-        again.answer(await again.heard("tools/call"))
+        child.answer(await child.heard("tools/call"))
         await result(third)
         assert len(cross.children.started) == 2
+
+
+async def test_who_listens_hears_what_a_call_changes_also_after_calls_that_ran_at_the_same_time() -> None:
+    async with crossing() as cross:
+        listen = cross.send("subscriptions/listen", notifications={"toolsListChanged": True})
+        child = await cross.begun()
+        await listen.event()
+        first, second = cross.tool(), cross.tool()
+        other = await cross.begun(2)
+        child.answer(await child.heard("tools/call"))
+        await result(first)
+        other.answer(await other.heard("tools/call"))
+        await result(second)
+        await cross.settle()
+        third = cross.tool()
+        called = await child.heard("tools/call")
+        child.note("notifications/tools/list_changed")
+        child.answer(called)
+        await result(third)
+        assert (await listen.event())["method"] == "notifications/tools/list_changed"
+        listen.leave()
 
 
 async def test_nobody_shares_a_process_with_another_caller_or_other_capabilities() -> None:
