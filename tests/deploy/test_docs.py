@@ -21,6 +21,7 @@ from penstock_relay import config as relay_config
 from penstock_relay.cli.app import app as relay_app
 from penstock_relay.oauth import issuer_settings
 from penstock_relay.oauth.upstream.settings import UpstreamSettings
+from tests.harness import cells
 
 ROOT = Path(__file__).parents[2]
 PAGES = {"agent": ROOT / "docs/agent.md", "relay": ROOT / "docs/relay.md"}
@@ -239,3 +240,8 @@ def test_files_that_a_page_names_exist(page: str) -> None:
         assert (ROOT / name).exists(), name
     for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", text):
         assert ((ROOT / page).parent / target).exists(), target
+
+
+def test_what_works_between_revisions_is_what_the_matrix_test_tries() -> None:
+    found = section(PAGES["agent"], "Revisions of MCP").split("\n### What works between which revisions\n")[1]
+    assert cells.table() in found

@@ -56,11 +56,20 @@ my %TOOLS  = (
     echo => [ 'Gives its text back.', require_all(text => $STRING), sub { answer($_[0], content($_[1]{text})) } ],
     slow => [
         'Takes `steps` steps of `pause` seconds, with progress for each.',
-        object(steps => { type => 'integer' }, pause => { type => 'number' }),
+        object(steps => { type => 'integer' }, pause => { type => 'number' }, key => $STRING),
         \&slow
     ],
-    elicit => [ 'Asks the user for a colour.', object(), sub { ask($_[0], 'elicitation', elicitation()) } ],
-    sample => [ 'Asks the client\'s model.',   object(), sub { ask($_[0], 'sampling',    sampling()) } ],
+    elicit => [ 'Asks the user for a colour.',   object(), sub { ask($_[0], ['elicitation']) } ],
+    sample => [ 'Asks the client\'s model.',     object(), sub { ask($_[0], ['sampling']) } ],
+    roots  => [ 'Asks for the client\'s roots.', object(), sub { ask($_[0], ['roots']) } ],
+    both   => [
+        'Asks the user and the client\'s model, at once.',
+        object(), sub { ask($_[0], [ 'elicitation', 'sampling' ]) }
+    ],
+    twice => [
+        'Asks the user, and then the client\'s model.',
+        object(), sub { ask($_[0], ['elicitation'], ['sampling']) }
+    ],
     log    => [
         'Logs a text at a level.',
         require_all(text => $STRING, level => { type => 'string', enum => [@LEVELS] }),
@@ -92,6 +101,11 @@ my %TOOLS  = (
         'How many calls of `slow` are not finished.',
         object(), sub { answer($_[0], content(scalar keys %jobs)) }
     ],
+    cancelled => [
+        'Whether a call of `slow` with this key has been cancelled, in whichever process.',
+        require_all(key => $STRING),
+        sub { answer($_[0], content(-e note_of($_[1]{key}) ? 'yes' : 'no')) }
+    ],
     fail => [ 'Fails.', object(), sub { answer($_[0], content('It failed, as it should.', 1)) } ],
 );
 
@@ -99,6 +113,7 @@ sub slow {
     my ($id, $given, $meta) = @_;
     $jobs{ $JSON->encode($id) } = {
         id    => $id,
+        key   => $given->{key},
         token => $meta->{progressToken},
         done  => 0,
         steps => $given->{steps} // 3,
@@ -131,43 +146,81 @@ sub work {    # does what is due, and returns in how many seconds something is
     return $wait;
 }
 
-sub elicitation {
-    my $schema = require_all(colour => $STRING);
-    return ('elicitation/create', { message => 'Which colour?', requestedSchema => $schema }, sub {
-        my ($got) = @_;
-        return "The user said $got->{action}: " . ($got->{content}{colour} // 'nothing');
-    });
+my $CAPITAL   = { role => 'user', content => { type => 'text', text => 'What is the capital of France?' } };
+my %QUESTIONS = (    # capability -> method, parameters, and what an answer is in words
+    elicitation => [
+        'elicitation/create',
+        { message => 'Which colour?', requestedSchema => require_all(colour => $STRING) },
+        sub { "The user said $_[0]{action}: " . ($_[0]{content}{colour} // 'nothing') }
+    ],
+    sampling => [
+        'sampling/createMessage',
+        { messages => [$CAPITAL], maxTokens => 100 },
+        sub { "The model said: $_[0]{content}{text}" }
+    ],
+    roots => [
+        'roots/list', {},
+        sub { 'The roots are: ' . join ', ', map { $_->{uri} } @{ $_[0]{roots} } }
+    ],
+);
+
+sub ask {    # the id of a call, and what it asks: capabilities, in rounds
+    my ($call, @rounds) = @_;
+    for my $capability (map { @$_ } @rounds) {
+        return answer($call, content("The client does not offer $capability.", 1)) unless $client->{$capability};
+    }
+    ask_next({ call => $call, rounds => [@rounds], said => {}, words => [] });
 }
 
-sub sampling {
-    my $message = { role => 'user', content => { type => 'text', text => 'What is the capital of France?' } };
-    return ('sampling/createMessage', { messages => [$message], maxTokens => 100 }, sub {
-        return "The model said: $_[0]{content}{text}";
-    });
-}
-
-sub ask {
-    my ($call, $capability, $method, $params, $words) = @_;
-    return answer($call, content("The client does not offer $capability.", 1)) unless $client->{$capability};
-    my $id = 'plain-' . ++$questions;
-    $asked{$id} = { call => $call, words => $words };
-    write_line({ id => $id, method => $method, params => $params });
+sub ask_next {
+    my ($asking) = @_;
+    my $round = $asking->{rounds}[0];
+    return answer($asking->{call}, content(join '. ', @{ $asking->{words} })) unless $round;
+    for my $capability (@$round) {
+        my $id = 'plain-' . ++$questions;
+        $asked{$id} = { asking => $asking, capability => $capability };
+        write_line({ id => $id, method => $QUESTIONS{$capability}[0], params => $QUESTIONS{$capability}[1] });
+    }
 }
 
 sub answered {
     my ($message) = @_;
-    my $asked = delete $asked{ $message->{id} // '' } or return;
-    my $error = $message->{error};
-    return answer($asked->{call}, content("The client refused: $error->{message}", 1)) if $error;
-    answer($asked->{call}, content($asked->{words}->($message->{result})));
+    my $asked  = delete $asked{ $message->{id} // '' } or return;
+    my $asking = $asked->{asking};
+    if (my $error = $message->{error}) {
+        forget($asking->{call});
+        return answer($asking->{call}, content("The client refused: $error->{message}", 1));
+    }
+    my $capability = $asked->{capability};
+    $asking->{said}{$capability} = $QUESTIONS{$capability}[2]->($message->{result});
+    my $round = $asking->{rounds}[0];
+    return if grep { !exists $asking->{said}{$_} } @$round;
+    push @{ $asking->{words} }, map { $asking->{said}{$_} } @$round;
+    shift @{ $asking->{rounds} };
+    ask_next($asking);
+}
+
+sub forget {    # the questions of a call
+    my ($call) = @_;
+    for my $question (keys %asked) {
+        delete $asked{$question} if $JSON->encode($asked{$question}{asking}{call}) eq $JSON->encode($call);
+    }
+}
+
+sub note_of {    # where a process leaves word that a call was cancelled, for the others of this server
+    my ($key) = @_;
+    $key =~ s/[^a-z0-9-]//g;
+    return "cancelled-$key";
 }
 
 sub cancel {
     my ($id) = @_;
-    delete $jobs{ $JSON->encode($id) };
-    for my $question (keys %asked) {
-        delete $asked{$question} if $JSON->encode($asked{$question}{call}) eq $JSON->encode($id);
+    my $job = delete $jobs{ $JSON->encode($id) };
+    if ($job && defined $job->{key}) {
+        open my $note, '>', note_of($job->{key}) or die "There is no place for a note: $!";
+        close $note;
     }
+    forget($id);
 }
 
 # -- requests

@@ -33,3 +33,9 @@ def everything_handshake() -> Server:
 def plain() -> Server:
     """Of the handshake era, in Perl and without any SDK."""
     return Server(["perl", str(ROOT / "tests" / "servers" / "plain.pl")], EVERYTHING)
+
+
+def revisions(eras: str) -> Server:
+    """Of the "handshake" era, of the "modern" one, or "dual"; in Python and without any SDK."""
+    command = [sys.executable, "-m", "tests.servers.revisions", eras]
+    return Server(command, EVERYTHING, {"PYTHONPATH": str(ROOT)})

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeAlias
 
 import mcp_types as types
@@ -172,9 +173,11 @@ def said(result: object) -> str:
 
 
 @pytest.fixture
-def wire() -> Iterator[Wire]:
+def wire(tmp_path: Path) -> Iterator[Wire]:
     argv = list(plain().command)
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path
+    ) as process:
         yield Wire(process)
         assert process.stdin is not None
         process.stdin.close()
@@ -236,18 +239,22 @@ def test_plain_tells_progress_with_the_callers_token(wire: Wire) -> None:
 
 def test_plain_stops_a_call_that_is_cancelled_and_never_answers_it(wire: Wire) -> None:
     greet(wire)
-    wire.say(id=9, method="tools/call", params={"name": "slow", "arguments": {"pause": 3600}})
+    slow = {"name": "slow", "arguments": {"pause": 3600, "key": "k1"}}
+    wire.say(id=9, method="tools/call", params=slow)
     assert wire.call("running") == "1"
+    assert wire.call("cancelled", key="k1") == "no"
     wire.say(method="notifications/cancelled", params={"requestId": 9})
     assert wire.call("running") == "0"
+    assert wire.call("cancelled", key="k1") == "yes"
 
 
 def test_plain_asks_the_user_and_the_model_of_a_client_that_can(wire: Wire) -> None:
-    greet(wire, elicitation={}, sampling={})
+    greet(wire, elicitation={}, sampling={}, roots={})
     for tool, method, result, words in (
         ("elicit", "elicitation/create", {"action": "accept", "content": {"colour": "blue"}}, "accept: blue"),
         ("elicit", "elicitation/create", {"action": "decline"}, "decline: nothing"),
         ("sample", "sampling/createMessage", {"content": {"type": "text", "text": "Paris"}}, "Paris"),
+        ("roots", "roots/list", {"roots": [{"uri": "file:///srv"}]}, "The roots are: file:///srv"),
     ):
         id = wire.begin("tools/call", name=tool, arguments={})
         question = wire.hear()
