@@ -67,7 +67,8 @@ async def event(reply: aiohttp.ClientResponse) -> Any:
 
 async def test_discovery_lists_and_calls_need_no_session(caller: Caller) -> None:
     async with caller.post(request(1, "server/discover")) as reply:
-        assert (await reply.json())["result"]["supportedVersions"] == ["2026-07-28"]
+        versions = ["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26"]
+        assert (await reply.json())["result"]["supportedVersions"] == versions
         assert "Mcp-Session-Id" not in reply.headers
     async with caller.post(request(2, "tools/list")) as reply:
         assert [tool["name"] for tool in (await reply.json())["result"]["tools"]] == list(TOOLS)

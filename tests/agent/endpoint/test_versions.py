@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from penstock_agent.endpoint.versions import HANDSHAKE, SUPPORTED, is_handshake
+from penstock_agent.endpoint.versions import HANDSHAKE, SERVED, SUPPORTED, is_handshake
 
 
 @pytest.mark.parametrize("header", [None, *HANDSHAKE])
@@ -19,3 +19,7 @@ def test_everything_else_is_another_era(header: str) -> None:
 
 def test_what_is_supported_is_of_this_era() -> None:
     assert set(SUPPORTED) <= set(HANDSHAKE)
+
+
+def test_all_of_both_eras_is_served_the_newest_first() -> None:
+    assert SERVED == ("2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26")

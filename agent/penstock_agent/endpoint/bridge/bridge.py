@@ -8,7 +8,6 @@ from typing import Final
 
 from penstock.envelope import Kind, Message, dump, parse_child
 from penstock.outcome import INTERNAL, INVALID_PARAMS, METHOD_NOT_FOUND, rpc_error
-from penstock_agent.children.eras import Era
 from penstock_agent.endpoint import failures, versions
 from penstock_agent.endpoint.answers import Answer, fail, reply
 from penstock_agent.endpoint.bridge import translate
@@ -73,7 +72,7 @@ class Bridge:
     async def _discover(self, exchange: Exchange, message: Message, said: Said, until: float) -> None:
         async with self._rooms.shared(exchange.server, exchange.principal, said, until) as room:
             try:
-                found = translate.discovered(room.initialized, versions.served(Era.HANDSHAKE))
+                found = translate.discovered(room.initialized, versions.SERVED)
             except ValueError:
                 text = "The server on site answered initialize in a form that MCP does not know."
                 await reply(exchange, 200, rpc_error(message.id, INTERNAL, text))

@@ -21,7 +21,7 @@ from penstock_agent.exchange import DoneReason, Exchange, ExchangeGone
 
 
 class Serving:
-    """``until``: when the answer is due (loop time). ``supported``: versions served for this server."""
+    """``until``: when the answer is due (loop time)."""
 
     def __init__(
         self,
@@ -29,14 +29,12 @@ class Serving:
         exchange: Exchange,
         request: Message,
         until: float,
-        supported: tuple[str, ...],
         shared: Shared,
     ) -> None:
         self._process = process
         self._exchange = exchange
         self._request = request
         self._until = until
-        self._supported = supported
         self._shared = shared
         self._now = asyncio.get_running_loop().time
         begun = self._now()
@@ -69,9 +67,7 @@ class Serving:
         while True:
             try:
                 async with asyncio.timeout_at(self._due()) as self._giving:
-                    return await self._process.give(
-                        self._request, self._exchange.principal, self._stream, self._supported
-                    )
+                    return await self._process.give(self._request, self._exchange.principal, self._stream)
             except NotRunning as e:
                 await self._refuse(e.failure)
                 return None

@@ -74,18 +74,18 @@ class Modern:
         if not self._shared.running:
             await fail(exchange, message, failures.STOPPING)
             return
+        if header not in MODERN_VERSIONS:
+            body = failures.unsupported_version(message.id, versions.SERVED, header)
+            await reply(exchange, 400, body)
+            return
         era = await self._era(spec)
         if isinstance(era, Failure):
             await fail(exchange, message, era)
             return
-        if header not in MODERN_VERSIONS:
-            body = failures.unsupported_version(message.id, versions.served(era), header)
-            await reply(exchange, 400, body)
-            return
         if message.method in ladder.REMOVED:
             await _reject(exchange, message, _NO_SUCH_METHOD)
         elif era.modern:
-            await self._request(exchange, message, headers, spec, era)
+            await self._request(exchange, message, headers, spec)
         else:
             await self.bridge.post(exchange, message)
 
@@ -101,11 +101,7 @@ class Modern:
         if header in MODERN_VERSIONS:
             await empty(exchange, 202)
             return
-        spec = self._shared.servers.get(exchange.server)
-        era = None if spec is None else self.eras.known(spec)
-        await reply(
-            exchange, 400, failures.unsupported_version(None, versions.served(era or Era.DUAL), header)
-        )
+        await reply(exchange, 400, failures.unsupported_version(None, versions.SERVED, header))
 
     async def _era(self, spec: ChildSpec) -> Era | Failure:
         if (known := self.eras.known(spec)) is not None:
@@ -126,9 +122,7 @@ class Modern:
             _log.error("child_not_started", server=spec.name, why=str(e))
             return failures.not_executed(e.told) if e.told else failures.not_started(spec.name)
 
-    async def _request(
-        self, exchange: Exchange, message: Message, headers: Headers, spec: ChildSpec, era: Era
-    ) -> None:
+    async def _request(self, exchange: Exchange, message: Message, headers: Headers, spec: ChildSpec) -> None:
         server, caller = exchange.server, exchange.principal
         if (failure := await self._shared.judge(server, caller, message)) is not None:
             if gate.knows(message.method):
@@ -148,7 +142,7 @@ class Modern:
         request = self._tasks.own(server, caller.identity, request)
         listens = message.method == LISTEN
         until = exchange.deadline if listens else self._shared.until(exchange.deadline)
-        serving = Serving(process, exchange, request, until, versions.served(era), self._shared)
+        serving = Serving(process, exchange, request, until, self._shared)
         task = asyncio.current_task() if listens else None
         with process.in_use():
             if task is not None:

@@ -27,7 +27,7 @@ from penstock.principal import Principal
 from penstock_agent.children import eras
 from penstock_agent.children.child import ChildGone, ChildSpec
 from penstock_agent.children.lines import Oversize
-from penstock_agent.endpoint import failures
+from penstock_agent.endpoint import failures, versions
 from penstock_agent.endpoint.failures import Failure
 from penstock_agent.endpoint.held import Share
 from penstock_agent.endpoint.lifeline import Lifeline, NotRunning
@@ -83,7 +83,6 @@ class Process:
         self._worked = False
         self._task: asyncio.Task[None] | None = None
         self._flights: Flights[Stream] = Flights(lambda: os.urandom(16).hex())
-        self._supported: tuple[str, ...] = ()
         self.lifeline = Lifeline(spec, children, self, self._held)
         self._replies = Replies(self.lifeline, shared.spawn, shared.limits.replies, self.counts)
 
@@ -163,15 +162,11 @@ class Process:
         """A stream for one response; ``key`` is that of its exchange."""
         return Stream(self._held, self._limits.stream_events, key, caller)
 
-    async def give(
-        self, request: Message, caller: Principal, stream: Stream, supported: tuple[str, ...]
-    ) -> Flight[Stream]:
+    async def give(self, request: Message, caller: Principal, stream: Stream) -> Flight[Stream]:
         """Give a request to the process; the answer comes on ``stream``. Raises :exc:`NotRunning`.
 
-        ``supported`` is what the endpoint serves for this server. Cancelled, or with an error, the process
-        has nothing of it.
+        Cancelled, or with an error, the process has nothing of it.
         """
-        self._supported = supported
         if self._flights.of(caller.identity) >= self._limits.calls_per_session:
             raise NotRunning(failures.TOO_MANY_REQUESTS)
         if len(self._flights) >= self._limits.calls_per_process:
@@ -300,7 +295,7 @@ class Process:
         if method == "tools/list":
             self.schemas.listed(result)
         elif method == DISCOVER:
-            return messages.with_supported(answer, self._supported)
+            return messages.with_supported(answer, versions.SERVED)
         else:
             self._tasks.began(self.server, flight.caller.identity, result)
         return answer
