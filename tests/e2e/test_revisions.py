@@ -11,26 +11,22 @@ import pytest
 import pytest_asyncio
 
 from tests.harness.cells import CANNOT, CHILDREN, CLIENTS, FEATURES
-from tests.harness.conversing.callers import Callers
-from tests.harness.conversing.conversation import Conversation, Heard
-from tests.harness.conversing.handshake import Handshake
+from tests.harness.conversing.callers import Callers, all_servers
+from tests.harness.conversing.conversation import Conversation, Heard, refused
 from tests.harness.stack import Stack
-from tests.servers.programs import plain, revisions
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
 WAIT: Final = 20
 WATCHED: Final = "plain://watched"
 HANDSHAKES: Final = [client for client in CLIENTS if client < "2026"]
-ASKED: Final = [client for client in CLIENTS if client >= "2025-06-18"]
 
 Check = Callable[[Conversation], Awaitable[None]]
 
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    servers = {"handshake": plain(), "modern": revisions("modern"), "dual": revisions("dual")}
-    with Stack(servers) as running:
+    with all_servers() as running:
         yield running
 
 
@@ -105,19 +101,8 @@ async def elicitation(caller: Conversation) -> None:
     assert heard.text == "The user said accept: blue"
 
 
-async def refused(caller: Conversation, tool: str, capability: str) -> None:
-    """What is seen where the client does not offer what the tool needs."""
-    heard = await caller.call(tool)
-    assert heard.asked == []
-    words = f"The client does not offer {capability}."
-    if "error" in heard.message:
-        assert heard.error["message"] == words
-    else:
-        assert (heard.text, heard.result["isError"]) == (words, True)
-
-
 async def no_elicitation(caller: Conversation) -> None:
-    await refused(caller, "elicit", "elicitation")
+    assert refused(await caller.call("elicit")) == "The client does not offer elicitation."
 
 
 async def sampling(caller: Conversation) -> None:
@@ -220,33 +205,6 @@ async def test_feature(callers: Callers, client: str, child: str, feature: str) 
         await check(caller)
 
 
-@pytest.mark.parametrize("child", CHILDREN)
-@pytest.mark.parametrize("client", ASKED)
-async def test_a_tool_may_ask_two_things_at_once_and_one_after_the_other(
-    callers: Callers, client: str, child: str
-) -> None:
-    async with asyncio.timeout(WAIT), callers.talking(client, child) as caller:
-        for tool in ("both", "twice"):
-            heard = await caller.call(tool)
-            assert sorted(method for method, _ in heard.asked) == [
-                "elicitation/create",
-                "sampling/createMessage",
-            ]
-            assert heard.text == "The user said accept: blue. The model said: Paris"
-
-
-@pytest.mark.parametrize("child", CHILDREN)
-@pytest.mark.parametrize("client", CLIENTS)
-async def test_a_client_that_offers_nothing_is_asked_nothing(
-    callers: Callers, client: str, child: str
-) -> None:
-    async with asyncio.timeout(WAIT), callers.modest(client, child) as caller:
-        await refused(caller, "elicit", "elicitation")
-        await refused(caller, "sample", "sampling")
-        await refused(caller, "roots", "roots")
-        assert (await caller.call("echo", text="x")).text == "x"
-
-
 # -- what belongs to some revisions
 
 
@@ -274,45 +232,3 @@ async def test_discovery_names_all_versions_that_are_served(callers: Callers, ch
         versions = ["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26"]
         assert caller.begun["supportedVersions"] == versions
         assert caller.begun["capabilities"]["resources"] == {"listChanged": True, "subscribe": True}
-
-
-@pytest.mark.parametrize("child", CHILDREN)
-async def test_a_batch_of_2025_03_26_is_answered_whole(callers: Callers, child: str) -> None:
-    batch = [
-        {"jsonrpc": "2.0", "id": "a", "method": "ping"},
-        {"jsonrpc": "2.0", "method": "notifications/roots/list_changed"},
-        {
-            "jsonrpc": "2.0",
-            "id": 1.5e3,
-            "method": "tools/call",
-            "params": {"name": "echo", "arguments": {"text": "x"}},
-        },
-    ]
-    async with asyncio.timeout(WAIT), callers.talking("2025-03-26", child) as caller:
-        assert isinstance(caller, Handshake)
-        async with caller.post(batch) as response:
-            assert (response.status, response.content_type) == (200, "application/json")
-            answers = {answer["id"]: answer["result"] for answer in await response.json()}
-        assert answers.keys() == {"a", 1500}
-        assert answers["a"] == {}
-        assert answers[1500]["content"] == [{"type": "text", "text": "x"}]
-        async with caller.post(
-            [{"jsonrpc": "2.0", "method": "notifications/roots/list_changed"}]
-        ) as response:
-            assert (response.status, await response.read()) == (202, b"")
-
-
-@pytest.mark.parametrize("child", CHILDREN)
-@pytest.mark.parametrize("client", ["2025-03-26", "2025-06-18", "2025-11-25"])
-async def test_a_client_that_lost_its_stream_gets_the_rest_of_it(
-    callers: Callers, client: str, child: str
-) -> None:
-    async with asyncio.timeout(WAIT), callers.talking(client, child) as caller:
-        slow = {"name": "slow", "arguments": {"steps": 4, "pause": 0.05}}
-        async with caller.running("tools/call", slow, token="r") as running:
-            assert (await running.next())["params"]["progress"] == 1
-            running.response.close()
-        async with caller.resumed(running) as rest:
-            *notes, answer = await rest.rest()
-        assert [note["params"]["progress"] for note in notes] == [2, 3, 4]
-        assert (answer["id"], answer["result"]["content"][0]["text"]) == (running.id, "Took 4 steps.")

@@ -15,6 +15,7 @@ my @LEVELS   = qw(debug info notice warning error critical alert emergency);
 my %RANK     = map { $LEVELS[$_] => $_ } 0 .. $#LEVELS;
 my $WATCHED  = 'plain://watched';
 my $JSON     = JSON::PP->new->utf8->canonical->allow_nonref;
+my $TEXT     = JSON::PP->new->canonical;
 
 my $client     = {};         # capabilities of the client
 my $level      = 'debug';
@@ -105,6 +106,17 @@ my %TOOLS  = (
         'Whether a call of `slow` with this key has been cancelled, in whichever process.',
         require_all(key => $STRING),
         sub { answer($_[0], content(-e note_of($_[1]{key}) ? 'yes' : 'no')) }
+    ],
+    die  => [ 'Ends the process.', object(), sub { exit 3 } ],
+    meta => [
+        'Gives back what its `_meta` has of others than MCP, and something of its own in its result\'s.',
+        object(),
+        sub {
+            my ($id, $given, $meta) = @_;
+            my %own = map { $_ => $meta->{$_} } grep { !m{^io\.modelcontextprotocol/} } keys %$meta;
+            my $back = { _meta => { 'example.com/back' => [1] }, example => { a => undef } };
+            answer($id, { %{ content($TEXT->encode(\%own)) }, %$back });
+        }
     ],
     fail => [ 'Fails.', object(), sub { answer($_[0], content('It failed, as it should.', 1)) } ],
 );

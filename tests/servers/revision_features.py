@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import re
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -131,6 +132,18 @@ def cancelled(request: Request) -> None:
 @tool("How many calls of `slow` are not finished.")
 def running(request: Request) -> None:
     request.text(len(State.jobs))
+
+
+@tool("Ends the process.")
+def die(request: Request) -> None:
+    sys.exit(3)
+
+
+@tool("Gives back what its `_meta` has of others than MCP, and something of its own in its result's.")
+def meta(request: Request) -> None:
+    own = {name: value for name, value in request.meta.items() if not name.startswith(META)}
+    content = [{"type": "text", "text": json.dumps(own)}]
+    request.answer({"content": content, "_meta": {"example.com/back": [1]}, "example": {"a": None}})
 
 
 @tool("Fails.")

@@ -1,16 +1,26 @@
-"""The conversations of a test module."""
+"""The conversations of a test module, and the servers that they are with."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from tests.harness.conversing.conversation import Conversation
+from tests.harness.conversing.conversation import Conversation, Json
 from tests.harness.conversing.handshake import Handshake
 from tests.harness.conversing.httpsse import HttpSse
 from tests.harness.conversing.modern import Modern
 from tests.harness.stack import Stack
+from tests.servers.programs import plain, revisions
+
+
+@contextmanager
+def all_servers(*others: str) -> Iterator[Stack]:
+    """A server of each kind, by its name, and one more of each for every one of `others`: `KIND-OTHER`."""
+    kinds = {"handshake": plain(), "modern": revisions("modern"), "dual": revisions("dual")}
+    more = {f"{kind}-{other}": server for kind, server in kinds.items() for other in others}
+    with Stack(kinds | more) as running:
+        yield running
 
 
 class Callers:
@@ -24,12 +34,7 @@ class Callers:
     async def talking(self, client: str, child: str) -> AsyncIterator[Any]:
         caller = self._open.pop((client, child), None)
         if caller is None:
-            caller = conversation(client, self._stack, child)
-            try:
-                await caller.__aenter__()
-            except BaseException:
-                await caller.hang_up()
-                raise
+            caller = await conversation(client, self._stack, child).__aenter__()
         try:
             yield caller
         except BaseException:
@@ -37,10 +42,11 @@ class Callers:
             raise
         self._open[(client, child)] = caller
 
-    def modest(self, client: str, child: str) -> Conversation:
-        """One more, which offers nothing that it could be asked; for `async with`."""
+    def another(self, client: str, child: str, capabilities: Json | None = None) -> Any:
+        """One more, for `async with`. `capabilities`: what it says of itself."""
         caller = conversation(client, self._stack, child)
-        caller.capabilities = {}
+        if capabilities is not None:
+            caller.capabilities = capabilities
         return caller
 
     async def close(self) -> None:

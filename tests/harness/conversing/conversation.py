@@ -81,6 +81,15 @@ class Heard:
         return str(content["text"])
 
 
+def refused(heard: Heard) -> str:
+    """Why a tool did not do what it was asked for, having asked nothing itself."""
+    assert heard.asked == []
+    if "error" in heard.message:
+        return str(heard.error["message"])
+    assert heard.result["isError"]
+    return heard.text
+
+
 class Running(Protocol):
     """A request that the server has; its own stream."""
 
@@ -126,11 +135,21 @@ class Conversation(ABC):
         self._ids = 0
 
     async def __aenter__(self) -> Self:
-        await self._begin()
+        try:
+            await self._begin()
+        except BaseException:
+            await self.hang_up()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.hang_up()
+        try:
+            await self._end()
+        finally:
+            await self.hang_up()
+
+    async def _end(self) -> None:  # noqa: B027 - most say nothing
+        """Says goodbye, where that is usual."""
 
     async def hang_up(self) -> None:
         """Drops every connection and says nothing."""
@@ -140,9 +159,17 @@ class Conversation(ABC):
         self._ids += 1
         return self._ids if self._ids % 2 else str(self._ids)
 
-    async def call(self, tool: str, *, token: object = None, id: object = None, **arguments: object) -> Heard:
+    async def call(
+        self,
+        tool: str,
+        *,
+        token: object = None,
+        id: object = None,
+        meta: Json | None = None,
+        **arguments: object,
+    ) -> Heard:
         """`tools/call`."""
-        params: Json = {"name": tool, "arguments": arguments}
+        params: Json = {"name": tool, "arguments": arguments, **({"_meta": meta} if meta else {})}
         return await self.request("tools/call", params, token=token, id=id)
 
     async def request(
@@ -174,7 +201,7 @@ class Conversation(ABC):
         """`async with` a request whose messages are taken one by one."""
         given = dict(params or {})
         if token is not None:
-            given["_meta"] = {"progressToken": token}
+            given["_meta"] = {**given.get("_meta", {}), "progressToken": token}
         return self._running(method, given, self._next_id() if id is None else id)
 
     # What each era does in its own way.

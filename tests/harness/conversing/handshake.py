@@ -56,10 +56,9 @@ class Handshake(WithSession):
 
     session_id = ""
 
-    async def __aexit__(self, *_: object) -> None:
+    async def _end(self) -> None:
         async with self._http.delete(self.url, headers=self._headers()) as response:
             assert response.status in (200, 204)
-        await self.hang_up()
 
     async def _begin(self) -> None:
         async with self._running("initialize", self._hello(), self._next_id()) as running:
