@@ -14,17 +14,8 @@ import select
 import sys
 import time
 
-from tests.servers.revision_features import (
-    META,
-    MODERN,
-    OF_HANDSHAKE,
-    OF_MODERN,
-    Json,
-    Request,
-    State,
-    note_of,
-    notify,
-)
+from tests.servers.revision_features import OF_HANDSHAKE, OF_MODERN, note_of
+from tests.servers.revision_wire import META, MODERN, Json, Request, State, notify
 
 
 def serve(message: Json, eras: str) -> None:
