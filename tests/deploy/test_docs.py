@@ -244,4 +244,4 @@ def test_files_that_a_page_names_exist(page: str) -> None:
 
 def test_what_works_between_revisions_is_what_the_matrix_test_tries() -> None:
     found = section(PAGES["agent"], "Revisions of MCP").split("\n### What works between which revisions\n")[1]
-    assert cells.table() in found
+    assert cells.table() in found, "what `python -m tests.harness.cells` prints belongs there"

@@ -13,8 +13,9 @@ import pytest_asyncio
 
 from tests.harness.cells import CHILDREN, CLIENTS
 from tests.harness.conversing.callers import Callers, all_servers
-from tests.harness.conversing.conversation import refused
+from tests.harness.conversing.conversation import ANSWERS, Json, refused
 from tests.harness.conversing.handshake import Handshake
+from tests.harness.conversing.streams import Response
 from tests.harness.stack import Stack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
@@ -94,6 +95,22 @@ async def test_a_call_is_cancelled_while_its_client_is_asked(
         assert (await caller.call("sample")).text == "The model said: Paris"
 
 
+@pytest.mark.parametrize("child", CHILDREN)
+async def test_only_the_very_state_that_was_given_continues_a_call_of_2026_07_28(
+    callers: Callers, child: str
+) -> None:
+    async with asyncio.timeout(WAIT), callers.talking("2026-07-28", child) as caller:
+        call = {"name": "sample", "arguments": {}}
+        async with caller.running("tools/call", call) as running:
+            asked = (await running.next())["result"]
+        state, (key,) = asked["requestState"], asked["inputRequests"]
+        again = {**call, "inputResponses": {key: ANSWERS["sampling/createMessage"]}}
+        refusal = await caller.request("tools/call", {**again, "requestState": state[:-4] + "~~~~"})
+        assert (refusal.status, refusal.error["code"]) == (400, -32602)
+        done = await caller.request("tools/call", {**again, "requestState": state})
+        assert done.text == "The model said: Paris"
+
+
 # -- what passes
 
 
@@ -133,6 +150,45 @@ async def test_a_server_that_dies_ends_its_calls_in_words_and_is_itself_again(
 
 
 # -- what only some revisions have
+
+
+@pytest.mark.parametrize("child", CHILDREN)
+async def test_subscriptions_of_2026_07_28_are_kept_apart(callers: Callers, child: str) -> None:
+    async with (
+        asyncio.timeout(WAIT),
+        callers.talking("2026-07-28", child) as caller,
+        caller.listening(WATCHED, id=9001) as one,
+        caller.listening(id="9001") as all_lists,
+    ):
+        for what in ("tools", "watched", "resources"):
+            await caller.call("change", what=what)
+        assert (await one.next())["method"] == "notifications/resources/updated"
+        for what in ("tools", "resources"):
+            assert (await all_lists.next())["method"] == f"notifications/{what}/list_changed"
+
+
+@pytest.mark.parametrize("child", CHILDREN)
+async def test_a_call_of_a_batch_may_ask_its_client(callers: Callers, child: str) -> None:
+    call = {"name": "sample", "arguments": {}}
+    batch = [
+        {"jsonrpc": "2.0", "id": 8001, "method": "tools/call", "params": call},
+        {"jsonrpc": "2.0", "id": "8001", "method": "ping"},
+    ]
+    async with asyncio.timeout(WAIT), callers.talking("2025-03-26", child) as caller:
+        assert isinstance(caller, Handshake)
+        answers: dict[object, Json] = {}
+        async with caller.post(batch) as response:
+            stream = Response(response)
+            while len(answers) < 2:
+                message = await stream.next()
+                if "method" in message:
+                    answer = {"jsonrpc": "2.0", "id": message["id"], "result": ANSWERS[message["method"]]}
+                    async with caller.post([answer]) as taken:
+                        assert taken.status == 202
+                else:
+                    answers[message["id"]] = message["result"]
+        assert answers["8001"] == {}
+        assert answers[8001]["content"][0]["text"] == "The model said: Paris"
 
 
 @pytest.mark.parametrize("child", CHILDREN)

@@ -1,4 +1,7 @@
-"""What every revision can do with every kind of server: one list, for the tests and for the documentation."""
+"""What every revision can do with every kind of server: one list, for the tests and for the documentation.
+
+python -m tests.harness.cells       prints the table of docs/agent.md
+"""
 
 from __future__ import annotations
 
@@ -73,3 +76,7 @@ def _reason(number: int, reason: str) -> str:
 
 def _row(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
+
+
+if __name__ == "__main__":
+    print(table(), end="")

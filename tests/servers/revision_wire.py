@@ -1,4 +1,4 @@
-"""Messages of the server of `revisions`: how it answers, notifies and asks in each era, and what it remembers."""
+"""What the server of `revisions` says in each era, and what it remembers."""
 
 from __future__ import annotations
 

@@ -96,9 +96,11 @@ class Handshake(WithSession):
         async with self.post(body) as response:
             running = Response(response, method, id)
             yield running
-            # Clients of the revisions before could not read an event without data.
-            if response.content_type == "text/event-stream" and running.event_ids:
-                assert running.primed == (self.revision >= "2025-11-25")
+            self._check(running)
+
+    def _check(self, stream: Response) -> None:
+        # Clients of the revisions before could not read an event without data.
+        assert not stream.event_ids or stream.primed == (self.revision >= "2025-11-25")
 
     async def _say(self, message: Json) -> None:
         async with self.post({"jsonrpc": "2.0", **message}) as response:
@@ -110,6 +112,7 @@ class Handshake(WithSession):
             assert (response.status, response.content_type) == (200, "text/event-stream")
             if uri is not None:
                 assert (await self.request("resources/subscribe", {"uri": uri})).result == {}
-            yield Response(response)
+            yield (news := Response(response))
+            self._check(news)
             if uri is not None:
                 assert (await self.request("resources/unsubscribe", {"uri": uri})).result == {}

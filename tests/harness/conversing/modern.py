@@ -103,11 +103,11 @@ class Modern(Conversation):
         running.response.close()
 
     @asynccontextmanager
-    async def listening(self, uri: str | None = None) -> AsyncIterator[News]:
+    async def listening(self, uri: str | None = None, id: object = None) -> AsyncIterator[News]:
         wanted: Json = dict.fromkeys(("toolsListChanged", "promptsListChanged", "resourcesListChanged"), True)
         if uri is not None:
             wanted = {"resourceSubscriptions": [uri]}
-        async with self.running("subscriptions/listen", {"notifications": wanted}) as running:
+        async with self.running("subscriptions/listen", {"notifications": wanted}, id=id) as running:
             news = Subscription(running)
             acknowledged = await news.next()
             assert acknowledged["method"] == "notifications/subscriptions/acknowledged"
