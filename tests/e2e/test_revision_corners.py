@@ -77,8 +77,11 @@ async def test_two_calls_that_ask_at_the_same_time_get_their_own_answers(
     async with asyncio.timeout(WAIT), callers.talking(client, child) as caller:
         elicited, sampled = await asyncio.gather(caller.call("elicit"), caller.call("sample"))
         assert (elicited.text, sampled.text) == ("The user said accept: blue", "The model said: Paris")
-        methods = [method for method, _ in elicited.asked + sampled.asked]
+        methods = [method for method, _ in (*elicited.asked, *sampled.asked)]
         assert sorted(methods) == ["elicitation/create", "sampling/createMessage"]
+        # A server with sessions does not say to which call a question belongs.
+        if child == "modern" or client not in HANDSHAKES:
+            assert (len(elicited.asked), methods[0]) == (1, "elicitation/create")
 
 
 @pytest.mark.parametrize("child", CHILDREN)
