@@ -115,6 +115,7 @@ class Bridge:
         try:
             if said.level is not None:
                 await lease.room.log_everything(until)
+            await self._listens.everywhere(lease.room, until)
             stream = lease.room.speaking = lease.room.session.stream(exchange.key, caller)
             call = await self._give(lease.room, asked, stream, until)
         except BaseException:

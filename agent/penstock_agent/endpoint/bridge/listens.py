@@ -31,7 +31,6 @@ _CHANGES: Final[Mapping[str, tuple[str, str]]] = {
     "promptsListChanged": ("notifications/prompts/list_changed", "prompts"),
     "resourcesListChanged": ("notifications/resources/list_changed", "resources"),
 }
-_LISTS_CHANGED: Final = frozenset(method for method, _ in _CHANGES.values())
 _UPDATED: Final = "notifications/resources/updated"
 _ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
 
@@ -84,6 +83,8 @@ class _Heard:
 
     listens: list[_Listen] = field(default_factory=list)
     uris: Counter[str] = field(default_factory=Counter)
+    also: set[str] = field(default_factory=set)
+    """Resources that are subscribed to here for those who listen elsewhere; as long as the room lasts."""
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     task: asyncio.Task[None] | None = None
 
@@ -106,18 +107,37 @@ class Listens:
             listen.stream.finish(dump(Message(Kind.RESPONSE, listen.id, None, None, result, None)))
 
     def overheard(self, room: Room, message: Message) -> None:
-        """A room that nobody listens to has said something: its caller, who listens elsewhere, is told of
-        lists that have changed.
-        """
-        session, method = room.session, message.method
-        if method not in _LISTS_CHANGED:
+        """A room has said something: its caller is told, wherever it listens."""
+        if message.method is None:
             return
-        for other, heard in self._heard.items():
-            own = other.session
-            if own.server == session.server and own.principal.identity == session.principal.identity:
-                for listen in heard.listens:
-                    if listen.wants(message):
-                        listen.stream.put(listen.tagged(method, message.params), droppable=True)
+        for heard in self._of_same_caller(room):
+            for listen in heard.listens:
+                if listen.wants(message):
+                    listen.stream.put(listen.tagged(message.method, message.params), droppable=True)
+
+    async def everywhere(self, room: Room, until: float) -> None:
+        """A call is about to run in this room: what it changes shall be heard by who listens in another one,
+        which is another process of the server. Raises NotRunning.
+        """
+        uris = {uri: None for other in self._of_same_caller(room) for uri in other.uris}
+        if not any(other.listens for other in self._of_same_caller(room)):
+            return
+        heard = self._heard.setdefault(room, _Heard())
+        if heard.task is None:
+            heard.task = self._hear(room, heard)
+        for uri in uris:
+            if uri not in heard.uris and uri not in heard.also and room.offers("resources", "subscribe"):
+                heard.also.add(uri)
+                await room.ask("resources/subscribe", msgspec.json.encode({"uri": uri}), until)
+
+    def _of_same_caller(self, room: Room) -> list[_Heard]:
+        session = room.session
+        return [
+            heard
+            for other, heard in self._heard.items()
+            if other.session.server == session.server
+            and other.session.principal.identity == session.principal.identity
+        ]
 
     async def serve(self, exchange: Exchange, message: Message, room: Room, until: float) -> None:
         """One subscription, until its caller goes or the room ends. Raises NotRunning."""
@@ -200,9 +220,7 @@ class Listens:
                 if message.kind is Kind.REQUEST or message.method == "notifications/message":
                     room.overhear(item.data)
                     continue
-                for listen in heard.listens:
-                    if message.method is not None and listen.wants(message):
-                        listen.stream.put(listen.tagged(message.method, message.params), droppable=True)
+                self.overheard(room, message)
         finally:
             room.session.unlisten(stream)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.agent.endpoint.bridge.crossing import META, crossing, error
+from tests.agent.endpoint.bridge.crossing import META, QUESTION, crossing, error
 
 
 async def test_a_subscription_says_what_it_can_hear_and_hears_that() -> None:
@@ -128,3 +128,32 @@ async def test_a_list_that_a_call_changed_elsewhere_is_heard_of() -> None:
         await first.until_end()
         await second.until_end()
         listen.leave()
+
+
+async def test_a_resource_that_a_call_changed_elsewhere_is_heard_of() -> None:
+    async with crossing() as cross:
+        wanted = {"resourceSubscriptions": ["test://a"]}
+        listen = cross.send("subscriptions/listen", id=1, notifications=wanted)
+        child = await cross.begun()
+        child.answer(await child.heard("resources/subscribe"))
+        await listen.event()
+        waits = cross.tool()  # and its caller never comes back
+        await child.heard("tools/call")
+        child.ask("q", "elicitation/create", **QUESTION)
+        await waits.json()
+        for name in ("one", "two"):
+            call = cross.tool(name)
+            if name == "one":
+                other = await cross.begun(2)
+                subscribed = await other.heard("resources/subscribe")
+                assert subscribed["params"] == {"uri": "test://a"}
+                other.answer(subscribed)
+            heard = await other.heard("tools/call")
+            other.note("notifications/resources/updated", uri="test://a")
+            assert (await listen.event())["method"] == "notifications/resources/updated"
+            other.answer(heard, {"content": []})
+            await call.json()
+        other.note("notifications/resources/updated", uri="test://a")  # between two calls
+        assert (await listen.event())["method"] == "notifications/resources/updated"
+        listen.leave()
+        child.answer(await child.heard("resources/unsubscribe"))
