@@ -141,18 +141,19 @@ async def test_a_resource_that_a_call_changed_elsewhere_is_heard_of() -> None:
         await child.heard("tools/call")
         child.ask("q", "elicitation/create", **QUESTION)
         await waits.json()
-        for name in ("one", "two"):
-            call = cross.tool(name)
-            if name == "one":
-                other = await cross.begun(2)
-                subscribed = await other.heard("resources/subscribe")
-                assert subscribed["params"] == {"uri": "test://a"}
-                other.answer(subscribed)
+        call = cross.tool("one")
+        other = await cross.begun(2)
+        subscribed = await other.heard("resources/subscribe")
+        assert subscribed["params"] == {"uri": "test://a"}
+        other.answer(subscribed)
+        for _ in range(2):
             heard = await other.heard("tools/call")
             other.note("notifications/resources/updated", uri="test://a")
             assert (await listen.event())["method"] == "notifications/resources/updated"
             other.answer(heard, {"content": []})
             await call.json()
+            call = cross.tool("two")
+        other.answer(await other.heard("tools/call"), {"content": []})
         other.note("notifications/resources/updated", uri="test://a")  # between two calls
         assert (await listen.event())["method"] == "notifications/resources/updated"
         listen.leave()
