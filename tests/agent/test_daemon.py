@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock.names import WHOLE_SITE
 from penstock.tunnel.errors import CloseCode
 from penstock.tunnel.frames import DoneReason
 from penstock_agent import control, daemon, state
@@ -250,7 +251,7 @@ async def test_reload_offers_what_the_file_says_now(tmp_path: Path) -> None:
         assert answer == {"servers": ["files", "more", "shut"]}
         await until(lambda: not agent.place.switchboard.lacks("plant", "more"), "the offer")
         assert agent.place.switchboard.lacks("plant", "shut"), "nothing of it is exposed"
-        assert agent.endpoint.reloads == [{"files", "more", "shut"}]
+        assert agent.endpoint.reloads == [{"files", "more", "shut", WHOLE_SITE}], "two expose something"
         assert agent.endpoint.shared_by_all == {"shut"}
 
 

@@ -1,0 +1,375 @@
+"""One server of the site, and the client that the site is to it: greeted, kept running, asked.
+
+Its ids and the caller's never meet: what it is asked, and what it asks, goes under ids that only count here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections import Counter
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from penstock.envelope import (
+    EnvelopeError,
+    Kind,
+    Message,
+    dump,
+    member,
+    notification,
+    parse_child,
+    replaced,
+    request,
+    text_member,
+    with_id,
+)
+from penstock.http import HANDSHAKE
+from penstock.log import get
+from penstock.outcome import INVALID_REQUEST, rpc_error
+from penstock_agent.children import backoff
+from penstock_agent.children.child import ChildGone
+from penstock_agent.children.lines import Oversize
+from penstock_agent.endpoint import failures
+from penstock_agent.endpoint.correlate import Call, Correlator
+from penstock_agent.endpoint.failures import Failure
+from penstock_agent.endpoint.held import Share
+from penstock_agent.endpoint.lifeline import Lifeline, NotRunning
+from penstock_agent.endpoint.ports import Child, Children, Spawn
+from penstock_agent.endpoint.replies import Replies
+from penstock_agent.gate.expose import Item
+from penstock_agent.site import merge
+from penstock_agent.site.spec import Member
+
+GREET_S: Final = 7.0
+"""So long a server's answer to ``initialize`` is waited for by those who want something of the site."""
+START_S: Final = 120.0
+"""After so long a server that has not answered it is started again: a first start may download it."""
+REPLIES: Final = 64
+"""Messages to one server that nobody waits for; more are dropped."""
+CANCELLED: Final = "notifications/cancelled"
+PROGRESS: Final = "notifications/progress"
+SET_LEVEL: Final = "logging/setLevel"
+#: What a server may ask of the user only while a call of the user's runs there: of several servers, the one
+#: that the user is using.
+_OF_USERS: Final = frozenset({"elicitation/create", "sampling/createMessage"})
+
+Answered = Callable[[Message | Failure], None]
+"""Where the answer to a call goes, once."""
+
+_log = get(__name__)
+
+
+class Owner(Protocol):
+    """The site, as its servers see it."""
+
+    def said(self, client: Client, message: Message) -> None:
+        """A request, under an id of ours, or a notification."""
+
+    def settled(self, client: Client) -> None:
+        """It is up, or could not be started."""
+
+
+class Client:
+    """``begin`` once, then ``stop``."""
+
+    def __init__(
+        self,
+        site_member: Member,
+        children: Children,
+        owner: Owner,
+        held: Share,
+        spawn: Spawn,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.name = site_member.name
+        self.expose = site_member.expose
+        self.greeting: bytes | None = None
+        """The raw result of its newest ``initialize``."""
+        self.tried = False
+        """Whether it has been up, or could not be started."""
+        self.missed = False
+        """Whether something was answered without it, which callers shall ask again once it is up."""
+        self.counts: Counter[str] = Counter()
+        self._children = children
+        self._owner = owner
+        self._spawn = spawn
+        self._chance = chance
+        self._lifeline = Lifeline(site_member.spec, children, self, held)
+        self._correlator: Correlator[Answered] = Correlator(lambda: os.urandom(16).hex())
+        self._replies = Replies(self._lifeline, spawn, REPLIES, self.counts)
+        self._tokens: dict[bytes, bytes] = {}
+        self._hello = request(b'"site"', "initialize", None)
+        self._initialized: Message | None = None
+        self._level: bytes | None = None
+        self._lost = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._worked = False
+
+    # Life.
+
+    def begin(self, hello: Message) -> None:
+        """Start it, and again whenever it ends; ``hello`` is what it is greeted with. Raises Stopping."""
+        self._hello = hello
+        self._tasks = [self._spawn(self._run()), self._spawn(self._keep())]
+
+    async def stop(self) -> None:
+        """Nothing is left of it then."""
+        for task in self._tasks:
+            task.cancel()
+        self._lifeline.close(NotRunning(failures.ENDED))
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    @property
+    def up(self) -> bool:
+        return self._lifeline.current is not None
+
+    def exposes(self, item: Item) -> bool:
+        """Whether callers may see anything of this kind."""
+        expose = self.expose
+        return bool({Item.TOOL: expose.tools, Item.PROMPT: expose.prompts}.get(item, expose.resources))
+
+    def offers(self, capability: str, detail: str | None = None) -> bool:
+        """Whether it has a capability; one that was never greeted may have any."""
+        if self.greeting is None:
+            return True
+        found = merge.offers(self.greeting).get(capability)
+        return found is not None and (detail is None or detail in found)
+
+    async def _run(self) -> None:
+        try:
+            await self._lifeline.run()
+        except Exception as e:  # one server's trouble must not be that of the others
+            _log.error("server_of_site_failed", server=self.name, error=type(e).__name__)
+
+    async def _keep(self) -> None:
+        failed = 0
+        while True:
+            try:
+                await self._lifeline.child()
+            except NotRunning:
+                failed += 1
+                self._settle()
+                await asyncio.sleep(backoff.delay(failed, self._chance()))
+                continue
+            failed = 0
+            self._settle()
+            await self._lost.wait()
+
+    def _settle(self) -> None:
+        self.tried = True
+        self._owner.settled(self)
+
+    # What it is asked.
+
+    async def give(self, asked: Message, answered: Answered) -> None:
+        """Give it a request. Raises :exc:`NotRunning`. Cancelled, or with an error, it has nothing of it."""
+        while True:
+            child = self._lifeline.current or await self._wait()
+            call, message = self._correlator.open(asked, answered)
+            try:
+                await child.send(dump(message))
+            except ChildGone:
+                self._correlator.retire(call)
+                self._discard(child)
+                continue
+            except BaseException:
+                self._correlator.retire(call)
+                raise
+            call.sent = True
+            if not self._correlator.holds(call):
+                self._cancel(call, b'{"requestId":%b}' % call.child_id)
+            return
+
+    async def ask(self, asked: Message, wait_s: float | None = None) -> Message | Failure:
+        """Its answer to a request; who is cancelled meanwhile cancels it. ``wait_s``: how long, None for
+        however long it takes.
+        """
+        found: asyncio.Future[Message | Failure] = asyncio.get_running_loop().create_future()
+
+        def answered(answer: Message | Failure) -> None:
+            if not found.done():
+                found.set_result(answer)
+
+        try:
+            async with asyncio.timeout(wait_s):
+                await self.give(asked, answered)
+                return await found
+        except NotRunning as e:
+            return e.failure
+        except TimeoutError:
+            return failures.TIMED_OUT
+        finally:
+            if not found.done():
+                found.cancel()
+            if found.cancelled():
+                self.cancel(b'{"requestId":%b}' % (asked.id or b"null"))
+
+    def cancel(self, params: bytes | None) -> bool:
+        """``notifications/cancelled`` for a request that it was given; False when it has no such one."""
+        found = self._correlator.cancelled(params)
+        if found is None:
+            return False
+        call, renamed = found
+        self._correlator.retire(call)
+        if call.sent:
+            self._cancel(call, renamed)
+        return True
+
+    async def tell(self, message: Message) -> None:
+        """Give it a notification, if it runs; a lost one is no harm."""
+        child = self._lifeline.current
+        if child is not None:
+            try:
+                await child.send(dump(message))
+            except ChildGone:
+                self._discard(child)
+
+    async def initialized(self, message: Message) -> None:
+        """The caller has taken the answer to ``initialize``."""
+        self._initialized = message
+        await self.tell(message)
+
+    def level(self, params: bytes) -> None:
+        """The log level from now on, also after it was started again."""
+        self._level = params
+
+    async def answer(self, message: Message) -> bool:
+        """The caller's answer to a request of the server; False when that was another server's."""
+        asked = None if message.id is None else self._correlator.replied(message.id)
+        if asked is None:
+            return False
+        self._tokens.pop(asked.caller_id, None)
+        await self.tell(with_id(message, asked.child_id))
+        return True
+
+    async def progress(self, token: bytes, params: bytes) -> None:
+        """The caller's progress on a request of the server, by the token that it has up there."""
+        own = self._tokens.get(token)
+        if own is not None:
+            await self.tell(notification(PROGRESS, replaced(params, own, "progressToken")))
+
+    async def _wait(self) -> Child:
+        try:
+            async with asyncio.timeout(GREET_S):
+                return await self._lifeline.child()
+        except TimeoutError:
+            raise NotRunning(failures.still_starting(self.name)) from None
+
+    def _discard(self, child: Child) -> None:
+        self._lifeline.discard(child)
+        self._spawn(child.stop())
+
+    def _cancel(self, call: Call[Answered], params: bytes) -> None:
+        if call.request.method != "initialize":
+            self._replies.send(dump(notification(CANCELLED, params)))
+
+    # What it says: the lifeline's owner.
+
+    def take(self, line: bytes | Oversize) -> None:
+        if isinstance(line, Oversize):
+            self.counts["oversize"] += 1
+            calls = self._correlator.in_flight()
+            if len(calls) == 1:  # else nobody knows whose answer it was
+                self._end(calls[0], failures.TOO_LARGE)
+            return
+        try:
+            message = parse_child(line)
+        except EnvelopeError as e:
+            self.counts["junk"] += 1
+            call = None if e.id is None else self._correlator.answered(e.id)
+            if call is not None:
+                text = f"The answer of the server on site cannot be passed on. {e} The request has run."
+                call.stream(failures.outcome_unknown(text))
+            return
+        if message.kind is Kind.NOTIFICATION:
+            self._notified(message)
+        elif message.kind is Kind.REQUEST:
+            self._asked(message)
+        else:
+            self._answered(message)
+
+    async def greet(self, child: Child) -> None:
+        self._lost.clear()
+        answers: list[Message | Failure] = []
+        call, message = self._correlator.open(self._hello, answers.append)
+        try:
+            async with asyncio.timeout(START_S):
+                await child.send(dump(message))
+                while not answers:
+                    self.take(await child.receive())
+        except TimeoutError:
+            _log.warning("server_of_site_silent", server=self.name, waited_s=START_S)
+            raise NotRunning(failures.still_starting(self.name)) from None
+        finally:
+            self._correlator.retire(call)
+        answer = answers[0]
+        result = None if isinstance(answer, Failure) else answer.result
+        if result is None or text_member(result, "protocolVersion") not in HANDSHAKE:
+            _log.warning("server_of_site_refused", server=self.name, why="no usable answer to initialize")
+            raise NotRunning(failures.NOT_GREETED)
+        self.greeting = result
+        if self._initialized is not None:
+            await child.send(dump(self._initialized))
+        if self._level is not None and self.offers("logging"):
+            await child.send(dump(request(b'"%b"' % os.urandom(16).hex().encode(), SET_LEVEL, self._level)))
+
+    def lost(self) -> None:
+        self._tokens.clear()
+        for call in self._correlator.restart():
+            if call.request.method == "initialize":
+                call.stream(failures.ENDED_AT_START)
+            elif call.sent:
+                call.stream(failures.CRASHED)
+        self._worked = False
+        self._lost.set()
+
+    def _answered(self, message: Message) -> None:
+        call = None if message.id is None else self._correlator.answered(message.id)
+        if call is None:
+            self.counts["unexpected_answer"] += 1
+            return
+        if not self._worked:
+            self._worked = True
+            self._children.worked(self.name)
+        call.stream(message)
+
+    def _notified(self, message: Message) -> None:
+        if message.method == CANCELLED:
+            found = self._correlator.withdrawn(message.params)
+            if found is None:
+                return
+            self._tokens.pop(found[0].caller_id, None)
+            message = notification(CANCELLED, found[1])
+        elif message.method == PROGRESS and self._correlator.progress(message.params) is None:
+            self.counts["dropped_notification"] += 1
+            return
+        self._owner.said(self, message)
+
+    def _asked(self, message: Message) -> None:
+        if message.method == "ping":
+            self._replies.send(b'{"jsonrpc":"2.0","id":%b,"result":{}}' % (message.id or b"null"))
+            return
+        if message.method in _OF_USERS and not self._correlator.calls:
+            text = "Of several servers, only one that runs a request may ask the user. None runs here."
+            self._replies.send(rpc_error(message.id, INVALID_REQUEST, text))
+            return
+        taken = self._correlator.ask(message)
+        if taken is None:
+            text = "Too many requests to the client are unanswered."
+            self._replies.send(rpc_error(message.id, INVALID_REQUEST, text))
+            return
+        asked, renamed = taken
+        params = message.params
+        token = None if params is None else member(params, "_meta", "progressToken")
+        if params is not None and token is not None:
+            self._tokens[asked.caller_id] = token
+            params = replaced(params, asked.caller_id, "_meta", "progressToken")
+            renamed = request(asked.caller_id, message.method or "", params)
+        self._owner.said(self, renamed)
+
+    def _end(self, call: Call[Answered], failure: Failure) -> None:
+        self._correlator.retire(call)
+        call.stream(failure)
