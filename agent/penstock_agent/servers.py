@@ -12,6 +12,7 @@ from typing import Self
 from penstock_agent.children.child import ChildSpec, ChildStartError, ProcessSpec
 from penstock_agent.children.environment import prepare
 from penstock_agent.children.pool import Children
+from penstock_agent.endpoint.handshaking.face import Faces
 from penstock_agent.endpoint.ports import Child, Stopping
 from penstock_agent.gate.expose import Expose
 from penstock_agent.remote.address import looks_like_sse
@@ -70,6 +71,8 @@ class Servers:
         self._remotes = remotes
         self._tasks: asyncio.TaskGroup | None = None
         self._running: set[asyncio.Task[None]] = set()
+        self._faces = Faces(self, self._spawn)
+        """What speaks only 2026-07-28 looks to the whole site like one of the handshake era."""
         started = time.time()
         self.online_since: Callable[[], float] = lambda: started
         """Since when the site is online, in seconds since 1970."""
@@ -96,7 +99,7 @@ class Servers:
             case ProcessSpec():
                 return await self._children.start(spec)
             case SiteSpec():
-                return Aggregate(spec, self, self._spawn, lambda: self.online_since())
+                return Aggregate(spec, self._faces, self._spawn, lambda: self.online_since())
         raise ChildStartError(f"server {spec.name}: nothing here starts a {type(spec).__name__}")
 
     def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:

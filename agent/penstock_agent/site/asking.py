@@ -85,7 +85,7 @@ class Asking:
 
         async def one(client: Client) -> Page | Message | Failure:
             cursor = None if left is None else left.get(client.name)
-            own = request(self._id(), method, lists.params(asked.params, cursor))
+            own = request(asked.id or self._id(), method, lists.params(asked.params, cursor))
             return await self._page(client, own)
 
         answers = await _all(here, one)
@@ -182,8 +182,7 @@ class Asking:
         """The answer of the first of these servers that has the resource; else the first one's."""
         first: Message | Failure | None = None
         for client in await self.order(uri, able):
-            own = request(self._id(), asked.method or "", asked.params)
-            answer = await client.ask(own)
+            answer = await client.ask(asked)
             if not isinstance(answer, Failure) and answer.kind is Kind.RESPONSE:
                 self.known.learn(client.name, (uri,))
                 return answer

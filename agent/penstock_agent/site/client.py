@@ -352,11 +352,14 @@ class Client:
         if message.method == "ping":
             self._replies.send(b'{"jsonrpc":"2.0","id":%b,"result":{}}' % (message.id or b"null"))
             return
-        if message.method in _OF_USERS and not self._correlator.calls:
+        calls = self._correlator.in_flight()
+        if message.method in _OF_USERS and not calls:
             text = "Of several servers, only one that runs a request may ask the user. None runs here."
             self._replies.send(rpc_error(message.id, INVALID_REQUEST, text))
             return
-        taken = self._correlator.ask(message)
+        # What it belongs to, so that it appears where that call was made: other servers have calls, too.
+        call = self._correlator.asking(message.id) or (calls[-1] if calls else None)
+        taken = self._correlator.ask(message, None if call is None else call.request.id)
         if taken is None:
             text = "Too many requests to the client are unanswered."
             self._replies.send(rpc_error(message.id, INVALID_REQUEST, text))

@@ -69,6 +69,11 @@ class Scripted(FakeChild):
                 {"jsonrpc": "2.0", "id": message["id"], **({"error": error} if error else {"result": found})}
             )
 
+    @property
+    def unread(self) -> list[bytes | Oversize]:
+        """What it has said and nobody has taken."""
+        return list(self._said)
+
     def heard_of(self, method: str) -> list[Json]:
         return [message for message in self.log if message.get("method") == method]
 
@@ -169,6 +174,9 @@ class Site:
         self.children = children
         self.said: list[Json] = []
         """Everything but the answers that were waited for."""
+        self.listening = asyncio.Event()
+        """Cleared, nobody takes what the site says."""
+        self.listening.set()
         self._answers: dict[object, Json] = {}
         self._changed = asyncio.Event()
         self._ids = itertools.count(1)
@@ -227,6 +235,7 @@ class Site:
 
     async def listen(self) -> None:
         while True:
+            await self.listening.wait()
             try:
                 line = await self.aggregate.receive()
             except ChildGone:

@@ -363,12 +363,14 @@ async def test_questions_of_two_servers_with_one_id_are_told_apart() -> None:
         script.silent = {"tools/call"}
     async with site(scripts) as there:
         await there.begin()
+        calls = []
         for name in ("a", "b"):
-            await there.give("tools/call", name=f"{name}__read")
+            calls.append(await there.give("tools/call", name=f"{name}__read"))
             there.member(name).ask(1, "elicitation/create", message=name)
         await there.settle()
         first, second = there.said
         assert first["id"] != second["id"]
+        assert [str(one["id"]).partition("/")[0] for one in there.said] == calls, "each names its call"
         await there.send({"id": second["id"], "result": {"action": "accept"}})
         await there.send({"id": first["id"], "result": {"action": "decline"}})
         await there.send({"id": first["id"], "result": {"action": "twice"}})
@@ -564,9 +566,13 @@ async def test_a_flood_of_one_server_is_not_read_faster_than_it_is_taken() -> No
     async with site(two()) as there:
         await there.begin()
         flood = b'{"jsonrpc":"2.0","method":"notifications/message","params":{"data":"%b"}}' % (b"x" * 4096)
+        there.listening.clear()
         for _ in range(2000):
             there.member("a").say(flood)
+        await asyncio.sleep(1)
+        assert len(there.member("a").unread) > 1500, "about 1 MiB was read"
         call = await there.give("tools/call", name="b__read")
+        there.listening.set()
         assert "result" in await there.answer(call)
 
 
