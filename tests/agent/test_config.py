@@ -254,7 +254,6 @@ def test_who_shares_a_modern_process_is_a_caller_with_itself_unless_the_file_say
 
 
 SITE = SERVER + '[servers.own]\ncommand = ["prog"]\ntrust = "caller"\n'
-CALLER = '[caller]\nissuer = "https://login.example"\naudience = "penstock"\nkeys_file = "/etc/penstock-agent/keys"\n'
 
 
 def test_the_site_is_read_whole() -> None:
@@ -283,4 +282,4 @@ def test_the_site_is_read_whole() -> None:
     ],
 )
 def test_what_is_wrong_with_the_site_is_said(text: str, words: str) -> None:
-    assert words in refusal(SITE + CALLER + text)
+    assert words in refusal(CALLER + KEYS + SITE + text)

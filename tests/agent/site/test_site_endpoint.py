@@ -158,9 +158,9 @@ LONG = "write_" + "x" * 80
     "name",
     [
         "write", "a__write", "a__a__write", "a__b__write", "b__a__write", "a___write", "a____write",
-        "a__write ", " a__write", "A__write", "a__Write", "a__wri\u200bte", "a__write\u0000", "__a__write", "a.write",
-        "a__read__write", "-a__write", "a-__write", "a__", "a", "", "search", "aliased", "penstock_status",
-        joined(Target("a", LONG)), joined(Target("a", LONG)).upper(), "a__" + LONG,
+        "a__write ", " a__write", "A__write", "a__Write", "a__wri\u200bte", "a__write\u0000", "__a__write",
+        "a.write", "a__read__write", "-a__write", "a-__write", "a__", "a", "", "search", "aliased",
+        "penstock_status", joined(Target("a", LONG)), joined(Target("a", LONG)).upper(), "a__" + LONG,
     ],
 )  # fmt: skip
 async def test_a_tool_that_is_not_exposed_is_reached_by_no_spelling(name: str) -> None:
