@@ -253,6 +253,7 @@ async def test_reload_offers_what_the_file_says_now(tmp_path: Path) -> None:
         assert agent.place.switchboard.lacks("plant", "shut"), "nothing of it is exposed"
         assert agent.endpoint.reloads == [{"files", "more", "shut", WHOLE_SITE}], "two expose something"
         assert agent.endpoint.shared_by_all == {"shut"}
+        assert (await control.status(agent.control)).whole_site == ["files", "more"]
 
 
 async def test_a_file_that_cannot_be_used_changes_nothing(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from penstock_agent.gate.expose import Expose, Item
 from penstock_agent.gate.gate import COMPLETE, LISTS, REFERENCES, UPDATED, USES, Denied, View
 from penstock_agent.site import merge, status
 from penstock_agent.site.asking import CAPABILITY, Asking
-from penstock_agent.site.client import CANCELLED, GREET_S, PROGRESS, SET_LEVEL, START_S, Client
+from penstock_agent.site.client import CANCELLED, PROGRESS, SET_LEVEL, START_S, Client
 from penstock_agent.site.merge import Greeted
 from penstock_agent.site.names import STATUS, Shortened, Target
 from penstock_agent.site.spec import SiteSpec
@@ -276,10 +276,10 @@ class Aggregate:
         self._job(message, self._greet())
 
     async def _greet(self) -> bytes | Failure:
-        await self._until_tried(GREET_S, all)
+        await self._until_tried(self.spec.patience_s, all)
         if not any(client.up for client in self._clients):
             # All of them start for the first time, perhaps: the first that is up will do.
-            await self._until_tried(START_S - GREET_S, lambda tried: all(tried) or self._any_up())
+            await self._until_tried(START_S, lambda tried: all(tried) or self._any_up())
         found = [Greeted(one.name, one.expose, one.greeting if one.up else None) for one in self._clients]
         agreed = merge.version(found)
         if agreed is None:

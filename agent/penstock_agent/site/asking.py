@@ -198,7 +198,7 @@ class Asking:
     async def level(self, asked: Message) -> bytes | Failure:
         """``logging/setLevel`` for all that log, now and after they were started again."""
         for client in self._clients:
-            client.level(asked.params or b"{}")
+            client.level(asked)
         able = [client for client in self._clients if client.up and client.offers("logging")]
 
         async def one(client: Client) -> Message | Failure:

@@ -38,12 +38,11 @@ from penstock_agent.endpoint.held import Share
 from penstock_agent.endpoint.lifeline import Lifeline, NotRunning
 from penstock_agent.endpoint.ports import Child, Children, Spawn
 from penstock_agent.endpoint.replies import Replies
+from penstock_agent.endpoint.standing import Standing
 from penstock_agent.gate.expose import Item
 from penstock_agent.site import merge
-from penstock_agent.site.spec import Member
+from penstock_agent.site.spec import GREET_S, Member
 
-GREET_S: Final = 7.0
-"""So long a server's answer to ``initialize`` is waited for by those who want something of the site."""
 START_S: Final = 120.0
 """After so long a server that has not answered it is started again: a first start may download it."""
 REPLIES: Final = 64
@@ -102,7 +101,7 @@ class Client:
         self._tokens: dict[bytes, bytes] = {}
         self._hello = request(b'"site"', "initialize", None)
         self._initialized: Message | None = None
-        self._level: bytes | None = None
+        self._standing = Standing()
         self._lost = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._worked = False
@@ -232,9 +231,9 @@ class Client:
         self._initialized = message
         await self.tell(message)
 
-    def level(self, params: bytes) -> None:
-        """The log level from now on, also after it was started again."""
-        self._level = params
+    def level(self, asked: Message) -> None:
+        """The log level from now on, also where it is not up yet."""
+        self._standing.granted(asked)
 
     async def answer(self, message: Message) -> bool:
         """The caller's answer to a request of the server; False when that was another server's."""
@@ -313,8 +312,9 @@ class Client:
         self.greeting = result
         if self._initialized is not None:
             await child.send(dump(self._initialized))
-        if self._level is not None and self.offers("logging"):
-            await child.send(dump(request(b'"%b"' % os.urandom(16).hex().encode(), SET_LEVEL, self._level)))
+        for each in self._standing.again():
+            if each.method != SET_LEVEL or self.offers("logging"):
+                await child.send(dump(each))
 
     def lost(self) -> None:
         self._tokens.clear()
@@ -329,8 +329,11 @@ class Client:
     def _answered(self, message: Message) -> None:
         call = None if message.id is None else self._correlator.answered(message.id)
         if call is None:
-            self.counts["unexpected_answer"] += 1
+            if not self._standing.settles(message):
+                self.counts["unexpected_answer"] += 1
             return
+        if message.kind is Kind.RESPONSE:
+            self._standing.granted(call.request)
         if not self._worked:
             self._worked = True
             self._children.worked(self.name)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 from penstock.names import WHOLE_SITE
 from penstock_agent.children.child import ChildSpec
 from penstock_agent.gate.expose import Expose, Item
 from penstock_agent.site.names import STATUS, Names, Shortened, Target
+
+GREET_S: Final = 7.0
+"""So long a server's answer to ``initialize`` is waited for by those who want something of the site."""
+READING_S: Final = 30.0
+"""The same for who reads what all of them offer, and keeps it: a page where users choose, above all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,10 @@ class SiteSpec(ChildSpec):
     instructions: str = ""
     status: bool = False
     """Whether there is a tool that says how the servers are."""
+    patience_s: float = GREET_S
+
+    def patient(self) -> SiteSpec:
+        return replace(self, patience_s=READING_S)
 
     @classmethod
     def of(

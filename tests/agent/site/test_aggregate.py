@@ -256,6 +256,17 @@ async def test_subscriptions_go_to_the_owner_and_only_its_word_counts() -> None:
         assert len(there.member("b").heard_of("resources/unsubscribe")) == 1
 
 
+async def test_subscriptions_outlive_the_process() -> None:
+    async with site(FILES) as there:
+        await there.begin()
+        await there.result("resources/subscribe", uri="x://2")
+        there.member("b").die()
+        await there.settle()
+        (again,) = there.member("b", 1).heard_of("resources/subscribe")
+        assert again["params"] == {"uri": "x://2"}
+        assert there.said == []
+
+
 async def test_completions_go_where_their_reference_points() -> None:
     async with site({**FILES, "c": Script(prompts=[named("hi")])}) as there:
         await there.begin()

@@ -11,6 +11,7 @@ import pytest
 from penstock.allowance import Allowance, Later
 from penstock.names import WHOLE_SITE
 from penstock.principal import Principal
+from penstock_agent.children.child import ChildStartError
 from penstock_agent.exchange import Purpose
 from penstock_agent.gate.expose import Expose
 from penstock_agent.gate.gate import Gate
@@ -18,7 +19,7 @@ from penstock_agent.site.names import Target, joined
 from penstock_agent.site.spec import SiteView
 from tests.agent.endpoint.modern import kit as modern
 from tests.agent.endpoint.talk import Json, Talk, hello, spec, talking
-from tests.agent.site.kit import Script, SiteChildren, endpoint, named, resource, site_spec, tool
+from tests.agent.site.kit import ALL, Script, SiteChildren, endpoint, named, resource, site_spec, tool
 from tests.harness.fake_exchange import ALICE, FakeExchange
 
 READS = {"annotations": {"readOnlyHint": True}}
@@ -266,6 +267,34 @@ async def test_the_relay_asks_what_the_site_exposes() -> None:
             ("b__read", "read"),
         ]
         assert (found["prompts"], found["resources"]) == (0, 1)
+
+
+async def test_a_slow_server_is_on_the_page_where_users_choose() -> None:
+    there = scripts()
+    there["b"].silent = {"initialize"}
+    async with endpoint(there) as (talk, children):
+        asked = talk.send("POST", purpose=Purpose.CONSENT, server=WHOLE_SITE)
+        await asyncio.sleep(20)
+        child = children.members["b"][0]
+        child.answer(child.heard_of("initialize")[0], {"protocolVersion": "2025-11-25", "capabilities": ALL})
+        await asked.until_end()
+        assert [one["name"] for one in json.loads(asked.content)["tools"]] == [
+            "a__read",
+            "a__write",
+            "b__read",
+            "b__drop",
+        ]
+
+
+async def test_tools_of_a_server_that_comes_later_are_known_to_be_read_only() -> None:
+    there = scripts()
+    there["b"].refusal = ChildStartError("no")
+    async with endpoint(there) as (talk, _):
+        session = await begin(talk, READ_ONLY)
+        assert await tools(talk, session, READ_ONLY) == ["a__read"]
+        there["b"].refusal = None
+        await asyncio.sleep(120)
+        assert await tools(talk, session, READ_ONLY) == ["a__read", "b__read"]
 
 
 # Without one, and with another.
