@@ -57,6 +57,8 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     f"{A}/remote/channel.py": (f"{TA}/remote/test_streamable.py", "what both transports share"),
     f"{A}/remote/spec.py": (f"{TA}/remote/test_remotes.py", "values, by which a conversation begins"),
     f"{A}/site/asking.py": (f"{TA}/site/test_aggregate.py", "the part of it that asks several servers"),
+    f"{A}/site/beginning.py": (f"{TA}/site/test_aggregate.py", "its answer to initialize"),
+    f"{A}/site/questions.py": (f"{TA}/site/test_aggregate.py", "what servers ask, seen where it arrives"),
     f"{A}/site/client.py": (f"{TA}/site/test_aggregate.py", "each of its servers, seen through it"),
     f"{A}/site/status.py": (f"{TA}/site/test_aggregate.py", "a tool of its own"),
     f"{A}/callers/settings.py": (f"{TA}/test_config.py", "a table of the settings"),

@@ -70,6 +70,7 @@ class Servers:
         self._children = children
         self._remotes = remotes
         self._tasks: asyncio.TaskGroup | None = None
+        self._late: set[str] = set()
         self._running: set[asyncio.Task[None]] = set()
         self._faces = Faces(self, self._spawn)
         """What speaks only 2026-07-28 looks to the whole site like one of the handshake era."""
@@ -99,7 +100,7 @@ class Servers:
             case ProcessSpec():
                 return await self._children.start(spec)
             case SiteSpec():
-                return Aggregate(spec, self._faces, self._spawn, lambda: self.online_since())
+                return Aggregate(spec, self._faces, self._spawn, lambda: self.online_since(), self._late)
         raise ChildStartError(f"server {spec.name}: nothing here starts a {type(spec).__name__}")
 
     def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
@@ -121,6 +122,7 @@ class Servers:
 
     def forget(self, server: str, /) -> None:
         """Its configuration has changed: the past says nothing any more."""
+        self._late.discard(server)
         self._children.forget(server)
         self._remotes.forget(server)
 

@@ -29,11 +29,12 @@ from penstock_agent.endpoint.ports import Children, Spawn
 from penstock_agent.gate import read
 from penstock_agent.gate.expose import Expose, Item
 from penstock_agent.gate.gate import COMPLETE, LISTS, REFERENCES, UPDATED, USES, Denied, View
-from penstock_agent.site import merge, status
+from penstock_agent.site import status
 from penstock_agent.site.asking import CAPABILITY, Asking
-from penstock_agent.site.client import CANCELLED, PROGRESS, SET_LEVEL, START_S, Client
-from penstock_agent.site.merge import Greeted
+from penstock_agent.site.beginning import Beginning
+from penstock_agent.site.client import SET_LEVEL, Client
 from penstock_agent.site.names import STATUS, Shortened, Target
+from penstock_agent.site.questions import CANCELLED, PROGRESS
 from penstock_agent.site.spec import SiteSpec
 
 OUT_BYTES: Final = 1 << 20
@@ -67,18 +68,21 @@ class Aggregate:
         children: Children,
         spawn: Spawn,
         since: Callable[[], float] = time.time,
+        late: set[str] | None = None,
     ) -> None:
-        """``since``: since when the site is online, in seconds since 1970."""
+        """``since``: since when the site is online, in seconds since 1970. ``late``: servers that were too
+        late for the last session that began, for all sessions of the site.
+        """
         self.spec = spec
         self._spawn = spawn
         self._since = since
         self._held = Share(Held(OUT_BYTES), OUT_BYTES)
         self._clients = [Client(one, children, self, self._held, spawn) for one in spec.members]
         self._by_name = {client.name: client for client in self._clients}
+        self._beginning = Beginning(spec, self._clients, set() if late is None else late)
         self._asking = Asking(self._clients, spec.names, status=spec.status)
         self._out: deque[bytes] = deque()
         self._more = asyncio.Event()
-        self._tried = asyncio.Event()
         self._begun = self._greeted = self._over = False
         self._jobs: dict[bytes, asyncio.Task[None]] = {}
         self._subscribed: dict[str, Client] = {}
@@ -118,9 +122,9 @@ class Aggregate:
         for job in list(self._jobs.values()):
             job.cancel()
         self._more.set()
-        async with asyncio.TaskGroup() as tasks:
-            for client in self._clients:
-                tasks.create_task(client.stop())
+        running = [task for client in self._clients for task in client.end()]
+        if running:
+            await asyncio.wait(running)
 
     def _push(self, line: bytes) -> None:
         if not self._over:
@@ -276,36 +280,14 @@ class Aggregate:
         self._job(message, self._greet())
 
     async def _greet(self) -> bytes | Failure:
-        await self._until_tried(self.spec.patience_s, all)
-        if not any(client.up for client in self._clients):
-            # All of them start for the first time, perhaps: the first that is up will do.
-            await self._until_tried(START_S, lambda tried: all(tried) or self._any_up())
-        found = [Greeted(one.name, one.expose, one.greeting if one.up else None) for one in self._clients]
-        agreed = merge.version(found)
-        if agreed is None:
-            return failures.NONE_STARTED
-        for client in self._clients:
-            client.missed = not client.up
-        self._greeted = True
-        spec = self.spec
-        return merge.greeting(agreed, spec.title, spec.instructions, found, tools=spec.status)
-
-    def _any_up(self) -> bool:
-        return any(client.up for client in self._clients)
-
-    async def _until_tried(self, seconds: float, enough: Callable[[list[bool]], bool]) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                while not enough([client.tried for client in self._clients]):
-                    self._tried.clear()
-                    await self._tried.wait()
-        except TimeoutError:
-            return
+        found = await self._beginning.greeting()
+        self._greeted = isinstance(found, bytes)
+        return found
 
     # What servers say: the clients' owner.
 
     def settled(self, client: Client) -> None:
-        self._tried.set()
+        self._beginning.settled(client)
         if not client.up or not client.missed or not self._greeted:
             return
         client.missed = False

@@ -9,7 +9,8 @@ import asyncio
 import os
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final, Protocol
 
 from penstock.envelope import (
@@ -17,17 +18,13 @@ from penstock.envelope import (
     Kind,
     Message,
     dump,
-    member,
     notification,
     parse_child,
-    replaced,
     request,
     text_member,
-    with_id,
 )
 from penstock.http import HANDSHAKE
 from penstock.log import get
-from penstock.outcome import INVALID_REQUEST, rpc_error
 from penstock_agent.children import backoff
 from penstock_agent.children.child import ChildGone
 from penstock_agent.children.lines import Oversize
@@ -36,24 +33,19 @@ from penstock_agent.endpoint.correlate import Call, Correlator
 from penstock_agent.endpoint.failures import Failure
 from penstock_agent.endpoint.held import Share
 from penstock_agent.endpoint.lifeline import Lifeline, NotRunning
-from penstock_agent.endpoint.ports import Child, Children, Spawn
+from penstock_agent.endpoint.ports import Child, Children, Spawn, Stopping
 from penstock_agent.endpoint.replies import Replies
 from penstock_agent.endpoint.standing import Standing
 from penstock_agent.gate.expose import Item
 from penstock_agent.site import merge
+from penstock_agent.site.questions import CANCELLED, PROGRESS, Questions
 from penstock_agent.site.spec import GREET_S, Member
 
 START_S: Final = 120.0
 """After so long a server that has not answered it is started again: a first start may download it."""
 REPLIES: Final = 64
 """Messages to one server that nobody waits for; more are dropped."""
-CANCELLED: Final = "notifications/cancelled"
-PROGRESS: Final = "notifications/progress"
 SET_LEVEL: Final = "logging/setLevel"
-#: What a server may ask of the user only while a call of the user's runs there: of several servers, the one
-#: that the user is using.
-_OF_USERS: Final = frozenset({"elicitation/create", "sampling/createMessage"})
-
 Answered = Callable[[Message | Failure], None]
 """Where the answer to a call goes, once."""
 
@@ -71,7 +63,7 @@ class Owner(Protocol):
 
 
 class Client:
-    """``begin`` once, then ``stop``."""
+    """``begin`` once, then ``end``."""
 
     def __init__(
         self,
@@ -86,6 +78,7 @@ class Client:
         self.expose = site_member.expose
         self.greeting: bytes | None = None
         """The raw result of its newest ``initialize``."""
+        self._offered: Mapping[str, frozenset[str]] = {}
         self.tried = False
         """Whether it has been up, or could not be started."""
         self.missed = False
@@ -98,7 +91,7 @@ class Client:
         self._lifeline = Lifeline(site_member.spec, children, self, held)
         self._correlator: Correlator[Answered] = Correlator(lambda: os.urandom(16).hex())
         self._replies = Replies(self._lifeline, spawn, REPLIES, self.counts)
-        self._tokens: dict[bytes, bytes] = {}
+        self._questions = Questions(self._correlator, self._replies.send)
         self._hello = request(b'"site"', "initialize", None)
         self._initialized: Message | None = None
         self._standing = Standing()
@@ -113,13 +106,12 @@ class Client:
         self._hello = hello
         self._tasks = [self._spawn(self._run()), self._spawn(self._keep())]
 
-    async def stop(self) -> None:
-        """Nothing is left of it then."""
+    def end(self) -> list[asyncio.Task[None]]:
+        """Stop it; when these tasks are over, nothing is left of it."""
         for task in self._tasks:
             task.cancel()
         self._lifeline.close(NotRunning(failures.ENDED))
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        return self._tasks
 
     @property
     def up(self) -> bool:
@@ -134,7 +126,7 @@ class Client:
         """Whether it has a capability; one that was never greeted may have any."""
         if self.greeting is None:
             return True
-        found = merge.offers(self.greeting).get(capability)
+        found = self._offered.get(capability)
         return found is not None and (detail is None or detail in found)
 
     async def _run(self) -> None:
@@ -237,18 +229,16 @@ class Client:
 
     async def answer(self, message: Message) -> bool:
         """The caller's answer to a request of the server; False when that was another server's."""
-        asked = None if message.id is None else self._correlator.replied(message.id)
-        if asked is None:
-            return False
-        self._tokens.pop(asked.caller_id, None)
-        await self.tell(with_id(message, asked.child_id))
-        return True
+        out = self._questions.answered(message)
+        if out is not None:
+            await self.tell(out)
+        return out is not None
 
     async def progress(self, token: bytes, params: bytes) -> None:
         """The caller's progress on a request of the server, by the token that it has up there."""
-        own = self._tokens.get(token)
-        if own is not None:
-            await self.tell(notification(PROGRESS, replaced(params, own, "progressToken")))
+        out = self._questions.progress(token, params)
+        if out is not None:
+            await self.tell(out)
 
     async def _wait(self) -> Child:
         try:
@@ -259,7 +249,8 @@ class Client:
 
     def _discard(self, child: Child) -> None:
         self._lifeline.discard(child)
-        self._spawn(child.stop())
+        with suppress(Stopping):  # it is stopped with the rest then
+            self._spawn(child.stop())
 
     def _cancel(self, call: Call[Answered], params: bytes) -> None:
         if call.request.method != "initialize":
@@ -269,7 +260,7 @@ class Client:
 
     def take(self, line: bytes | Oversize) -> None:
         if isinstance(line, Oversize):
-            self.counts["oversize"] += 1
+            self._count("oversize")
             calls = self._correlator.in_flight()
             if len(calls) == 1:  # else nobody knows whose answer it was
                 self._end(calls[0], failures.TOO_LARGE)
@@ -277,7 +268,7 @@ class Client:
         try:
             message = parse_child(line)
         except EnvelopeError as e:
-            self.counts["junk"] += 1
+            self._count("junk")
             call = None if e.id is None else self._correlator.answered(e.id)
             if call is not None:
                 text = f"The answer of the server on site cannot be passed on. {e} The request has run."
@@ -309,7 +300,7 @@ class Client:
         if result is None or text_member(result, "protocolVersion") not in HANDSHAKE:
             _log.warning("server_of_site_refused", server=self.name, why="no usable answer to initialize")
             raise NotRunning(failures.NOT_GREETED)
-        self.greeting = result
+        self.greeting, self._offered = result, merge.offers(result)
         if self._initialized is not None:
             await child.send(dump(self._initialized))
         for each in self._standing.again():
@@ -317,7 +308,7 @@ class Client:
                 await child.send(dump(each))
 
     def lost(self) -> None:
-        self._tokens.clear()
+        self._questions.forget()
         for call in self._correlator.restart():
             if call.request.method == "initialize":
                 call.stream(failures.ENDED_AT_START)
@@ -330,7 +321,7 @@ class Client:
         call = None if message.id is None else self._correlator.answered(message.id)
         if call is None:
             if not self._standing.settles(message):
-                self.counts["unexpected_answer"] += 1
+                self._count("unexpected_answer")
             return
         if message.kind is Kind.RESPONSE:
             self._standing.granted(call.request)
@@ -340,41 +331,26 @@ class Client:
         call.stream(message)
 
     def _notified(self, message: Message) -> None:
+        out: Message | None = message
         if message.method == CANCELLED:
-            found = self._correlator.withdrawn(message.params)
-            if found is None:
-                return
-            self._tokens.pop(found[0].caller_id, None)
-            message = notification(CANCELLED, found[1])
+            out = self._questions.withdrawn(message.params)
         elif message.method == PROGRESS and self._correlator.progress(message.params) is None:
             self.counts["dropped_notification"] += 1
             return
-        self._owner.said(self, message)
+        if out is not None:
+            self._owner.said(self, out)
 
     def _asked(self, message: Message) -> None:
-        if message.method == "ping":
-            self._replies.send(b'{"jsonrpc":"2.0","id":%b,"result":{}}' % (message.id or b"null"))
-            return
-        calls = self._correlator.in_flight()
-        if message.method in _OF_USERS and not calls:
-            text = "Of several servers, only one that runs a request may ask the user. None runs here."
-            self._replies.send(rpc_error(message.id, INVALID_REQUEST, text))
-            return
-        # What it belongs to, so that it appears where that call was made: other servers have calls, too.
-        call = self._correlator.asking(message.id) or (calls[-1] if calls else None)
-        taken = self._correlator.ask(message, None if call is None else call.request.id)
-        if taken is None:
-            text = "Too many requests to the client are unanswered."
-            self._replies.send(rpc_error(message.id, INVALID_REQUEST, text))
-            return
-        asked, renamed = taken
-        params = message.params
-        token = None if params is None else member(params, "_meta", "progressToken")
-        if params is not None and token is not None:
-            self._tokens[asked.caller_id] = token
-            params = replaced(params, asked.caller_id, "_meta", "progressToken")
-            renamed = request(asked.caller_id, message.method or "", params)
-        self._owner.said(self, renamed)
+        out = self._questions.asked(message)
+        if out is not None:
+            self._owner.said(self, out)
+
+    def _count(self, what: str) -> None:
+        """Log the 1st, 2nd, 4th, 8th …, so that a flood cannot fill the log."""
+        self.counts[what] += 1
+        count = self.counts[what]
+        if count & (count - 1) == 0:
+            _log.warning(f"child_{what}", server=self.name, times=count)
 
     def _end(self, call: Call[Answered], failure: Failure) -> None:
         self._correlator.retire(call)

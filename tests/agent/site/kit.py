@@ -13,12 +13,14 @@ from penstock.names import WHOLE_SITE
 from penstock_agent.children.child import ChildGone, ChildSpec
 from penstock_agent.children.lines import Oversize
 from penstock_agent.endpoint import Endpoint
+from penstock_agent.endpoint.handshaking.face import Faces
 from penstock_agent.gate.expose import Expose
 from penstock_agent.gate.gate import Exposed, Gate
 from penstock_agent.site.aggregate import Aggregate
 from penstock_agent.site.names import Names, parse_alias
 from penstock_agent.site.spec import Member, SiteSpec, SiteView
 from penstock_agent.tolerance import Tolerance
+from tests.agent.endpoint.modern import kit as modern
 from tests.agent.endpoint.talk import AGENT, EVERYTHING, FakeChild, FakeChildren, Json, Talk, spec
 from tests.harness.fake_exchange import WAIT
 
@@ -48,6 +50,8 @@ class Script:
     endless: bool = False
     silent: set[str] = field(default_factory=set)
     refusal: Exception | None = None
+    modern: bool = False
+    """It speaks 2026-07-28 and nothing else."""
 
 
 class Scripted(FakeChild):
@@ -85,6 +89,10 @@ class Scripted(FakeChild):
             "resources/list": ("resources", script.resources),
             "resources/templates/list": ("resourceTemplates", script.templates),
         }
+        if script.modern and method == "initialize":
+            return {"_error": {"code": -32601, "message": "Method not found"}}
+        if script.modern and method == "server/discover":
+            return modern.found()
         if method == "initialize":
             info = {"name": self.spec.name, "version": "1"}
             return {
@@ -118,6 +126,7 @@ class SiteChildren(FakeChildren):
         self.scripts = scripts
         self.tasks = tasks
         self.sites: list[Aggregate] = []
+        self.late: set[str] = set()
         self.members: dict[str, list[Scripted]] = {name: [] for name in scripts}
 
     def spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
@@ -125,7 +134,7 @@ class SiteChildren(FakeChildren):
 
     async def start(self, spec: ChildSpec, /) -> FakeChild:
         if isinstance(spec, SiteSpec):
-            self.sites.append(Aggregate(spec, self, self.spawn, lambda: 0.0))
+            self.sites.append(Aggregate(spec, Faces(self, self.spawn), self.spawn, lambda: 0.0, self.late))
             return self.sites[-1]  # type: ignore[return-value]  # the endpoint needs no more of a child
         script = self.scripts[spec.name]
         if script.refusal is not None:
@@ -264,7 +273,7 @@ async def site(
     async with asyncio.TaskGroup() as tasks:
         children = SiteChildren(scripts, tasks)
         whole = site_spec(exposed, alias, status=status, title=title, instructions=instructions)
-        aggregate = Aggregate(whole, children, children.spawn, lambda: 0.0)
+        aggregate = Aggregate(whole, Faces(children, children.spawn), children.spawn, lambda: 0.0)
         there = Site(aggregate, children)
         tasks.create_task(there.listen())
         try:

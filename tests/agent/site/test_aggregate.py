@@ -282,6 +282,51 @@ async def test_completions_go_where_their_reference_points() -> None:
         assert code(await there.ask("completion/complete", ref={"type": "ref/x"})) == -32602
 
 
+# Without the gate: by the servers' own lists.
+
+SOME = {"a": ("read", "prompt:other"), "b": ("none", "resource:x://open/**")}
+CLOSED: list[tuple[str, Json]] = [
+    ("tools/call", {"name": "a__write"}),
+    ("tools/call", {"name": "b__read"}),
+    ("tools/call", {"name": 7}),
+    ("tools/call", {}),
+    ("prompts/get", {"name": "a__hi"}),
+    ("resources/read", {"uri": "x://shut"}),
+    ("resources/read", {"uri": 7}),
+    ("resources/subscribe", {"uri": "x://shut"}),
+    ("resources/unsubscribe", {"uri": "x://shut"}),
+    ("completion/complete", {"ref": {"type": "ref/prompt", "name": "a__hi"}}),
+    ("completion/complete", {"ref": {"type": "ref/resource", "uri": "x://shut"}}),
+]
+
+
+@pytest.mark.parametrize(("method", "params"), CLOSED)
+async def test_what_a_server_does_not_expose_it_is_not_asked_for(method: str, params: Json) -> None:
+    async with site(two(resources=[resource("x://shut")]), SOME) as there:
+        await there.begin()
+        answer = await there.ask(method, **params)
+        if method == "tools/call":
+            assert answer["result"]["isError"] is True  # type: ignore[index]
+        else:
+            assert code(answer) == -32012
+        for name in SOME:
+            assert there.member(name).heard_of(method) == []
+
+
+async def test_what_a_server_does_not_expose_is_not_listed_and_not_notified() -> None:
+    scripts = two(resources=[resource("x://shut")], templates=[{"uriTemplate": "x://{a}", "name": "t"}])
+    async with site(scripts, SOME) as there:
+        await there.begin()
+        assert await there.names() == ["a__read"]
+        assert await there.names("prompts") == []
+        assert await there.names("resources") == []
+        assert (await there.result("resources/templates/list"))["resourceTemplates"] == []
+        for name in SOME:
+            there.member(name).note("notifications/resources/updated", uri="x://shut")
+        await there.settle()
+        assert there.said == []
+
+
 # Notifications, both ways.
 
 
@@ -585,6 +630,16 @@ async def test_a_flood_of_one_server_is_not_read_faster_than_it_is_taken() -> No
         call = await there.give("tools/call", name="b__read")
         there.listening.set()
         assert "result" in await there.answer(call)
+
+
+async def test_a_server_that_speaks_2026_07_28_only_is_part_of_it() -> None:
+    scripts = two()
+    scripts["b"].modern = True
+    async with site(scripts) as there:
+        found = await there.begin()
+        assert found["protocolVersion"] == "2025-11-25"
+        assert await there.names() == ["a__read", "a__write", "b__read"]
+        assert text(await there.result("tools/call", name="b__read")).startswith('b: {"name": "read"')
 
 
 # The agent's own tool.

@@ -297,6 +297,25 @@ async def test_tools_of_a_server_that_comes_later_are_known_to_be_read_only() ->
         assert await tools(talk, session, READ_ONLY) == ["a__read", "b__read"]
 
 
+async def test_only_the_first_session_waits_long_for_a_silent_server() -> None:
+    there = scripts()
+    there["b"].silent = {"initialize"}
+    async with endpoint(there) as (talk, children):
+        now = asyncio.get_running_loop().time
+        begun = now()
+        await begin(talk)
+        assert 6 < now() - begun < 8
+        begun = now()
+        await begin(talk)
+        assert now() - begun < 2
+        child = children.members["b"][0]
+        child.answer(child.heard_of("initialize")[0], {"protocolVersion": "2025-11-25", "capabilities": ALL})
+        await talk.settle()
+        begun = now()
+        await begin(talk)
+        assert 6 < now() - begun < 8, "it has been up since"
+
+
 # Without one, and with another.
 
 
