@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from penstock_agent.gate.expose import Expose
 from penstock_agent.site import cursors, lists
@@ -63,6 +65,24 @@ def test_a_cursor_that_is_too_long_ends_the_list() -> None:
     found = page(b'{"tools":[],"nextCursor":"%b"}' % (b"x" * 5000))
     assert found is not None
     assert found.cursor is None
+
+
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=9), st.just("read_a")),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.sampled_from(["tools", "name", "nextCursor", "Tools", "x"]), inner, max_size=3),
+    ),
+)
+
+
+@given(st.one_of(st.binary(max_size=60), JSON.map(lambda value: json.dumps(value).encode())))
+def test_whatever_a_server_says_only_what_is_exposed_is_listed(said: bytes) -> None:
+    found = page(said)
+    if found is not None:
+        assert {one.plain for one in found.items} <= {"read_a"}
+        result = json.loads(lists.joined("tools/list", [("docs", found)]))
+        assert {tool["name"] for tool in result["tools"]} <= {"docs__read_a"}
 
 
 def test_pages_are_joined_in_order_and_what_is_left_is_in_the_cursor() -> None:
