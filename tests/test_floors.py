@@ -50,6 +50,7 @@ AGENT_FLOORS = (
     Floor("servers of the network", (f"{AGENT}.remote.*",)),
     Floor("what servers offer", (f"{AGENT}.catalogue.*",)),
     Floor("the endpoint", (f"{AGENT}.endpoint.*",)),
+    Floor("all servers as one", (f"{AGENT}.site.*",)),
     Floor(
         "settings and state",
         tuple(f"{AGENT}.{name}" for name in ("config", "server_settings", "servers", "state", "systemd")),

@@ -31,6 +31,7 @@ from penstock_agent.callers.settings import CallerSettings, absolute
 from penstock_agent.dialer import proxy as proxies
 from penstock_agent.problem import Exit, Problem
 from penstock_agent.server_settings import ServerSettings
+from penstock_agent.site.settings import SiteSettings
 from penstock_agent.tolerance import Tolerance
 
 DEFAULT_CONFIG = Path("/etc/penstock-agent/agent.toml")
@@ -80,11 +81,14 @@ class _File(BaseModel):
     close_stream_after: Annotated[float, BeforeValidator(_number), Field(ge=0, le=3600)] = 0.0
     caller: CallerSettings | None = None
     tolerance: Tolerance = Tolerance()
+    site: SiteSettings = SiteSettings()
     servers: dict[str, ServerSettings] = {}
 
 
 # Settings that one variable can carry.
-_SCALARS = tuple(name for name in _File.model_fields if name not in ("caller", "servers", "tolerance"))
+_SCALARS = tuple(
+    name for name in _File.model_fields if name not in ("caller", "servers", "site", "tolerance")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,7 @@ class Settings:
     close_stream_after: float
     caller: CallerSettings | None
     tolerance: Tolerance
+    site: SiteSettings
     servers: Mapping[str, ServerSettings]
     #: Setting -> where its value came from: "default", a file, a variable or an option.
     sources: Mapping[str, str] = field(repr=False)
@@ -181,6 +186,9 @@ def parse(text: str, config: Path, options: Options, env: Mapping[str, str]) -> 
             for name, server in file.servers.items()
             if server.trust == "caller"
         ]
+    if file is not None:
+        believed = [name for name, server in file.servers.items() if server.trust == "relay"]
+        problems += [f"{config}: site.{each}" for each in file.site.objections(file.servers, believed)]
     if problems or file is None:
         raise ConfigError("\n".join(problems))
     runtime_dir = file.runtime_dir
@@ -201,6 +209,7 @@ def parse(text: str, config: Path, options: Options, env: Mapping[str, str]) -> 
         close_stream_after=file.close_stream_after,
         caller=file.caller,
         tolerance=file.tolerance,
+        site=file.site,
         servers=MappingProxyType(dict(file.servers)),
         sources=MappingProxyType(sources),
         options=options,
@@ -312,6 +321,7 @@ def _sentence(error: ErrorDetails, config: Path, sources: Mapping[str, str]) -> 
         models: dict[str, type[BaseModel]] = {
             "servers": ServerSettings,
             "caller": CallerSettings,
+            "site": SiteSettings,
             "tolerance": Tolerance,
         }
         model = models.get(path[0], _File) if len(path) > 1 else _File

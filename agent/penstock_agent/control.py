@@ -104,6 +104,8 @@ class Status(msgspec.Struct, frozen=True):
     #: Why the last renewal failed, in words; empty when it did not.
     renewal_problem: str = ""
     servers: list[ServerStatus] = []
+    #: The servers that can be used together under the site's own URL.
+    whole_site: list[str] = []
 
 
 class Link(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import msgspec
 
 from penstock import __version__, log, tls
+from penstock.names import WHOLE_SITE
 from penstock.refusal import REVOKED, SUPERSEDED, Refusal
 from penstock_agent import control, state
 from penstock_agent.callers.trust import Anyone
@@ -25,13 +26,15 @@ from penstock_agent.control import Args, Peer
 from penstock_agent.dialer.dialer import Dialer, LinkStatus, Target
 from penstock_agent.dialer.served import Served, Tunnel
 from penstock_agent.endpoint import Endpoint
-from penstock_agent.gate.gate import Gate
+from penstock_agent.gate.expose import Expose
+from penstock_agent.gate.gate import Exposed, Gate
 from penstock_agent.problem import Exit, Problem
 from penstock_agent.remote.remotes import Remotes
 from penstock_agent.renewal.renew import Renewed, renew
 from penstock_agent.renewal.renewer import Renewer
 from penstock_agent.renewal.verdict import Revoked, judge
-from penstock_agent.servers import Servers, spec
+from penstock_agent.servers import Servers, members, spec, whole_site
+from penstock_agent.site.spec import SiteSpec, SiteView
 from penstock_agent.systemd import Notifier
 
 if TYPE_CHECKING:
@@ -69,8 +72,11 @@ async def run(settings: Settings) -> int:
         settings.proxy_for(joined.relay_url),
     )
     specs, callers = _specs(settings), _callers(settings, joined.id.site)
-    async with Children(settings.max_children) as children, Remotes() as remotes:
-        servers = Servers(children, remotes)
+    async with (
+        Children(settings.max_children) as children,
+        Remotes() as remotes,
+        Servers(children, remotes) as servers,
+    ):
         return await _Daemon(settings, joined, target, specs, callers, children, servers, notifier).run()
 
 
@@ -101,7 +107,7 @@ class _Daemon:
         self._endpoint = Endpoint(
             target.agent,
             specs,
-            _gate(settings),
+            _gate(settings, specs),
             servers,
             call_timeout=settings.call_timeout,
             callers=callers,
@@ -113,6 +119,7 @@ class _Daemon:
         self._tunnel = Tunnel(self._start)
         self._tunnel.offer(self._offered())
         self._dialer = Dialer(target, self._tunnel, self._offered, self._link_changed, self._turned_away)
+        servers.online_since = lambda: self._dialer.status.since
         self._joined = joined
         self._renewer = Renewer(joined, self._renew_once, self._renewed)
         self._hung_up = 0
@@ -270,6 +277,7 @@ class _Daemon:
                 control.ServerStatus(name, running.get(name, 0), list(server.expose))
                 for name, server in self._settings.servers.items()
             ],
+            whole_site=members(self._settings.servers),
         )
         return msgspec.to_builtins(answer)  # type: ignore[no-any-return]  # a Struct becomes a dict
 
@@ -307,7 +315,8 @@ class _Daemon:
     def _reread(self) -> None:
         """Servers and what is exposed, from the file as it is now; all or nothing. Raises Problem."""
         settings = self._settings.reload()
-        specs, gate = _specs(settings), _gate(settings)
+        specs = _specs(settings)
+        gate = _gate(settings, specs)
         callers = _callers(settings, self._target.agent.site)
         self._settings = settings
         if self._judging is not None and self._tasks is not None:
@@ -335,7 +344,7 @@ def _context(settings: Settings, joined: state.Joined) -> ssl.SSLContext:
 
 def _specs(settings: Settings) -> dict[str, ChildSpec]:
     try:
-        return {
+        specs = {
             name: spec(settings.state_dir, name, server, os.environ)
             for name, server in settings.servers.items()
         }
@@ -346,6 +355,8 @@ def _specs(settings: Settings) -> dict[str, ChildSpec]:
             f"The folders of the servers in {settings.state_dir} cannot be made: {error.strerror}.",
             Exit.USAGE,
         ) from None
+    site = whole_site(settings.site, settings.servers, specs)
+    return specs if site is None else {**specs, WHOLE_SITE: site}
 
 
 def _callers(settings: Settings, site: str) -> Callers | Anyone:
@@ -370,8 +381,14 @@ def _callers(settings: Settings, site: str) -> Callers | Anyone:
     return Callers(site, servers, Challenges(key, site), provider, keys)
 
 
-def _gate(settings: Settings) -> Gate:
-    return Gate.of({name: server.expose for name, server in settings.servers.items()})
+def _gate(settings: Settings, specs: Mapping[str, ChildSpec]) -> Gate:
+    exposed: dict[str, Exposed] = {
+        name: Expose.parse(server.expose) for name, server in settings.servers.items()
+    }
+    site = specs.get(WHOLE_SITE)
+    if isinstance(site, SiteSpec):
+        exposed[WHOLE_SITE] = SiteView(site)
+    return Gate(exposed)
 
 
 def _shared_by_all(settings: Settings) -> frozenset[str]:

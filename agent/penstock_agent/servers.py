@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from penstock_agent.children.child import ChildSpec, ChildStartError, ProcessSpec
 from penstock_agent.children.environment import prepare
 from penstock_agent.children.pool import Children
-from penstock_agent.endpoint.ports import Child
+from penstock_agent.endpoint.handshaking.face import Faces
+from penstock_agent.endpoint.ports import Child, Stopping
+from penstock_agent.gate.expose import Expose
 from penstock_agent.remote.address import looks_like_sse
 from penstock_agent.remote.headers import Header
 from penstock_agent.remote.remotes import Remotes
 from penstock_agent.remote.spec import RemoteSpec
 from penstock_agent.server_settings import ServerSettings
+from penstock_agent.site.aggregate import Aggregate
+from penstock_agent.site.names import Names
+from penstock_agent.site.settings import SiteSettings
+from penstock_agent.site.spec import Member, SiteSpec
 
 
 def spec(state_dir: Path, name: str, server: ServerSettings, agent: Mapping[str, str]) -> ChildSpec:
@@ -28,12 +38,59 @@ def spec(state_dir: Path, name: str, server: ServerSettings, agent: Mapping[str,
     return RemoteSpec(name, server.url, transport, headers, server.ca_file)
 
 
+def members(servers: Mapping[str, ServerSettings]) -> list[str]:
+    """The servers that are used together under the site's own URL; none as long as it is only one.
+
+    A grant for a server with ``trust = "caller"`` is signed for that server alone, so it is not among them.
+    """
+    found = [name for name, server in servers.items() if server.expose and server.trust == "relay"]
+    return found if len(found) > 1 else []
+
+
+def whole_site(
+    site: SiteSettings, servers: Mapping[str, ServerSettings], specs: Mapping[str, ChildSpec]
+) -> SiteSpec | None:
+    """What is started for all of them together; None where that is not to be had."""
+    found = [Member(specs[name], Expose.parse(servers[name].expose)) for name in members(servers)]
+    if not found:
+        return None
+    names = Names(site.targets)
+    return SiteSpec.of(
+        found, names=names, title=site.name, instructions=site.instructions, status=site.status
+    )
+
+
 class Servers:
-    """Starts what a spec asks for: the endpoint's view of :class:`Children` and :class:`Remotes`."""
+    """Starts what a spec asks for: the endpoint's view of :class:`Children` and :class:`Remotes`.
+
+    An async context manager: the whole site, which starts others, is to be had within it only.
+    """
 
     def __init__(self, children: Children, remotes: Remotes) -> None:
         self._children = children
         self._remotes = remotes
+        self._tasks: asyncio.TaskGroup | None = None
+        self._late: set[str] = set()
+        self._running: set[asyncio.Task[None]] = set()
+        self._faces = Faces(self, self._spawn)
+        """What speaks only 2026-07-28 looks to the whole site like one of the handshake era."""
+        started = time.time()
+        self.online_since: Callable[[], float] = lambda: started
+        """Since when the site is online, in seconds since 1970."""
+
+    async def __aenter__(self) -> Self:
+        self._tasks = await asyncio.TaskGroup().__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        tasks, self._tasks = self._tasks, None
+        assert tasks is not None  # noqa: S101  entered
+        for task in self._running:
+            task.cancel()
+        # What ended the body is not the tasks' matter, and must come out of here as it is.
+        await tasks.__aexit__(None, None, None)
 
     async def start(self, spec: ChildSpec, /) -> Child:
         """Raises as ``Children.start`` and ``Remotes.start`` do."""
@@ -42,7 +99,18 @@ class Servers:
                 return await self._remotes.start(spec)
             case ProcessSpec():
                 return await self._children.start(spec)
+            case SiteSpec():
+                return Aggregate(spec, self._faces, self._spawn, lambda: self.online_since(), self._late)
         raise ChildStartError(f"server {spec.name}: nothing here starts a {type(spec).__name__}")
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        if self._tasks is None:
+            work.close()
+            raise Stopping
+        task = self._tasks.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
 
     def restart_delay(self, server: str, /) -> float:
         """Seconds to wait before it is started again after it ended by itself."""
@@ -54,6 +122,7 @@ class Servers:
 
     def forget(self, server: str, /) -> None:
         """Its configuration has changed: the past says nothing any more."""
+        self._late.discard(server)
         self._children.forget(server)
         self._remotes.forget(server)
 

@@ -5,11 +5,14 @@ import hashlib
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 RESERVED = frozenset({"oauth", "console", "invite"})
 """First path segments that the relay keeps for itself: no site, server or agent may be called so."""
 
 MAX_NAME = 40
+WHOLE_SITE: Final = ""
+"""What the wire calls all servers of a site together, where one server's name would stand."""
 URI_PREFIX = "spiffe://penstock.internal/site/"
 
 _NAME = re.compile(r"[a-z0-9-]{1,40}")

@@ -6,6 +6,8 @@ import pytest
 
 from penstock_agent import config
 from penstock_agent.config import ConfigError, Options, Settings
+from penstock_agent.site.names import Target
+from penstock_agent.site.settings import SiteSettings
 from penstock_agent.tolerance import Tolerance
 
 SERVER = '[servers.files]\ncommand = ["prog"]\n'
@@ -249,3 +251,35 @@ def test_who_shares_a_modern_process_is_a_caller_with_itself_unless_the_file_say
     assert parse(SERVER + 'process_per = "server"\n').server("files").process_per == "server"
     with pytest.raises(ConfigError, match=r"servers\.files\.process_per"):
         parse(SERVER + 'process_per = "site"\n')
+
+
+SITE = SERVER + '[servers.own]\ncommand = ["prog"]\ntrust = "caller"\n'
+
+
+def test_the_site_is_read_whole() -> None:
+    assert parse("").site == SiteSettings()
+    site = parse(
+        SERVER + '[site]\nname = "Plant"\ninstructions = "Be brief."\nstatus = true\n'
+        '[site.alias]\nsearch = "files.v1.search"\n'
+    ).site
+    assert (site.name, site.instructions, site.status) == ("Plant", "Be brief.", True)
+    assert site.targets == {"search": Target("files", "v1.search")}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "[site]\nalias_of = 1",
+            "site.alias_of: unknown key. Known here: name, instructions, status, alias.",
+        ),
+        ("[site]\nstatus = 1", "site.status: "),
+        ('[site.alias]\nx = "gone.x"', "site.alias.x: there is no server 'gone' (configured: files, own)."),
+        ('[site.alias]\nx = "own.x"', "site.alias.x: the server own has trust"),
+        ('[site.alias]\na__b = "files.x"', "__ stands between a server and its tool"),
+        ('[site.alias]\na = "files.x"\nb = "files.x"', "two aliases name one tool"),
+        ('[site.alias]\na = "files"', 'write NAME = "server.tool"'),
+    ],
+)
+def test_what_is_wrong_with_the_site_is_said(text: str, words: str) -> None:
+    assert words in refusal(CALLER + KEYS + SITE + text)

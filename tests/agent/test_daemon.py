@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock.names import WHOLE_SITE
 from penstock.tunnel.errors import CloseCode
 from penstock.tunnel.frames import DoneReason
 from penstock_agent import control, daemon, state
@@ -250,8 +251,9 @@ async def test_reload_offers_what_the_file_says_now(tmp_path: Path) -> None:
         assert answer == {"servers": ["files", "more", "shut"]}
         await until(lambda: not agent.place.switchboard.lacks("plant", "more"), "the offer")
         assert agent.place.switchboard.lacks("plant", "shut"), "nothing of it is exposed"
-        assert agent.endpoint.reloads == [{"files", "more", "shut"}]
+        assert agent.endpoint.reloads == [{"files", "more", "shut", WHOLE_SITE}], "two expose something"
         assert agent.endpoint.shared_by_all == {"shut"}
+        assert (await control.status(agent.control)).whole_site == ["files", "more"]
 
 
 async def test_a_file_that_cannot_be_used_changes_nothing(tmp_path: Path) -> None:

@@ -7,14 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from penstock.names import WHOLE_SITE
 from penstock_agent.children.child import Child, ChildSpec, ChildStartError, ProcessSpec
 from penstock_agent.children.pool import Children
+from penstock_agent.endpoint.ports import Stopping
+from penstock_agent.gate.expose import Expose
 from penstock_agent.remote.headers import Header
 from penstock_agent.remote.remotes import Remotes
 from penstock_agent.remote.spec import RemoteSpec
 from penstock_agent.remote.streamable import Streamable
 from penstock_agent.server_settings import ServerSettings
-from penstock_agent.servers import Servers, spec
+from penstock_agent.servers import Servers, members, spec, whole_site
+from penstock_agent.site.names import Target
+from penstock_agent.site.settings import SiteSettings
 from tests.agent.remote.kit import Scripted
 
 
@@ -74,3 +79,46 @@ async def test_what_nobody_can_start_is_said_to_be_so() -> None:
     async with Children() as children, Remotes() as remotes:
         with pytest.raises(ChildStartError, match="nothing here starts a ChildSpec"):
             await Servers(children, remotes).start(ChildSpec("x"))
+
+
+def settings(*expose: str, trust: str = "relay") -> ServerSettings:
+    return ServerSettings.model_validate({"command": ["x"], "expose": expose, "trust": trust})
+
+
+def test_the_whole_site_is_what_two_servers_expose_in_the_files_order() -> None:
+    servers = {
+        "b": settings("*"),
+        "own": settings("*", trust="caller"),
+        "shut": settings(),
+        "a": settings("read", "prompt:*"),
+    }
+    specs = {name: ChildSpec(name) for name in servers}
+    found = whole_site(SiteSettings(name="Plant", status=True, alias={"x": "a.read"}), servers, specs)
+    assert members(servers) == ["b", "a"]
+    assert found is not None
+    assert [(one.name, one.expose) for one in found.members] == [
+        ("b", Expose.parse(["*"])),
+        ("a", Expose.parse(["read", "prompt:*"])),
+    ]
+    assert (found.name, found.title, found.status) == (WHOLE_SITE, "Plant", True)
+    assert found.names.alias == {"x": Target("a", "read")}
+
+
+def test_one_server_is_no_site() -> None:
+    servers = {"a": settings("*"), "own": settings("*", trust="caller"), "shut": settings()}
+    assert members(servers) == []
+    assert whole_site(SiteSettings(), servers, {}) is None
+
+
+async def test_the_whole_site_is_to_be_had_within_the_context_only() -> None:
+    servers = {"a": settings("*"), "b": settings("*")}
+    site = whole_site(SiteSettings(), servers, {name: ChildSpec(name) for name in servers})
+    assert site is not None
+    async with Children() as children, Remotes() as remotes:
+        async with Servers(children, remotes) as running:
+            child = await running.start(site)
+            # Whoever forgets to stop it must not keep the agent from ending.
+            await child.send(b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}')
+        late = await running.start(site)
+        with pytest.raises(Stopping):
+            await late.send(b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}')

@@ -16,6 +16,7 @@ from penstock_agent import cli as agent_cli
 from penstock_agent import config as agent_config
 from penstock_agent.callers.settings import CallerSettings
 from penstock_agent.server_settings import ServerSettings
+from penstock_agent.site.settings import SiteSettings
 from penstock_agent.tolerance import Tolerance
 from penstock_relay import config as relay_config
 from penstock_relay.cli.app import app as relay_app
@@ -114,6 +115,7 @@ def defaults(program: str, tmp_path: Path) -> dict[str, str]:
         "caller",
         "config_file",
         "servers",
+        "site",
         "sources",
         "options",
         "tolerance",
@@ -155,10 +157,15 @@ def test_every_setting_about_callers_is_documented_and_no_other() -> None:
 
 
 def test_every_switch_of_what_is_tolerated_is_documented_with_its_default() -> None:
-    text = section(PAGES["agent"], "Settings").split("`[tolerance]`")[1].split("Entries of `expose`")[0]
+    text = section(PAGES["agent"], "Settings").split("`[tolerance]`")[1].split("`[site]`")[0]
     assert [(row[0].strip("`"), row[1]) for row in rows(text)] == [
         (name, f"`{str(value).lower()}`") for name, value in Tolerance().model_dump().items()
     ]
+
+
+def test_every_setting_of_the_site_is_documented_and_no_other() -> None:
+    text = section(PAGES["agent"], "Settings").split("`[site]`")[1].split("Entries of `expose`")[0]
+    assert [row[0].strip("`") for row in rows(text)] == list(SiteSettings.model_fields)
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ class Catalogues:
         self._marked: dict[str, frozenset[str]] = {}
         self._mirrored: dict[str, dict[str, tuple[Mirrored, ...]]] = {}
         self._reading: dict[str, asyncio.Future[Catalogue]] = {}
+        self._changed: set[str] = set()
 
     def reload(self, specs: Mapping[str, ChildSpec]) -> None:
         """Other servers from now on; what is known of those that changed is forgotten."""
@@ -59,6 +60,10 @@ class Catalogues:
             self._mirrored.pop(name, None)
             self._reading.pop(name, None)  # it goes on, and keeps nothing
         self._specs = dict(specs)
+
+    def changed(self, server: str) -> None:
+        """It says that its tools are others now: who needs to know has it asked again."""
+        self._changed.add(server)
 
     def marked(self, server: str) -> frozenset[str]:
         """Names of the tools that the server marks as read-only; none as long as it was not asked."""
@@ -72,6 +77,8 @@ class Catalogues:
         """Returns once ``marked`` says something. Raises CatalogueError."""
         if server not in self._marked:
             await self._read(server)
+        elif server in self._changed:
+            await self.get(server)  # not at each change, and not for long
 
     async def get(self, server: str) -> Catalogue:
         """What the server offers now, or lately where it is slow to say. Raises CatalogueError."""
@@ -116,6 +123,7 @@ class Catalogues:
         else:
             found.set_result(catalogue)
             if self._reading.get(spec.name) is found:
+                self._changed.discard(spec.name)
                 self._kept[spec.name] = (asyncio.get_running_loop().time(), catalogue)
                 self._mirrored[spec.name] = {
                     offer.name: offer.mirrored for offer in catalogue.of(Kind.TOOL) if offer.mirrored
@@ -130,7 +138,7 @@ class Catalogues:
     async def _ask(self, spec: ChildSpec) -> Catalogue:
         try:
             async with asyncio.timeout(READ_S):
-                child = await self._children.start(spec)
+                child = await self._children.start(spec.patient())
                 try:
                     return Catalogue(spec.name, await Conversation(spec.name, child).lists())
                 finally:

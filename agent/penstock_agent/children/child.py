@@ -38,6 +38,10 @@ class ChildSpec:
 
     name: str
 
+    def patient(self) -> "ChildSpec":
+        """The same for somebody who would rather wait than do without a part of it."""
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessSpec(ChildSpec):

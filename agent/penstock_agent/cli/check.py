@@ -76,7 +76,25 @@ def _look(settings: Settings) -> tuple[list[str], list[str]]:
             )
         if not server.expose:
             notes.append(f"servers.{name}: nothing is exposed. Run: penstock-agent expose {name}")
+    _look_at_site(settings, notes)
     return wrong, notes
+
+
+def _look_at_site(settings: Settings, notes: list[str]) -> None:
+    from penstock_agent.gate.expose import Expose, Item
+    from penstock_agent.servers import members
+
+    site = settings.site
+    if site.model_fields_set and not members(settings.servers):
+        notes.append(
+            'site: does nothing until two servers expose something (those with trust = "caller" not counted).'
+        )
+    for alias, target in site.targets.items():
+        if not Expose.parse(settings.server(target.server).expose).shows(Item.TOOL, target.name):
+            notes.append(
+                f"site.alias.{alias}: {target.server} does not expose {target.name}. "
+                f"Run: penstock-agent expose {target.server} {target.name}"
+            )
 
 
 def _look_at_remote(name: str, server: ServerSettings, wrong: list[str], notes: list[str]) -> None:
@@ -133,6 +151,8 @@ def _effective(settings: Settings) -> dict[str, object]:
 
 
 def _as_json(settings: Settings, wrong: list[str], notes: list[str]) -> dict[str, object]:
+    from penstock_agent.servers import members
+
     return {
         "config_file": str(settings.config_file),
         "problems": wrong,
@@ -159,11 +179,14 @@ def _as_json(settings: Settings, wrong: list[str], notes: list[str]) -> dict[str
             }
             for name, server in settings.servers.items()
         },
+        "site": {**settings.site.model_dump(mode="json"), "servers": members(settings.servers)},
         "caller": None if settings.caller is None else settings.caller.model_dump(mode="json"),
     }
 
 
 def _show(settings: Settings, wrong: list[str], notes: list[str]) -> None:
+    from penstock_agent.servers import members
+
     say(f"settings file {settings.config_file}{'' if settings.config_file.exists() else ' (does not exist)'}")
     for name, value in _effective(settings).items():
         source = settings.sources[name]
@@ -183,6 +206,11 @@ def _show(settings: Settings, wrong: list[str], notes: list[str]) -> None:
         )
         say(f'  {confined}trust = "{server.trust}"')
         say(f'  process_per = "{server.process_per}"')
+    if together := members(settings.servers):
+        say(f"site: {', '.join(together)} as one server")
+        for alias, meant in settings.site.alias.items():
+            say(f'  alias {alias} = "{meant}"')
+        say(f"  status = {str(settings.site.status).lower()}")
     if settings.caller is not None:
         say(f"caller: grants that {settings.caller.issuer} signed for {settings.caller.audience}")
     for text in notes:

@@ -18,7 +18,7 @@ from penstock_agent.cli.common import (
     say_error,
     usage,
 )
-from penstock_agent.cli.status import connector_url
+from penstock_agent.cli.status import connector_url, site_url
 from penstock_agent.problem import Exit, printable
 
 if TYPE_CHECKING:
@@ -214,8 +214,22 @@ def _tell(settings: Settings, server: str, json: bool, more: dict[str, object]) 
     except control.NotRunning as e:
         why = str(e)
     url = connector_url(running, server) if entries and running is not None and running.public_url else None
+    together = (
+        site_url(running)
+        if url is not None and running is not None and server in running.whole_site
+        else None
+    )
     if json:
-        emit({"server": server, "expose": list(entries), "reloaded": running is not None, "url": url, **more})
+        emit(
+            {
+                "server": server,
+                "expose": list(entries),
+                "reloaded": running is not None,
+                "url": url,
+                "site_url": together,
+                **more,
+            }
+        )
         return
     say(f"{server} exposes: {', '.join(entries)}" if entries else f"{server} exposes nothing.")
     say(
@@ -225,5 +239,7 @@ def _tell(settings: Settings, server: str, json: bool, more: dict[str, object]) 
     )
     if url is not None:
         say(f"Connector URL, to paste into the assistant: {url}")
+        if together is not None:
+            say(f"All servers of the site in one connector: {together}")
     elif entries:
         say("The connector URL is shown by penstock-agent status once the agent runs and has had a link.")

@@ -69,6 +69,9 @@ def _show(settings: Settings, joined: state.Joined, running: control.Status | No
         say(f"No servers. Add a [servers.NAME] table with a command or a url to {settings.config_file}.")
     for name, server in settings.servers.items():
         say(f"server {name}: {_server(name, server, running)}")
+    if running is not None and running.whole_site:
+        where = f", {site_url(running)}" if running.public_url else ""
+        say(f"all together: {', '.join(running.whole_site)}{where}")
     if running is not None:
         say(
             f"children: {running.children} of at most {running.max_children}, "
@@ -99,6 +102,11 @@ def connector_url(running: control.Status, server: str) -> str:
     return f"{running.public_url}/{running.site}/{server}/mcp"
 
 
+def site_url(running: control.Status) -> str:
+    """The same for all servers of the site together."""
+    return f"{running.public_url}/{running.site}/mcp"
+
+
 def _as_json(
     settings: Settings, joined: state.Joined, running: control.Status | None, problem: str
 ) -> dict[str, object]:
@@ -126,6 +134,11 @@ def _as_json(
             }
             for name, server in settings.servers.items()
         },
+        "site_endpoint": (
+            None
+            if running is None or not running.whole_site
+            else {"servers": running.whole_site, "url": site_url(running) if running.public_url else None}
+        ),
         "daemon": None if running is None else msgspec.to_builtins(running),
     }
 

@@ -138,12 +138,18 @@ class Correlator(Generic[S]):
         """How many requests of the child wait for the caller's answer."""
         return len(self._asked)
 
-    def ask(self, request: Message) -> tuple[Asked[S], Message] | None:
-        """Take up a request of the child; returns it as the caller shall see it. None when too many wait."""
+    def ask(self, request: Message, of: bytes | None = None) -> tuple[Asked[S], Message] | None:
+        """Take up a request of the child; returns it as the caller shall see it. None when too many wait.
+
+        ``of``: the raw id, a string, of the caller's request that it belongs to, which its id names then (see
+        ``asking``).
+        """
         assert request.id is not None  # noqa: S101 - a request has an id, says the parser
         if len(self._asked) >= MAX_ASKED:
             return None
         caller_id = b'"%b"' % self._mint().encode()
+        if of is not None and of.endswith(b'"'):
+            caller_id = b"%b/%b" % (of[:-1], caller_id[1:])
         asked: Asked[S] = Asked(request.id, id_key(request.id), caller_id)
         self._asked[caller_id] = asked
         self._asked_by_child[asked.child_key] = asked

@@ -241,7 +241,7 @@ class Endpoint:
         server, gate, caller = exchange.server, self._shared.gate, exchange.principal
         _log.info("asked_what_is_exposed", server=server, subject=caller.subject, client=caller.client)
         if exchange.method != "POST" or server not in self._shared.servers:
-            await refuse(exchange, 404, "There is no such server on this site.")
+            await refuse(exchange, 404, failures.no_server(server))
             return
         try:
             catalogue = await self._shared.catalogues.get(server)

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from penstock.envelope import Message, is_modern
+from penstock.names import WHOLE_SITE
 from penstock.outcome import DENIED, HTTP_STATUS, NOT_EXECUTED, OUTCOME_UNKNOWN, TABLE, rpc_error, tool_error
 
 #: The code with which the field's implementations answer a request that its sender has cancelled.
@@ -80,6 +81,25 @@ def not_started(server: str) -> Failure:
     return not_executed(
         f'The server "{server}" could not be started on site. The agent\'s log there says why; '
         "ask the site's administrator."
+    )
+
+
+def still_starting(server: str) -> Failure:
+    """For one of several servers that are used as one."""
+    return not_executed(
+        f'The server "{server}" on site is being started and does not answer yet. Try again in a minute; the '
+        "site's other servers can be used meanwhile."
+    )
+
+
+def no_server(server: str) -> str:
+    """Why an exchange for a server that is not configured is refused."""
+    if server != WHOLE_SITE:
+        return "There is no such server on this site."
+    return (
+        "This site has no endpoint for all of its servers together: that takes two servers that expose "
+        'something, those with trust = "caller" not counted. Use the URL of one server, or ask the site\'s '
+        "administrator to expose a second one (penstock-agent expose)."
     )
 
 
@@ -164,6 +184,10 @@ PROCESS_ENDED: Final = outcome_unknown(
 )
 LEFT_EARLY: Final = not_executed(
     "The connection was lost before the server on site was given the request. Try again."
+)
+NONE_STARTED: Final = not_executed(
+    "None of the site's servers could be started or answered. The agent's log on site says why: try again in "
+    "a minute, or ask the site's administrator."
 )
 STOPPING: Final = not_executed(
     "The agent on site is stopping or has not started yet. Try again in a few seconds."

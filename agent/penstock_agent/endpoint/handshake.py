@@ -8,7 +8,7 @@ from typing import Final
 
 from penstock.envelope import Kind, Message, notification
 from penstock.http import first
-from penstock_agent.endpoint import calls, listening, versions
+from penstock_agent.endpoint import calls, failures, listening, versions
 from penstock_agent.endpoint.answers import LAST_EVENT_ID, empty, fail, refuse
 from penstock_agent.endpoint.batches import BatchServer
 from penstock_agent.endpoint.failures import STOPPING
@@ -155,7 +155,7 @@ class Handshake:
         server, spec = exchange.server, self._shared.servers.get(exchange.server)
         if spec is None:
             request = None if message is None else message.id
-            await refuse(exchange, 404, "There is no such server on this site.", id=request)
+            await refuse(exchange, 404, failures.no_server(server), id=request)
             return None
         if not self._shared.running:
             await fail(exchange, message or NOTHING, STOPPING)

@@ -75,7 +75,7 @@ class HttpSse:
             return
         spec = self._shared.servers.get(exchange.server)
         if spec is None:
-            await refuse(exchange, 404, "There is no such server on this site.")
+            await refuse(exchange, 404, failures.no_server(exchange.server))
             return
         if not self._shared.running:
             await fail(exchange, _OPENING, failures.STOPPING)

@@ -46,6 +46,7 @@ from penstock_agent.endpoint.standing import Standing
 from penstock_agent.endpoint.streams import Stream
 
 PROGRESS: Final = "notifications/progress"
+TOOLS_CHANGED: Final = "notifications/tools/list_changed"
 INITIALIZED: Final = "notifications/initialized"
 
 S = TypeVar("S", bound=Stream)
@@ -386,6 +387,8 @@ class Session:
         if message.method == CANCELLED:
             self._delivery.withdraw(message.params)
             return
+        if message.method == TOOLS_CHANGED:
+            self._shared.catalogues.changed(self.server)
         out = self._let_out(self.principal, None, message)
         if out is None:
             self.counts["hidden_notification"] += 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from penstock.allowance import Allowance
 from penstock.envelope import Kind, Message, member, replaced, text_member
@@ -102,11 +102,19 @@ _NOTHING: Final = Expose()
 _UNMARKED: Final[frozenset[str]] = frozenset()
 
 
+class Exposed(Protocol):
+    """What the site exposes of one server: an :class:`Expose`, or what follows from several."""
+
+    def shows(self, item: Item, name: str, /) -> bool:
+        """Whether callers may see the item of this name (resources: this URI or URI template)."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """What one caller sees of one server: what the site exposes, and of that what the user allowed."""
 
-    exposed: Expose
+    exposed: Exposed
     allowance: Allowance | None
     marked: Collection[str]
 
@@ -136,8 +144,8 @@ def knows(method: str | None) -> bool:
 class Gate:
     """The policy of the site as it stands now; a changed policy is a new gate."""
 
-    def __init__(self, exposed: Mapping[str, Expose]) -> None:
-        self._exposed = dict(exposed)
+    def __init__(self, exposed: Mapping[str, Exposed]) -> None:
+        self._exposed: dict[str, Exposed] = dict(exposed)
 
     @classmethod
     def of(cls, entries: Mapping[str, tuple[str, ...]]) -> Gate:

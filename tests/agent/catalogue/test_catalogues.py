@@ -161,3 +161,31 @@ async def test_it_is_known_which_arguments_of_a_tool_stand_in_headers_too() -> N
         assert here.known.mirrored("files", "drop") == ()
         here.known.reload({"files": spec("files", "--other")})
         assert here.known.mirrored("files", "read") == ()
+
+
+async def test_what_says_that_it_has_changed_is_asked_again_by_who_needs_to_know(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(catalogues, "FRESH_S", 0.0)
+    async with scene() as here:
+        asked = here.tasks.create_task(here.known.known("files"))
+        await here.answer(await here.child(), read=True)
+        await asked
+        await here.known.known("files")
+        here.known.changed("files")
+        again = here.tasks.create_task(here.known.known("files"))
+        await here.answer(await here.child(2), read=True, find=True)
+        await again
+        assert here.known.marked("files") == {"read", "find"}
+        await here.known.known("files")
+        assert len(here.children.started) == 2
+
+
+async def test_a_change_right_after_it_was_asked_waits() -> None:
+    async with scene() as here:
+        asked = here.tasks.create_task(here.known.known("files"))
+        await here.answer(await here.child(), read=True)
+        await asked
+        here.known.changed("files")
+        await here.known.known("files")
+        assert len(here.children.started) == 1

@@ -142,3 +142,32 @@ def test_the_http_client_that_a_url_needs_is_missed(site: Site, monkeypatch: pyt
     status, text = check(site)
     assert status == 2
     assert "pip install 'penstock[http]'" in text
+
+
+TWO = '[servers.a]\ncommand = ["true"]\nexpose = ["read"]\n[servers.b]\ncommand = ["true"]\nexpose = ["*"]\n'
+
+
+def test_the_site_is_shown_with_its_aliases(site: Site) -> None:
+    site.configure(TWO + '[site]\nstatus = true\n[site.alias]\nsearch = "a.read"\nlost = "a.write"\n')
+    _, text = check(site)
+    assert "site: a, b as one server" in text
+    assert '  alias search = "a.read"' in text
+    assert "  status = true" in text
+    assert "note: site.alias.lost: a does not expose write. Run: penstock-agent expose a write" in text
+    assert "site.alias.search:" not in text
+    found = site.run("config", "check", "--json").json["site"]
+    assert found == {
+        "name": "",
+        "instructions": "",
+        "status": True,
+        "alias": {"search": "a.read", "lost": "a.write"},
+        "servers": ["a", "b"],
+    }
+
+
+def test_a_site_of_one_server_does_nothing_and_it_says_so(site: Site) -> None:
+    site.configure('[servers.a]\ncommand = ["true"]\nexpose = ["*"]\n[site]\nstatus = true\n')
+    _, text = check(site)
+    assert "site: does nothing until two servers expose something" in text
+    site.configure('[servers.a]\ncommand = ["true"]\nexpose = ["*"]\n')
+    assert "site:" not in check(site)[1]

@@ -179,3 +179,19 @@ def test_a_secret_in_env_is_never_shown(site: Site) -> None:
     done = site.run("expose", "files", "--all")
     assert done.status == 1
     assert "hunter2" not in done.stdout + done.stderr
+
+
+def test_the_url_of_the_site_is_shown_once_two_servers_expose_something(site: Site) -> None:
+    site.join()
+    site.add_server()
+    url = "https://relay.example/plant/mcp"
+    with site.running(site.status(whole_site=["crm", "files"])):
+        assert (
+            f"All servers of the site in one connector: {url}" in site.run("expose", "files", "wipe").stdout
+        )
+        assert site.run("expose", "files", "wipe", "--json").json["site_url"] == url
+    with site.running(site.status()):
+        assert url not in site.run("expose", "files", "wipe").stdout
+        assert site.run("expose", "files", "wipe", "--json").json["site_url"] is None
+    with site.running(site.status(whole_site=["crm", "erp"])):  # this one has trust = "caller"
+        assert url not in site.run("expose", "files", "wipe").stdout

@@ -121,3 +121,24 @@ def test_an_expired_certificate_says_what_can_be_done(
     ends = state.load(site.state).expires.timestamp()
     monkeypatch.setattr(time, "time", lambda: ends + days * 86_400)
     assert f"certificate  {words}" in site.run("status").stdout
+
+
+def test_all_servers_together_have_a_url(site: Site) -> None:
+    site.join()
+    site.add_server(["*"])
+    with site.running(site.status(whole_site=["files", "crm"])):
+        done = site.run("status")
+        as_json = site.run("status", "--json")
+    assert "all together: files, crm, https://relay.example/plant/mcp" in done.stdout
+    assert as_json.json["site_endpoint"] == {
+        "servers": ["files", "crm"],
+        "url": "https://relay.example/plant/mcp",
+    }
+
+
+def test_one_server_has_no_url_of_the_site(site: Site) -> None:
+    site.join()
+    site.add_server(["*"])
+    with site.running(site.status()):
+        assert "all together" not in site.run("status").stdout
+        assert site.run("status", "--json").json["site_endpoint"] is None

@@ -69,7 +69,7 @@ class Modern:
             return
         spec = self._shared.servers.get(exchange.server)
         if spec is None:
-            await refuse(exchange, 404, "There is no such server on this site.", id=message.id)
+            await refuse(exchange, 404, failures.no_server(exchange.server), id=message.id)
             return
         if not self._shared.running:
             await fail(exchange, message, failures.STOPPING)
