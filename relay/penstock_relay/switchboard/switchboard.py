@@ -175,7 +175,7 @@ class Switchboard:
         session = None if modern else http.first(call.headers, "mcp-session-id")
         tag = tag_of(session) if session else None
         while True:
-            entry = self._registry.pick(call.site, call.server, tag)
+            entry = self._registry.pick(call.site, call.server, tag, call.principal.identity)
             if entry is not None and (tag is None or entry.agent.tag == tag):
                 return entry
             if self._draining:
@@ -185,7 +185,8 @@ class Switchboard:
                 if entry is not None:
                     return entry
                 if self._registry.linked(call.site):
-                    raise NotExecuted("No agent of the site serves this server now. It was not executed.", 5)
+                    what = "serves this server" if call.server else "takes calls"
+                    raise NotExecuted(f"No agent of the site {what} now. It was not executed.", 5)
                 raise Offline(self._registry.offline_since(call.site))
             await self._change(wait)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ from penstock.http import Headers
 from penstock.names import AgentId
 from penstock.principal import Principal
 from penstock.tunnel.agent_exchange import Exchange, Started
-from penstock.tunnel.frames import Frame, Purpose
+from penstock.tunnel.frames import DoneReason, Frame, Purpose
 from penstock_relay.switchboard import Answer, Call
 from penstock_relay.switchboard.switchboard import Switchboard
 from tests.harness.link_pair import AGENT, WAIT
@@ -26,6 +26,7 @@ def call(
     method: str = "POST",
     server: str = "files",
     session: str | None = None,
+    caller: str = "svc:test",
     headers: Headers = (),
     deadline_s: float = 30.0,
     no_byte_s: float = 30.0,
@@ -33,8 +34,8 @@ def call(
     """A call that is whole and judged."""
     if session is not None:
         headers = (*headers, ("mcp-session-id", session))
-    caller = Principal("penstock", "svc:test")
-    return Call("plant", server, method, headers, body, caller, Purpose.MCP, deadline_s, no_byte_s)
+    who = Principal("penstock", caller)
+    return Call("plant", server, method, headers, body, who, Purpose.MCP, deadline_s, no_byte_s)
 
 
 class Board:
@@ -92,6 +93,18 @@ class Board:
         exchange = (await site.started.get()).exchange
         site.head(exchange)
         return await self.answer(asking), exchange
+
+    async def served(self, sites: Sequence[MemorySite], asked: Call | None = None) -> AgentId:
+        """A call from its beginning to its end; which of `sites` answered it."""
+        asking = self.ask(asked)
+        getting = {self.start(site.started.get()): site for site in sites}
+        (got, *_), others = await asyncio.wait(getting, return_when=asyncio.FIRST_COMPLETED)
+        for other in others:
+            other.cancel()
+        site = getting[got]
+        site.answer(got.result().exchange)
+        (await self.answer(asking)).close(DoneReason.OK)
+        return site.agent
 
     @property
     def quiet(self) -> bool:

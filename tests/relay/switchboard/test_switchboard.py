@@ -107,14 +107,13 @@ async def test_an_offer_opens_the_way_to_a_server() -> None:
         (await board.answer(asking)).close(DoneReason.OK)
 
 
-async def test_the_newest_agent_serves_and_sessions_stay_with_theirs() -> None:
+async def test_calls_without_a_session_go_to_the_callers_agent_and_sessions_stay_with_theirs() -> None:
     async with running() as board:
-        first = await board.site()
-        second = await board.site(SECOND)
-        for session, site in [(None, second), (f"{AGENT.tag}.s", first), (f"{SECOND.tag}.s", second)]:
-            asking = board.ask(call(session=session))
-            site.answer((await site.started.get()).exchange)
-            (await board.answer(asking)).close(DoneReason.OK)
+        sites = [await board.site(), await board.site(SECOND)]
+        own, again = [await board.served(sites) for _ in range(2)]
+        assert own == again
+        for agent in (AGENT, SECOND):
+            assert await board.served(sites, call(session=f"{agent.tag}.s")) == agent
         assert board.quiet
 
 
@@ -316,11 +315,10 @@ LISTEN: Final = (("mcp-method", "subscriptions/listen"), ("mcp-protocol-version"
 
 async def test_since_2026_07_28_there_are_no_sessions_to_go_by() -> None:
     async with running() as board:
-        await board.site()
-        second = await board.site(SECOND)
-        asking = board.ask(call(session=f"{AGENT.tag}.s", headers=LISTEN))
-        second.answer((await second.started.get()).exchange)
-        (await board.answer(asking)).close(DoneReason.OK)
+        sites = [await board.site(), await board.site(SECOND)]
+        own = await board.served(sites, call(headers=LISTEN))
+        for agent in (AGENT, SECOND):
+            assert await board.served(sites, call(session=f"{agent.tag}.s", headers=LISTEN)) == own
 
 
 @pytest.mark.parametrize("listening", [call(method="GET"), call(headers=LISTEN)])
