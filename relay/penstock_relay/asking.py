@@ -52,9 +52,9 @@ class Asking:
             async with asyncio.timeout(SILENT_S), self._turns:
                 return offers.parse(await self._ask(call))
         except (Offline, NotExecuted, OutcomeUnknown, AnswerBroken, TimeoutError, TooMany) as error:
-            _log.info("site_silent", site=site, server=server, why=type(error).__name__)
+            _log.info("site_silent", site=site, server=server or None, why=type(error).__name__)
         except ValueError as error:
-            _log.warning("offer_not_usable", site=site, server=server, why=str(error))
+            _log.warning("offer_not_usable", site=site, server=server or None, why=str(error))
         return None
 
     async def _ask(self, call: Call) -> bytes:

@@ -12,11 +12,12 @@ from typing import Final
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from penstock.names import WHOLE_SITE
 from penstock.principal import Principal
 from penstock_relay import access
 from penstock_relay.access import STALE_S, Access, AccessUnavailable, TokenGrant
 from penstock_relay.bearers import Bearers
-from penstock_relay.oauth.issuer import Issuer, Opens
+from penstock_relay.oauth.issuer import ANY, Issuer, Opens
 from penstock_relay.oauth.issuers import Issuers
 from penstock_relay.store import Store
 from tests.harness.signing import ISSUER, NOW, token
@@ -26,8 +27,9 @@ ORIGIN: Final = "https://relay.example"
 OPENS: Final = (
     Opens("files", "home", "files"),
     Opens("crm", "home", "crm"),
+    Opens("all", "home", ANY),
 )
-ALL: Final = ("files", "crm")
+ALL: Final = ("files", "crm", "all")
 
 
 @dataclass
@@ -115,7 +117,7 @@ async def test_what_is_asked_for_tells_of_no_server_whether_it_is_there(home: Ho
 
 
 async def test_who_has_all_scopes_is_sent_nowhere(home: House) -> None:
-    found = await home.ask(token(scope="files crm", aud=f"{ORIGIN}/home/mail/mcp"), server="mail")
+    found = await home.ask(token(scope="files crm all", aud=f"{ORIGIN}/home/mail/mcp"), server="mail")
     assert found is not None
     assert (found.member, found.step_up) == (False, ())
 
@@ -130,6 +132,33 @@ async def test_a_token_for_one_url_of_a_server_is_good_at_the_others(home: House
         assert await home.ask(token(scope="files", aud=f"{ORIGIN}/home/files/{path}")), path
     for path in ("home/files/messages", "home/files/", "home/mail/sse"):
         assert await home.ask(token(scope="files", aud=f"{ORIGIN}/{path}")) is None, path
+
+
+async def test_a_token_for_all_servers_of_a_site_together_names_their_url_and_a_scope_that_opens_all(
+    home: House,
+) -> None:
+    whole, server = f"{ORIGIN}/home/mcp", f"{ORIGIN}/home/files/mcp"
+    for path in ("", "/"):
+        assert await home.ask(token(scope="all", aud=whole + path), server=WHOLE_SITE), path
+    for aud in (server, f"{ORIGIN}/home//mcp", f"{ORIGIN}/home/sse", f"{ORIGIN}/home"):
+        assert await home.ask(token(scope="all", aud=aud), server=WHOLE_SITE) is None, aud
+    assert await home.ask(token(scope="all", aud=whole), server="files") is None
+    members = home.members.list
+    for number, (scope, place, member) in enumerate(
+        (
+            ("all", ("anna", "home", "files"), False),
+            ("all", ("anna", "home", WHOLE_SITE), True),
+            ("files crm", ("anna", "home", WHOLE_SITE), False),
+        )
+    ):
+        members.clear()
+        members.add(place)
+        await home.store.sites.add(f"change-{number}", NOW)
+        await home.own.poll()
+        found = await home.ask(token(scope=scope, aud=whole), server=WHOLE_SITE)
+        assert found is not None
+        assert (found.server, found.member) == (WHOLE_SITE, member)
+        assert found.step_up == (() if scope == "all" else ALL)
 
 
 async def test_tokens_of_the_relay_itself_go_to_no_issuer(home: House) -> None:

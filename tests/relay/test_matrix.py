@@ -22,10 +22,11 @@ from urllib.parse import urlencode
 
 import pytest
 
+from penstock.names import WHOLE_SITE
 from penstock_relay import access, ops
 from penstock_relay.access import Access
 from penstock_relay.bearers import Bearers
-from penstock_relay.edge import order
+from penstock_relay.edge import entries, order
 from penstock_relay.edge.limits import Limits
 from penstock_relay.edge.serve import serve_edge
 from penstock_relay.edge.stats import Stats
@@ -66,6 +67,8 @@ COLUMNS: Final = {
     "refresh token": "the refresh token, or the access token, where the other is wanted",
     "other user's grant": "another member, with a grant of his own",
     "site token": "a personal access token of the site",
+    "server token": "a personal access token of one of its servers",
+    "site grant": "a member with a grant for all servers of the site together",
 }
 
 
@@ -73,13 +76,13 @@ async def people(here: Place) -> dict[str, Who]:
     """Everybody, by column."""
     store = here.store
     here.now = NOW
-    here.sites.offers |= {("bergen", "files"): FILES, ("oslo", "mail"): FILES}
+    here.sites.offers |= {("bergen", "files"): FILES, ("oslo", "mail"): FILES, ("oslo", WHOLE_SITE): FILES}
     for site in ("oslo", "bergen"):
         await store.sites.add(site, NOW)
     words: dict[str, str] = {}
     for user, site, server_name in (
         ("alice", "oslo", None), ("erin", "bergen", None), ("carl", "oslo", "files"), ("dora", "oslo", None),
-        ("fred", "oslo", None), ("bob", "oslo", None), ("gina", "oslo", None),
+        ("fred", "oslo", None), ("bob", "oslo", None), ("gina", "oslo", None), ("hana", "oslo", None),
     ):  # fmt: skip
         await here.add_user(user)
         await store.memberships.add(Membership(user, site, server_name, NOW))
@@ -111,6 +114,8 @@ async def people(here: Place) -> dict[str, Who]:
         "refresh token": Who(alice.refresh, alice.bearer, {"__Host-penstock-login": alice.refresh}),
         "other user's grant": await granted("bob"),
         "site token": Who(await personal(here, "oslo")),
+        "server token": Who(await personal(here, "oslo", "files")),
+        "site grant": await granted("hana", f"{ORIGIN}/oslo/mcp"),
     }
 
 
@@ -129,8 +134,8 @@ async def logged_in(browser: Browser, user: str, resource: str) -> str:
     return browser.answer["code"]
 
 
-async def personal(here: Place, site: str) -> str:
-    text, record = access.issue(site, None, None, NOW, NOW + 1000)
+async def personal(here: Place, site: str, server: str | None = None) -> str:
+    text, record = access.issue(site, server, None, NOW, NOW + 1000)
     await here.store.tokens.create(record)
     return text
 
@@ -307,10 +312,26 @@ def at_endpoint(status: int, word: str = "") -> Cells:
         grant=(status, word),
         other_user_s_grant=(status, word),
         site_token=(status, word),
+        server_token=(status, word),
     )
 
 
-NOWHERE: Final = cells(BAD, anonymous=(401, "no token"), another_site_s_token=NOT_HERE, site_token=NOT_HERE)
+def at_site(status: int, word: str = "") -> Cells:
+    """That of all servers of the site together: for who has them all, and a grant for it is for no other."""
+    return cells(
+        BAD,
+        anonymous=(401, "no token"),
+        another_site_s_token=NOT_HERE,
+        site_token=(status, word),
+        server_token=NOT_HERE,
+        site_grant=(status, word),
+    )
+
+
+NOWHERE: Final = cells(
+    BAD, anonymous=(401, "no token"), another_site_s_token=NOT_HERE, site_token=NOT_HERE,
+    server_token=NOT_HERE,
+)  # fmt: skip
 """An endpoint that does not exist: nobody can tell it from one that is not theirs."""
 
 LOGIN: Final = (200, "login")
@@ -321,6 +342,7 @@ AUTHORIZE: Final = cells(
     no_grant=(200, ""),
     grant=(200, ""),
     other_user_s_grant=(200, ""),
+    site_grant=(200, ""),
 )
 OWN_PAGE: Final = cells(
     LOGIN,
@@ -329,6 +351,7 @@ OWN_PAGE: Final = cells(
     no_grant=(200, ""),
     grant=(200, ""),
     other_user_s_grant=(200, ""),
+    site_grant=(200, ""),
 )
 START_AGAIN: Final = (400, "again")
 CONSENT: Final = cells(
@@ -336,6 +359,7 @@ CONSENT: Final = cells(
     no_grant=(303, "code"),
     grant=(303, "code"),
     other_user_s_grant=(303, "code"),
+    site_grant=(303, "code"),
 )
 HER_PAGE: Final = cells(
     LOGIN,
@@ -344,6 +368,7 @@ HER_PAGE: Final = cells(
     no_grant=(404, "not hers"),
     grant=(200, ""),
     other_user_s_grant=(404, "not hers"),
+    site_grant=(404, "not hers"),
 )
 HER_CHANGE: Final = cells(
     LOGIN,
@@ -352,6 +377,7 @@ HER_CHANGE: Final = cells(
     no_grant=START_AGAIN,
     grant=(303, ""),
     other_user_s_grant=START_AGAIN,
+    site_grant=START_AGAIN,
 )
 LOGGED_OUT: Final = cells(
     START_AGAIN,
@@ -360,6 +386,7 @@ LOGGED_OUT: Final = cells(
     no_grant=(200, "out"),
     grant=(200, "out"),
     other_user_s_grant=(200, "out"),
+    site_grant=(200, "out"),
 )
 DISCONNECT: Final = cells(
     LOGIN,
@@ -368,6 +395,7 @@ DISCONNECT: Final = cells(
     no_grant=(303, "back"),
     grant=(303, "back"),
     other_user_s_grant=(303, "back"),
+    site_grant=(303, "back"),
 )
 INVITED: Final = cells(
     (404, "no such link"),
@@ -376,6 +404,7 @@ INVITED: Final = cells(
     no_grant=(200, ""),
     grant=(200, ""),
     other_user_s_grant=(200, ""),
+    site_grant=(200, ""),
 )
 FACTOR_CHANGE: Final = cells(
     LOGIN,
@@ -384,6 +413,7 @@ FACTOR_CHANGE: Final = cells(
     no_grant=(400, ""),
     grant=(400, ""),
     other_user_s_grant=(400, ""),
+    site_grant=(400, ""),
 )
 REFRESH: Final = cells(
     (400, "unknown"),
@@ -393,6 +423,7 @@ REFRESH: Final = cells(
     revoked=(400, "no access"),  # of a user who was disabled, too
     grant=(200, ""),
     other_user_s_grant=(200, ""),
+    site_grant=(400, "other resource"),
 )
 REGISTRATION: Final = b'{"redirect_uris":["https://claude.ai/api/mcp/auth_callback"],"client_name":"Claude"}'
 MY_REFRESH: Final = {"grant_type": "refresh_token", "client_id": DOCUMENT, "resource": RESOURCE}
@@ -423,8 +454,15 @@ ROWS: Final[dict[Key, tuple[Ask, Cells]]] = {
     ("OPTIONS", "messages"): (endpoint("OPTIONS", MESSAGES), at_endpoint(405, "405")),
     ("POST", "messages to no such server"): (endpoint("POST", MESSAGES.replace("files", "nowhere")), NOWHERE),
     ("POST", "messages to no such site"): (endpoint("POST", MESSAGES.replace("oslo", "nowhere")), NOWHERE),
-    ("GET", "of a later version"): (page("/oslo/mcp"), all_alike(404)),
-    ("POST", "of a later version"): (plain("POST", "/oslo/mcp", CALL), all_alike(404)),
+    # -- all servers of a site together
+    ("POST", "site endpoint"): (endpoint("POST", "/oslo/mcp"), at_site(200, "answer")),
+    ("GET", "site endpoint"): (endpoint("GET", "/oslo/mcp/"), at_site(200, "answer")),
+    ("DELETE", "site endpoint"): (endpoint("DELETE", "/oslo/mcp"), at_site(200, "answer")),
+    ("PUT", "site endpoint"): (endpoint("PUT", "/oslo/mcp"), at_site(405, "405")),
+    ("OPTIONS", "site endpoint"): (endpoint("OPTIONS", "/oslo/mcp"), at_site(405, "405")),
+    ("POST", "site endpoint of no such site"): (endpoint("POST", "/nowhere/mcp"), NOWHERE),
+    ("GET", "sse of a site"): (page("/oslo/sse"), all_alike(404)),
+    ("POST", "messages of a site"): (plain("POST", "/oslo/messages?sessionId=a.b", CALL), all_alike(404)),
     ("GET", "no form"): (page("/"), all_alike(404)),
     ("POST", "no form"): (plain("POST", "/oslo/files/mcp/more", CALL), all_alike(404)),
     # -- metadata: computed from the path, the same to all, of sites that exist and of others
@@ -567,15 +605,13 @@ def routes(found: frozenset[tuple[str, str]]) -> set[Key]:
     known |= {
         (method, half) for half in ("sse", "messages") for method in ("POST", "GET", "DELETE", "OPTIONS")
     }
+    known |= {(method, "site endpoint") for method in ("POST", "GET", "DELETE", "PUT", "OPTIONS")}
+    known |= {("POST", "site endpoint of no such site"), ("GET", "sse of a site")}
+    known |= {("POST", "messages of a site")}
     known |= {("POST", name) for name in ("no such server", "no such site", "no form")}
     known |= {("GET", f"sse of no such {what}") for what in ("server", "site")}
     known |= {("POST", f"messages to no such {what}") for what in ("server", "site")}
-    known |= {
-        (method, name)
-        for name in order.FORMS
-        if name not in ("own", "endpoint")
-        for method in ("GET", "POST")
-    }
+    assert set(order.FORMS) == {"own", "endpoint", "site endpoint"}, "say here what is asked of another form"
     known |= {("GET", "no form")}
     return known | {("GET", f"ops {path}") for path in ops.PATHS}
 
@@ -591,7 +627,8 @@ async def test_every_route_has_its_row(tmp_path: Path) -> None:
 
 
 def test_the_edge_tells_no_form_of_path_apart_that_is_not_listed() -> None:
-    patterns = {value for value in vars(order).values() if isinstance(value, re.Pattern)}
+    values = (*vars(order).values(), *vars(entries).values())
+    patterns = {value for value in values if isinstance(value, re.Pattern)}
     of_paths = {pattern for pattern in patterns if pattern.pattern.startswith(("/(", "/[", r"/\."))}
     assert of_paths - {order._TARGET} == set(order.FORMS.values())
 
@@ -634,8 +671,8 @@ async def test_a_call_is_made_in_the_name_of_its_own_user(template: Template, tm
             await ask(there, there.who[column])
         who = [call.principal.subject for call in there.switchboard.calls]
     assert who[:2] == ["alice", "bob"]
-    assert len(who) == 3  # and the personal token's service
-    assert who[2].startswith("svc:")
+    assert len(who) == 4  # and the services of the personal tokens
+    assert all(name.startswith("svc:") for name in who[2:])
 
 
 async def test_nobody_ends_what_is_somebody_elses(template: Template, tmp_path: Path) -> None:

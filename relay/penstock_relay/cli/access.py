@@ -17,6 +17,7 @@ from penstock_relay.cli.common import (
     say_json,
     say_table,
     settings_of,
+    urls,
     wants_json,
     with_store,
 )
@@ -104,11 +105,14 @@ def add(
     async def work(store: "Store") -> bool:
         return await store.memberships.add(membership)
 
-    added = with_store(settings_of(ctx, config), work)
+    settings = settings_of(ctx, config)
+    added = with_store(settings, work)
     if wants_json(ctx, json):
         say_json({**_public(membership), "was_there": not added})
         return
     explain(f"{place.who} {_means(as_role)} {place.where}{'' if added else ', as before'}.")
+    if _calls(as_role):
+        explain(urls(settings, place.site, place.server))
 
 
 @guarded

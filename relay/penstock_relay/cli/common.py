@@ -95,6 +95,17 @@ def settings_of(ctx: typer.Context, config: Path | None) -> "Settings":
     return load(config or (Path(before) if before else None))
 
 
+def urls(settings: "Settings", site: str, server: str | None) -> str:
+    """Where assistants find a server, or those of a site (None), as a sentence."""
+    from penstock_relay import listening
+
+    running = None if settings.public_url is not None else listening.read(settings.state_dir)
+    origin = settings.public_url or (running.public_url if running is not None else "PUBLIC_URL")
+    if server is not None:
+        return f"Its URL is {origin}/{site}/{server}/mcp."
+    return f"Each has its URL, {origin}/{site}/SERVER/mcp; all of them together have {origin}/{site}/mcp."
+
+
 def wants_json(ctx: typer.Context, here: bool) -> bool:
     """Whether ``--json`` was given to the command (``here``) or before it."""
     return here or bool(ctx.find_root().params.get("json"))

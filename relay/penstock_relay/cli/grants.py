@@ -47,7 +47,7 @@ def list_grants(
                     "client": grant.client_id,
                     "client_name": grant.client_name,
                     "site": grant.site,
-                    "server": grant.server,
+                    "server": grant.server or None,
                     "created_at": moment(grant.created_at),
                     "expires_at": moment(min(grant.expires_at, grant.idle_at)),
                     "state": _state(grant, now),
@@ -67,7 +67,7 @@ def list_grants(
                 grant.user,
                 grant.client_name,
                 grant.site,
-                grant.server,
+                grant.server or "(all)",
                 moment(grant.created_at),
                 _state(grant, now),
             )

@@ -16,6 +16,7 @@ from penstock_relay.cli.common import (
     say_table,
     seconds,
     settings_of,
+    urls,
     wants_json,
     with_store,
 )
@@ -73,6 +74,7 @@ def issue(
         else f"every server of site {token.site}"
     )
     explain(f"Token {token.public_id} for {scope}, as svc:{token.name}, until {moment(token.expires_at)}.")
+    explain(urls(settings, token.site, token.server))
     explain(f"It is not shown again. To end it: penstock-relay token revoke {token.public_id}")
     say(text)
 

@@ -1,14 +1,32 @@
-"""The public entries of a server: Streamable HTTP, and the two halves of HTTP+SSE. Pure."""
+"""The public entries of a server: Streamable HTTP, and the two halves of HTTP+SSE; and that of all servers of
+a site together, which is Streamable HTTP alone. Pure."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Final
 
 from penstock import http
 from penstock.http import Headers, Refusal
+from penstock.names import RESERVED, WHOLE_SITE
 from penstock.tunnel.frames import Purpose
+
+ENDPOINT: Final = re.compile(r"/([a-z0-9-]{1,40})/([a-z0-9-]{1,40})/(mcp|sse|messages)(/?)")
+SITE_ENDPOINT: Final = re.compile(r"/([a-z0-9-]{1,40})/(mcp|sse|messages)(/?)")
+"""It has a segment less than that of a server, which may itself be called `mcp`."""
+
+_NOTHING: Final = Refusal(
+    404,
+    "There is nothing at this path: an MCP endpoint is /{site}/{server}/mcp, or /{site}/mcp for all servers "
+    "of a site together.",
+)
+_ONE_BY_ONE: Final = Refusal(
+    404,
+    "HTTP+SSE is for single servers, at /{site}/{server}/sse. All servers of a site together are at "
+    "/{site}/mcp, which speaks Streamable HTTP.",
+)
 
 SESSION: Final = "mcp-session-id"
 QUERY: Final = "sessionId"
@@ -20,6 +38,26 @@ _CHECKS: Final[Mapping[Purpose, Callable[[str, Headers], Refusal | None]]] = {
     Purpose.SSE: http.check_stream,
     Purpose.MESSAGES: http.check_messages,
 }
+
+
+def at(path: str) -> tuple[str, str, str, str] | None:
+    """Site, server, last part and slash of the entry at `path`; the server may be `WHOLE_SITE`."""
+    found = ENDPOINT.fullmatch(path)
+    if found is not None:
+        site, server, name, slash = found.groups()
+    else:
+        found = SITE_ENDPOINT.fullmatch(path)
+        if found is None or found[2] != "mcp":
+            return None
+        server = WHOLE_SITE
+        site, name, slash = found.groups()
+    return None if site in RESERVED or server in RESERVED else (site, server, name, slash)
+
+
+def nothing(path: str) -> Refusal:
+    """The answer where there is no entry."""
+    found = SITE_ENDPOINT.fullmatch(path)
+    return _NOTHING if found is None or found[1] in RESERVED else _ONE_BY_ONE
 
 
 def of(name: str, slash: str) -> tuple[Purpose, str]:

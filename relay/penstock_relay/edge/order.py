@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 
 from penstock import http
 from penstock.http import Headers, Refusal
-from penstock.names import RESERVED
 from penstock.tunnel.frames import Purpose
 from penstock_relay.edge import entries
 from penstock_relay.edge.callers import Callers
@@ -25,17 +24,15 @@ from penstock_relay.edge.limits import MAX_DIGITS, MAX_HEADER_BYTES, MAX_HEADERS
 from penstock_relay.oauth.issuer import Issuer
 from penstock_relay.oauth.metadata import PROTECTED, any_origin, asked, challenge
 
-_ENDPOINT: Final = re.compile(r"/([a-z0-9-]{1,40})/([a-z0-9-]{1,40})/(mcp|sse|messages)(/?)")
 _OWN: Final = re.compile(
     r"/\.well-known/oauth-(protected-resource|authorization-server)(/.*)?|/\.well-known/openid-configuration(/.*)?"
     r"|/oauth/(upstream/)?[a-z]+|/invite/[A-Za-z0-9_-]+|/(authorize|token|register)"
 )
 """Paths of the authorization server."""
-_OF_LATER_VERSIONS: Final = re.compile(r"/[a-z0-9-]{1,40}/mcp/?")
 FORMS: Final[Mapping[str, re.Pattern[str]]] = {
-    "endpoint": _ENDPOINT,
+    "endpoint": entries.ENDPOINT,
     "own": _OWN,
-    "of a later version": _OF_LATER_VERSIONS,
+    "site endpoint": entries.SITE_ENDPOINT,
 }
 """Every form of path that is told apart, for who goes through them all; one of no form is 404."""
 _TARGET: Final = re.compile(r"/[!-\"$-\[\]-~]*")  # printable ASCII without "#" and "\"
@@ -124,6 +121,7 @@ class Admitted:
 
     site: str
     server: str
+    """`WHOLE_SITE` for all of them together."""
     token: str
     method: str
     values: Mapping[str, str]
@@ -183,16 +181,14 @@ def admit(asked: Asked, place: Place) -> Admitted | Own | Refusal:
     length = None if "transfer-encoding" in values else int(values.get("content-length", 0))
     if own:
         return Own(asked.method, path, query, length)
-    found = _ENDPOINT.fullmatch(path)
-    if found is None or found[1] in RESERVED or found[2] in RESERVED:
+    found = entries.at(path)
+    if found is None:
         if _OWN.fullmatch(path):
             return Refusal(404, "The authorization server of this relay is switched off.")
-        if _OF_LATER_VERSIONS.fullmatch(path):
-            return Refusal(404, "This version of the relay serves single servers: /{site}/{server}/mcp.")
-        return Refusal(404, "There is nothing at this path: an MCP endpoint is /{site}/{server}/mcp.")
+        return entries.nothing(path)
     if place.callers is not None and not place.callers.allow(asked.remote, asked.headers):
         return ELSEWHERE
-    site, server, form, slash = found.groups()
+    site, server, form, slash = found
     purpose, tail = entries.of(form, slash)
     token = _token(values.get("authorization", ""))
     if token is None:

@@ -30,7 +30,7 @@ class Access(Protocol):
     """Checks tokens."""
 
     async def principal(self, token: str, site: str, server: str) -> Grant | None:
-        """What the token is good for, at that server; None for one that is not valid.
+        """What the token is good for, at that server or the `WHOLE_SITE`; None for one that is not valid.
 
         Raises AccessUnavailable when that cannot be told now.
         """

@@ -12,6 +12,7 @@ from penstock_relay.access import user_principal
 from penstock_relay.audit import Kind
 from penstock_relay.oauth import choice, pages, web
 from penstock_relay.oauth.login import Login
+from penstock_relay.oauth.metadata import Resource
 from penstock_relay.oauth.offers import Sites
 from penstock_relay.oauth.visit import AGAIN, Visits
 from penstock_relay.oauth.web import Asked, Reply
@@ -58,8 +59,7 @@ class Account:
             {
                 "id": grant.id,
                 "client": grant.client_name,
-                "site": grant.site,
-                "server": grant.server,
+                "where": Resource(grant.site, grant.server).title,
                 "since": datetime.fromtimestamp(grant.created_at, UTC).date().isoformat(),
                 "allowed": choice.in_words(_allowance(grant)),
             }
@@ -94,7 +94,7 @@ class Account:
             if form.get("decision") == "save":
                 (allowed,) = choice.chosen(form, choice.parse_shown(shown), later=self._later).values()
                 await self._store.by(audit.user(user.name)).grants.allow(id, allowed.dump().decode())
-                _log.info("grant_changed", user=user.name, site=grant.site, server=grant.server)
+                _log.info("grant_changed", user=user.name, site=grant.site, server=grant.server or None)
             return web.redirect("/oauth/grants")
         person = await self._store.people.person(user)
         caller = user_principal(user.name, user.email, grant.client_id, person=person)
@@ -113,6 +113,7 @@ class Account:
             client=grant.client_name,
             site=grant.site,
             server=grant.server,
+            where=Resource(grant.site, grant.server).title,
             user=user.name,
             now_allowed=choice.in_words(allowance),
             silent=offer is None,

@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from penstock.allowance import MAX_NAMES, Allowance, Later
+from penstock.names import WHOLE_SITE
 from penstock_relay.oauth.offers import Effect, Offer
 
 MAX_SHOWN: Final = 24 * 1024
@@ -23,6 +24,8 @@ MAX_SERVERS: Final = 8
 
 _BEGINNINGS: Final = (re.compile(r"[^_./:-]*[_./:-]|.", re.DOTALL), re.compile(".", re.DOTALL))
 """What names are gathered by when there are too many: up to the first separator; else one character."""
+_OF_SERVERS: Final = re.compile("[a-z0-9-]*__|.", re.DOTALL)
+"""Before that, at a whole site: the name of the server, which stands in front of each."""
 
 _ORDER: Final = tuple(Effect)
 
@@ -57,7 +60,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One server on the page; `offer` None: its site is silent."""
+    """One server on the page, or the `WHOLE_SITE`; `offer` None: its site is silent."""
 
     server: str
     offer: Offer | None
@@ -80,7 +83,7 @@ def block(server: str, offer: Offer | None) -> Block:
     """The lines for what a server offers: one per tool, or per beginning where they are too many."""
     tools = () if offer is None else offer.tools
     lines = tuple(Line(tool.name, tool.effect) for tool in tools)
-    for beginning in _BEGINNINGS:
+    for beginning in (_OF_SERVERS, *_BEGINNINGS) if server == WHOLE_SITE else _BEGINNINGS:
         if not _fit(lines):
             lines = _gathered(lines, beginning)
     return Block(server, offer, lines if _fit(lines) else lines[: MAX_NAMES // 2])

@@ -15,6 +15,7 @@ from urllib.parse import urlencode, urlsplit
 
 from penstock import log
 from penstock.allowance import Allowance
+from penstock.names import WHOLE_SITE
 from penstock.voucher import Voucher, nonce
 from penstock_relay import audit
 from penstock_relay.access import user_principal
@@ -89,11 +90,11 @@ class Consent:
         if visitor.user is None:
             return self._login.page(
                 visitor, f"/oauth/authorize?{asked.query}", now,
-                client=request.client.name, warning=warning, resource=f"{resource.server} at {resource.site}",
+                client=request.client.name, warning=warning, resource=resource.title,
             )  # fmt: skip
         user = visitor.user
         if not await self._may(user, resource.server, request):
-            return self._no_access(user.name)
+            return pages.no_access(user.name, whole_site=resource.server == WHOLE_SITE)
         if not request.asks_again:
             client = request.client.client_id
             ahead = await self._store.consents.take(
@@ -117,7 +118,7 @@ class Consent:
         if isinstance(request, Reply):
             return request
         if not await self._may(user, request.resource.server, request):
-            return self._no_access(user.name)
+            return pages.no_access(user.name, whole_site=request.resource.server == WHOLE_SITE)
         if "tick" in form:
             return await self._page(_Form(visitor, user, request, query), now, form)
         if form.get("decision") != "allow":
@@ -126,7 +127,7 @@ class Consent:
                 client=request.client.client_id,
                 client_name=request.client.name,
                 site=request.resource.site,
-                server=request.resource.server,
+                server=request.resource.server or None,
             )
             return self._back(request, error="access_denied", error_description="The user did not allow it.")
         lines = choice.parse_shown(shown)
@@ -203,7 +204,7 @@ class Consent:
         if waits is None or waits.challenge is None or _nonce(waits) != arrival.attempt.nonce:
             return pages.problem(400, "Start again", AGAIN)
         if not await self._may(user, request.resource.server, request):
-            return self._no_access(user.name)
+            return pages.no_access(user.name, whole_site=request.resource.server == WHOLE_SITE)
         await self._store.consents.forget(waits)
         proof = Voucher(waits.challenge, arrival.id_token).dump().decode()
         return await self._allowed(user, request, waits.allowed, now, proof)
@@ -225,7 +226,7 @@ class Consent:
                 now, now + tokens.CODE_S, allowed=allowed, proof=proof,
             )
         )  # fmt: skip
-        _log.info("consent", user=user.name, site=resource.site, server=resource.server)
+        _log.info("consent", user=user.name, site=resource.site, server=resource.server or None)
         return self._back(request, code=code)
 
     async def _page(
@@ -246,6 +247,14 @@ class Consent:
         target = urlsplit(request.redirect_uri)
         silent = blocks[0].offer is None
         challenge = "" if blocks[0].offer is None else blocks[0].offer.challenge
+        if challenge and server == WHOLE_SITE:
+            # What is signed is the grant of one server (penstock.voucher).
+            return pages.problem(
+                403, "Connect its servers one by one",
+                f"The administrators of {site} let nobody use a server whose grant your company's login has "
+                "not signed, and it signs for each server alone. Give the application the URL of one server, "
+                f"{self._origin}/{site}/SERVER/mcp.",
+            )  # fmt: skip
         ticks = None if form is None else choice.ticked_by(form.get("tick", ""))
         return pages.page(
             "consent",
@@ -257,6 +266,7 @@ class Consent:
             warning=name_warning(request.client, request.redirect_uri),
             first=all(grant.client_id != request.client.client_id for grant in granted),
             site=site,
+            where=request.resource.title,
             server=server,
             user=user.name,
             target=f"{target.scheme}://{target.netloc}",
@@ -282,7 +292,8 @@ class Consent:
         request, user, resource = on.request, on.user, on.request.resource
         servers = [resource.server]
         # Not for programs on the user's computer: which one comes for it next cannot be told (RFC 8252, 8.6).
-        if request.redirect_uri.startswith("https:"):
+        # Nor beside the whole site, of which they are.
+        if request.redirect_uri.startswith("https:") and resource.server != WHOLE_SITE:
             names = sorted(self._sites.servers(resource.site) - {resource.server})
             servers += [name for name in names if await self._may(user, name, request)]
         person = await self._store.people.person(user)
@@ -324,15 +335,6 @@ class Consent:
 
     def _back(self, request: Request, **values: str) -> Reply:
         return web.redirect(authorize.answer(request.redirect_uri, request.state, self._origin, **values))
-
-    def _no_access(self, user: str) -> Reply:
-        # The same for a site that does not exist: who may not use it learns nothing of it.
-        return pages.problem(
-            403,
-            "You have no access",
-            f"You are logged in as {user}, who may not use this MCP server. Check the URL that you gave to "
-            "the application, or ask the relay's operator for access.",
-        )
 
 
 def _nonce(waits: Ahead) -> str:

@@ -9,6 +9,7 @@ from typing import Final
 
 from penstock import jwt
 from penstock.jwt import BadToken, Claims
+from penstock.names import WHOLE_SITE
 from penstock.principal import Principal
 
 MAX_LIFE_S: Final = 24 * 3600.0
@@ -37,7 +38,8 @@ class Names:
 class Opens:
     """A scope, and the servers that it opens; `ANY` stands for all sites, or all servers of a site.
 
-    `{site}` and `{server}` in the scope stand for those of the URL that is asked for.
+    `{site}` and `{server}` in the scope stand for those of the URL that is asked for; at the URL of the whole
+    site `{server}` reads `ANY`, as it would here. What opens single servers does not open that one.
     """
 
     scope: str
@@ -46,7 +48,7 @@ class Opens:
 
     def at(self, site: str, server: str) -> str:
         """The scope as it reads for that server."""
-        here = {"site": site, "server": server}
+        here = {"site": site, "server": ANY if server == WHOLE_SITE else server}
         return _PLACEHOLDER.sub(lambda found: here[found[1]], self.scope)
 
     def covers(self, site: str, server: str) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from penstock.names import RESERVED
+from penstock.names import RESERVED, WHOLE_SITE
 from penstock_relay.oauth import assertion
 from penstock_relay.oauth.issuer import Issuer
 
@@ -30,33 +30,52 @@ CALLED: Final = frozenset({"/oauth/register", "/oauth/token", "/oauth/revoke", "
 """Endpoints that programs call; they need no cookie, and trust none."""
 
 _RESOURCE: Final = re.compile(r"/([a-z0-9-]{1,40})/([a-z0-9-]{1,40})/(mcp|sse)/?")
+_SITE: Final = re.compile(r"/([a-z0-9-]{1,40})/mcp/?")
 _TAILS: Final = ("/mcp", "/mcp/", "/sse", "/sse/")
 """What follows site and server in the URLs that users paste."""
+_SITE_TAILS: Final = ("/mcp", "/mcp/")
+"""What follows the site in those of all its servers together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One server of a site, whichever of its URLs was pasted: what it allows is the same at all of them."""
+    """One server of a site, or all of them together (`WHOLE_SITE`), whichever of its URLs was pasted: what it
+    allows is the same at all of them."""
 
     site: str
     server: str
 
     @property
+    def path(self) -> str:
+        """What the paths of its URLs begin with."""
+        return f"/{self.site}" if self.server == WHOLE_SITE else f"/{self.site}/{self.server}"
+
+    @property
     def paths(self) -> tuple[str, ...]:
         """Of the URLs, in all their spellings: Streamable HTTP, and the event stream of HTTP+SSE."""
-        return tuple(f"/{self.site}/{self.server}{tail}" for tail in _TAILS)
+        return tuple(self.path + tail for tail in (_SITE_TAILS if self.server == WHOLE_SITE else _TAILS))
+
+    @property
+    def title(self) -> str:
+        """In words, for a page."""
+        return f"all servers of {self.site}" if self.server == WHOLE_SITE else f"{self.server} at {self.site}"
 
 
 def resource_at(path: str) -> Resource | None:
-    """The server whose endpoint is at this path, with or without a slash at its end."""
+    """The server, or the site, whose endpoint is at this path, with or without a slash at its end."""
     found = _RESOURCE.fullmatch(path)
-    if found is None or found[1] in RESERVED or found[2] in RESERVED:
-        return None
-    return Resource(found[1], found[2])
+    if found is not None:
+        site, server = found[1], found[2]
+    else:
+        found = _SITE.fullmatch(path)
+        if found is None:
+            return None
+        site, server = found[1], WHOLE_SITE
+    return None if site in RESERVED or server in RESERVED else Resource(site, server)
 
 
 def resource_of(origin: str, url: str) -> Resource | None:
-    """The server of this relay whose endpoint `url` names, byte for byte; None for any other."""
+    """The server or site of this relay whose endpoint `url` names, byte for byte; None for any other."""
     return resource_at(url.removeprefix(origin)) if url.startswith(origin + "/") else None
 
 
@@ -71,7 +90,8 @@ def challenge(origin: str, site: str, server: str, scopes: Sequence[str], tail: 
     `tail` is the rest of the URL that the user pasted, with its slash if it had one: clients compare the
     metadata's resource with that.
     """
-    return f'resource_metadata="{origin}{PROTECTED}/{site}/{server}{tail}", scope="{" ".join(scopes)}"'
+    where = f"{origin}{PROTECTED}{Resource(site, server).path}{tail}"
+    return f'resource_metadata="{where}", scope="{" ".join(scopes)}"'
 
 
 def asked(oauth: bool, issuers: Sequence[Issuer], site: str, server: str) -> tuple[str, ...]:

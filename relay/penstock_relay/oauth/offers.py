@@ -46,7 +46,10 @@ class Sites(Protocol):
     """Asks sites. Nothing is kept: what a site exposes is its own affair until somebody asks."""
 
     async def offer(self, caller: Principal, site: str, server: str) -> Offer | None:
-        """What the server exposes now; None when the site is silent for 5 s, offline, or cannot say."""
+        """What the server, or the `WHOLE_SITE`, exposes now.
+
+        None when the site is silent for 5 s, offline, or cannot say.
+        """
         ...
 
     def servers(self, site: str) -> frozenset[str]:

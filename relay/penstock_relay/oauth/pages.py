@@ -56,3 +56,22 @@ def problem(status: int, title: str, text: str) -> Reply:
 def _origin(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def no_access(user: str, *, whole_site: bool) -> Reply:
+    """The logged-in user may not use what was asked for: a server, or all servers of a site together.
+
+    The same for a site that does not exist: who may not use it learns nothing of it.
+    """
+    if whole_site:
+        text = (
+            f"You are logged in as {user}, who may not use all servers of this site together. Servers that "
+            "you may use one by one are each at a URL of its own, /{site}/{server}/mcp. Give the application "
+            "that one, or ask the relay's operator for access to the whole site."
+        )
+    else:
+        text = (
+            f"You are logged in as {user}, who may not use this MCP server. Check the URL that you gave to "
+            "the application, or ask the relay's operator for access."
+        )
+    return problem(403, "You have no access", text)

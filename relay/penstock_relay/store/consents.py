@@ -51,7 +51,7 @@ class Consents:
                 Kind.CONSENT_ALLOWED,
                 client=consent.client_id,
                 site=consent.site,
-                server=consent.server,
+                server=consent.server or None,
                 allowed=consent.allowed,
                 expires_at=consent.expires_at,
             )

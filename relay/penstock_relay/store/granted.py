@@ -12,7 +12,10 @@ from penstock_relay.store.models import CodeRow, GrantRow, GrantTokenRow, Upstre
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """``expires_at`` is its end in any case, ``idle_at`` when it ends unless it is refreshed before."""
+    """``expires_at`` is its end in any case, ``idle_at`` when it ends unless it is refreshed before.
+
+    ``server`` is empty for all servers of the site together.
+    """
 
     id: str
     user: str

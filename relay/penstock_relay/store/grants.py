@@ -64,7 +64,7 @@ class Grants:
                 client=code.client_id,
                 client_name=code.client_name,
                 site=code.site,
-                server=code.server,
+                server=code.server or None,
                 allowed=code.allowed,
             )
 
@@ -116,7 +116,7 @@ class Grants:
                 user=grant.user,
                 client=grant.client_id,
                 site=grant.site,
-                server=grant.server,
+                server=grant.server or None,
                 allowed=grant.allowed,
                 expires_at=grant.expires_at,
             )
@@ -203,7 +203,7 @@ class Grants:
                 user=row.user,
                 client=row.client_id,
                 site=row.site,
-                server=row.server,
+                server=row.server or None,
                 allowed=Change(row.allowed, allowed),
             )
 

@@ -153,7 +153,7 @@ class Memberships:
         ]
 
     async def allows(self, user: str, site: str, server: str) -> bool:
-        """Whether the user, who is not disabled, may use that server."""
+        """Whether the user, who is not disabled, may use that server, or the whole site (`WHOLE_SITE`)."""
         name = UserRow.__table__.c.name
         query = select(UserRow.name).where(
             UserRow.name == user,
@@ -197,7 +197,8 @@ def is_member(
 ) -> ColumnElement[bool]:
     """Whether the user may call that server, by a membership of its own or of a group that it is in.
 
-    For queries of any aggregate; without regard to disabled users.
+    The whole site (``server`` is empty) takes a membership of the whole site. For queries of any aggregate;
+    without regard to disabled users.
     """
     own = exists().where(
         MembershipRow.user == user,

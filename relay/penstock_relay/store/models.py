@@ -153,7 +153,7 @@ class ClientRow(Base):
 
 
 class GrantRow(Base):
-    """What a user allowed a client."""
+    """What a user allowed a client; ``server`` is empty for all servers of the site together."""
 
     __tablename__ = "grants"
 

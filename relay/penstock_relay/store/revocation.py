@@ -28,7 +28,7 @@ async def end_grants(
             user=grant.user,
             client=grant.client_id,
             site=grant.site,
-            server=grant.server,
+            server=grant.server or None,
             reason=reason,
         )
     return len(grants)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from penstock.names import WHOLE_SITE
 from penstock_relay.oauth.upstream.person import Person
 from penstock_relay.store import Store
 from tests.relay.cli.test_cli import Run, failed
@@ -47,6 +48,9 @@ def test_access_to_a_site_is_access_to_its_servers_and_no_others(run: Run, store
     result = run("access", "add", "--user", "alice", "--site", "mill")
     assert (result.exit_code, result.stdout) == (0, "")
     assert "alice may use every server of site mill" in result.stderr
+    assert "https://mcp.example.com/mill/SERVER/mcp; all of them together" in result.stderr
+    assert "have https://mcp.example.com/mill/mcp." in result.stderr
+    assert allows(stored, "alice", "mill", WHOLE_SITE)
     assert allows(stored, "alice", "mill", "files")
     assert not allows(stored, "alice", "dam", "files")
     assert not allows(stored, "bob", "mill", "files")
@@ -55,6 +59,8 @@ def test_access_to_a_site_is_access_to_its_servers_and_no_others(run: Run, store
 def test_access_to_one_server_is_to_that_one(run: Run, stored: Stored) -> None:
     result = run("access", "add", "--user", "ALICE", "--site", "mill", "--server", "files")
     assert "alice may use server files of site mill" in result.stderr
+    assert "Its URL is https://mcp.example.com/mill/files/mcp." in result.stderr
+    assert not allows(stored, "alice", "mill", WHOLE_SITE)
     assert allows(stored, "alice", "mill", "files")
     assert not allows(stored, "alice", "mill", "wiki")
 

@@ -170,8 +170,22 @@ def test_token_issue_prints_a_token_that_opens_the_site_alone(run: Run, state: P
     [token] = result.stdout.splitlines()
     assert opens(state, token) == ("mill", None, "svc:ci")
     assert token not in result.stderr
-    narrow = run("token", "issue", "--site", "mill", "--server", "files").stdout.strip()
+    assert "all of them together have PUBLIC_URL/mill/mcp." in result.stderr
+    result = run("token", "issue", "--site", "mill", "--server", "files")
+    assert "Its URL is PUBLIC_URL/mill/files/mcp." in result.stderr
+    narrow = result.stdout.strip()
     assert opens(state, narrow) == ("mill", "files", f"svc:{narrow.split('_')[1]}")
+
+
+def test_the_url_for_a_token_is_that_of_the_running_relay_if_it_can_be_known(
+    run: Run, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("site", "add", "mill")
+    addresses = ("http://127.0.0.1:1", "127.0.0.1:1", "wss://127.0.0.1:2", "127.0.0.1:2", "127.0.0.1:3")
+    listening.write(state, Listening(os.getpid(), *addresses))
+    assert "have http://127.0.0.1:1/mill/mcp." in run("token", "issue", "--site", "mill").stderr
+    monkeypatch.setenv("PENSTOCK_RELAY_PUBLIC_URL", "https://mcp.example.com")
+    assert "have https://mcp.example.com/mill/mcp." in run("token", "issue", "--site", "mill").stderr
 
 
 def test_token_issue_needs_a_site(run: Run) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from penstock.names import WHOLE_SITE
 from penstock_relay.store import Code, Grant, GrantToken, Store
 from tests.relay.cli.test_cli import Run, failed
 
@@ -32,11 +33,12 @@ def connect(
     user: str = "alice",
     site: str = "mill",
     *,
+    server: str = "files",
     made: float | None = None,
     ends: float = 180 * DAY,
     idle: float = 30 * DAY,
 ) -> None:
-    """A user allows a client to use server files of the site; `ends` and `idle` count from `made`."""
+    """A user allows a client to use a server of the site; `ends` and `idle` count from `made`."""
     now = time.time() if made is None else made
     resource = f"https://mcp.example.com/{site}/files/mcp"
     hashed = grant_id.encode().ljust(32, b".")
@@ -49,11 +51,11 @@ def connect(
         "c" * 43,
         resource,
         site,
-        "files",
+        server,
         now,
         now + 60,
     )
-    grant = Grant(grant_id, user, CLIENT, "Claude", site, "files", resource, now, now + ends, now + idle)
+    grant = Grant(grant_id, user, CLIENT, "Claude", site, server, resource, now, now + ends, now + idle)
     access = GrantToken(f"a{grant_id}", b"a" * 32, False, grant_id, now, now + 3600)
     refresh = GrantToken(f"r{grant_id}", b"r" * 32, True, grant_id, now, now + idle)
 
@@ -97,6 +99,15 @@ def test_a_grant_says_who_allowed_what_to_whom(run: Run, stored: Stored) -> None
     header, row = run("grant", "list").stdout.splitlines()
     assert header.split() == ["ID", "USER", "CLIENT", "SITE", "SERVER", "CREATED", "STATE"]
     assert row.split() == ["g1", "alice", "Claude", "mill", "files", "1970-01-01T00:16:40Z", "good"]
+
+
+def test_a_grant_for_all_servers_of_a_site_is_listed_like_a_token_for_them(run: Run, stored: Stored) -> None:
+    connect(stored, "g1", server=WHOLE_SITE)
+    assert run("token", "issue", "--site", "mill").exit_code == 0
+    for kind in ("grant", "token"):
+        assert [each["server"] for each in json.loads(run(kind, "list", "--json").stdout)] == [None]
+        assert run(kind, "list").stdout.splitlines()[1].split()[-3] == "(all)" or kind == "token"
+    assert " (all) " in run("token", "list").stdout
 
 
 def test_no_secret_of_a_grant_is_listed(run: Run, stored: Stored) -> None:

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from penstock.http import EVENT_STREAM
+from penstock.names import WHOLE_SITE
 from penstock.tunnel.frames import DoneReason, Purpose
 from penstock_relay.edge import entries
 from penstock_relay.edge.deadlines import LISTENING
@@ -37,6 +38,32 @@ def test_who_has_to_log_in_does_so_for_the_url_that_was_pasted(
     name: str, slash: str, purpose: Purpose, tail: str
 ) -> None:
     assert entries.of(name, slash) == (purpose, tail)
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("/oslo/files/mcp", ("oslo", "files", "mcp", "")),
+        ("/oslo/files/messages/", ("oslo", "files", "messages", "/")),
+        ("/oslo/mcp", ("oslo", WHOLE_SITE, "mcp", "")),
+        ("/oslo/mcp/", ("oslo", WHOLE_SITE, "mcp", "/")),
+        ("/oslo/mcp/mcp", ("oslo", "mcp", "mcp", "")),
+        ("/oslo/mcp/sse", ("oslo", "mcp", "sse", "")),
+        ("/mcp/mcp", ("mcp", WHOLE_SITE, "mcp", "")),
+        ("/oslo/sse", None),
+        ("/oslo/oauth/mcp", None),
+        ("/console/mcp", None),
+        ("/oslo//mcp", None),
+    ],
+)
+def test_a_path_is_one_entry_or_none(path: str, found: tuple[str, str, str, str] | None) -> None:
+    assert entries.at(path) == found
+
+
+def test_where_there_is_no_entry_the_next_one_is_named() -> None:
+    assert "/{site}/{server}/sse" in entries.nothing("/oslo/messages").text
+    for path in ("/", "/oslo", "/console/sse", "/oslo/files/x"):
+        assert "/{site}/{server}/mcp, or /{site}/mcp" in entries.nothing(path).text
 
 
 @pytest.mark.parametrize(

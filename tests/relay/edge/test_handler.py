@@ -9,6 +9,7 @@ import json
 import pytest
 
 from penstock.http import EVENT_STREAM
+from penstock.names import WHOLE_SITE
 from penstock.principal import Principal
 from penstock.tunnel.frames import DoneReason, Purpose
 from penstock_relay.access import AccessUnavailable
@@ -115,10 +116,18 @@ async def test_metadata_and_unknown_paths_are_404_without_looking_up_a_token() -
             "/",
             "/.well-known/oauth-protected-resource/oslo/files/mcp",
             "/.well-known/oauth-protected-resource/oslo/files/sse",
-            "/oslo/mcp",
+            "/.well-known/oauth-protected-resource/oslo/mcp",
+            "/oslo/sse",
         ):
             assert (await edge.ask(path=path, method="GET", authorization=None)).status == 404
         assert edge.access.asked == 0
+
+
+async def test_a_call_for_all_servers_of_a_site_goes_to_the_site_without_a_server() -> None:
+    async with serving() as edge:
+        for path in ("/oslo/mcp", "/oslo/mcp/"):
+            assert (await edge.ask(path=path)).status == 200
+        assert [(call.site, call.server) for call in edge.switchboard.calls] == [("oslo", WHOLE_SITE)] * 2
 
 
 async def test_nothing_is_looked_up_for_a_token_that_is_not_for_the_site() -> None:

@@ -181,17 +181,61 @@ def test_a_request_that_can_be_read_in_two_ways_is_malformed(case: Case) -> None
         (f"/{'a' * 41}/files/mcp", 404),
         ("/oauth/files/mcp", 404),
         ("/oslo/console/mcp", 404),
+        ("/oslo/mcp", 200),  # all servers of the site together
+        ("/oslo/mcp/", 200),
+        ("/oslo/mcp?x=1", 200),
+        ("/oslo/mcp/mcp", 200),  # one that is called mcp
+        ("/mcp/mcp", 404),  # a site of that name
+        ("/mcp", 404),
+        ("/oslo/mcp/x", 404),
+        ("/oslo/mcp//", 404),
+        ("/Oslo/mcp", 404),
+        ("/os.lo/mcp", 404),
+        (f"/{'a' * 41}/mcp", 404),
+        ("/oauth/mcp", 404),
+        ("/console/mcp", 404),
+        ("/invite/mcp", 404),
     ],
 )
 def test_only_one_form_of_path_is_an_endpoint(path: str, expected: int) -> None:
     assert status(replace(Case(), target=path)) == expected
 
 
-def test_what_this_version_does_not_serve_is_said_to_be_that_without_a_token() -> None:
-    refusal = judge(replace(NO_TOKEN, target="/oslo/mcp"))
+@pytest.mark.parametrize("target", ["/oslo/sse", "/oslo/sse/", "/oslo/messages?sessionId=a.b"])
+def test_that_a_whole_site_has_no_http_sse_is_said_without_a_token(target: str) -> None:
+    refusal = judge(replace(NO_TOKEN, target=target))
     assert refusal is not None
     assert refusal.status == 404
-    assert "This version" in refusal.text
+    assert "HTTP+SSE is for single servers" in refusal.text
+
+
+WHOLE = replace(Case(), target="/oslo/mcp")
+
+
+def test_the_order_of_answers_is_the_same_at_a_whole_site() -> None:
+    assert judge(WHOLE) is None
+    for first, later in itertools.combinations(FAULTS, 2):
+        assert status(first[2](later[2](WHOLE))) == first[1], (first[0], later[0])
+
+
+@pytest.mark.parametrize(
+    ("scope", "at_the_site", "at_the_server"),
+    [
+        (Scope(), 200, 200),  # a personal access token of the site
+        (Scope(server="files"), 404, 200),  # of one server
+        (Scope(server="", only_here=True), 200, 401),  # granted for the whole site
+        (Scope(server="files", only_here=True), 401, 200),  # and for the server
+        (Scope(server="", only_here=True, member=False), 404, 401),
+        (Scope(site="bergen"), 404, 404),
+        (Scope(site="bergen", server="", only_here=True), 401, 401),
+        (None, 401, 401),
+    ],
+)
+def test_a_token_for_a_whole_site_and_one_for_a_server_are_good_where_they_are_for(
+    scope: Scope | None, at_the_site: int, at_the_server: int
+) -> None:
+    assert status(replace(WHOLE, scope=scope)) == at_the_site
+    assert status(replace(Case(), scope=scope)) == at_the_server
 
 
 STREAM = replace(Case(), method="GET", target="/oslo/files/sse").header("content-length")
@@ -214,6 +258,8 @@ def test_the_order_of_answers_is_the_same_at_both_halves_of_http_sse(good: Case)
         ("/oslo/files/mcp", Purpose.MCP, "/mcp"),
         ("/oslo/files/sse/", Purpose.SSE, "/sse/"),
         ("/oslo/files/messages?sessionId=a.b", Purpose.MESSAGES, "/sse"),
+        ("/oslo/mcp", Purpose.MCP, "/mcp"),
+        ("/oslo/mcp/", Purpose.MCP, "/mcp/"),
     ],
 )
 def test_who_is_sent_to_log_in_is_told_of_the_url_that_was_pasted(
@@ -230,7 +276,8 @@ def test_who_is_sent_to_log_in_is_told_of_the_url_that_was_pasted(
             assert isinstance(found, Refusal)
             refusal = found
         assert refusal.status == 401
-        where = f"/.well-known/oauth-protected-resource/oslo/files{tail}"
+        what = "/oslo/files" if "files" in target else "/oslo"
+        where = f"/.well-known/oauth-protected-resource{what}{tail}"
         assert (
             f'resource_metadata="https://mcp.example.com{where}"' in dict(refusal.headers)["www-authenticate"]
         )

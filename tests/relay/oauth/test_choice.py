@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.allowance import Allowance, Later
+from penstock.allowance import MAX_NAMES, Allowance, Later
+from penstock.names import WHOLE_SITE
 from penstock_relay.oauth import choice
 from penstock_relay.oauth.choice import MAX_SHOWN, Block, Line
 from penstock_relay.oauth.offers import Effect, Offer, Tool
@@ -34,6 +35,15 @@ def test_tools_stand_in_groups_and_those_that_only_read_are_ticked() -> None:
     found = [(group.effect, [line.name for line in group.lines]) for group in choice.groups(0, block, None)]
     assert found == [(Effect.READ, ["read"]), (Effect.WRITE, ["write"]), (Effect.DESTRUCTIVE, ["drop"])]
     assert ticked(block) == ["read"]
+
+
+def test_too_many_tools_of_a_whole_site_are_gathered_by_their_servers() -> None:
+    tools = [f"{server}__t_{n}" for server in ("my-files", "my-git", "crm") for n in range(MAX_NAMES // 2)]
+    found = choice.block(WHOLE_SITE, Offer(tuple(Tool(name, Effect.READ) for name in tools)))
+    assert [line.name for line in found.lines] == ["my-files__", "my-git__", "crm__"]
+    assert all(line.prefix for line in found.lines)
+    alone = choice.block("files", Offer(tuple(Tool(name, Effect.READ) for name in tools)))
+    assert [line.name for line in alone.lines] == ["my-", "crm_"]
 
 
 @given(offers, st.data())

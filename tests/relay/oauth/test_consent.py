@@ -18,6 +18,7 @@ from tests.relay.oauth.visiting import (
     FILES,
     ORIGIN,
     READ,
+    RESOURCE,
     Browser,
     Place,
     document,
@@ -43,9 +44,9 @@ async def asked(here: Place, **changes: str | None) -> Browser:
     return browser
 
 
-async def allowed(here: Place, browser: Browser) -> Allowance:
+async def allowed(here: Place, browser: Browser, resource: str = RESOURCE) -> Allowance:
     """What the grant allows that comes of the browser's answer."""
-    status, _ = await here.redeem(browser.answer["code"])
+    status, _ = await here.redeem(browser.answer["code"], resource=resource)
     assert status == 200
     (grant,) = [g for g in await here.store.grants.list("alice") if g.revoked_at is None]
     assert grant.allowed is not None

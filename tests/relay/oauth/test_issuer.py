@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from penstock import jwt
 from penstock.jwt import BadToken, Claims
+from penstock.names import WHOLE_SITE
 from penstock_relay.oauth import issuer, presets
 from penstock_relay.oauth.issuer import ANY, Bearer, Issuer, Names, Opens, read
 from penstock_relay.oauth.presets import Preset
@@ -216,6 +217,23 @@ OPENS = Issuer(
 def test_what_a_scope_opens(scope: str, good: set[str]) -> None:
     servers = [("oslo", "files"), ("oslo", "mail"), ("bergen", "mail"), ("bergen", "files")]
     assert {f"{site}/{server}" for site, server in servers if OPENS.covers((scope,), site, server)} == good
+
+
+@pytest.mark.parametrize(
+    ("scope", "good"),
+    [
+        ("mcp:oslo:*", {"oslo"}),
+        ("mcp:oslo:", set()),
+        ("mcp:oslo:files", set()),
+        ("oslo", {"oslo"}),
+        ("files", set()),
+        ("mail", set()),
+        ("files mail mcp:oslo:files mcp:oslo:mail", set()),
+    ],
+)
+def test_all_servers_of_a_site_together_take_a_scope_that_opens_all(scope: str, good: set[str]) -> None:
+    sites = ["oslo", "bergen"]
+    assert {site for site in sites if OPENS.covers(scope.split(), site, WHOLE_SITE)} == good
 
 
 def test_what_a_client_asks_for_is_the_same_everywhere_but_for_the_url_itself() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from penstock.names import WHOLE_SITE
 from penstock_relay.oauth import metadata
 from penstock_relay.oauth.issuer import Issuer, Opens
 from penstock_relay.oauth.metadata import (
@@ -20,9 +21,10 @@ ORIGIN = "https://mcp.example.com"
 
 
 PASTED = ("/oslo/files/mcp", "/oslo/files/mcp/", "/oslo/files/sse", "/oslo/files/sse/")
+WHOLE = ("/oslo/mcp", "/oslo/mcp/")
 
 
-@pytest.mark.parametrize("path", PASTED)
+@pytest.mark.parametrize("path", [*PASTED, *WHOLE])
 def test_the_resource_is_the_url_as_its_user_typed_it(path: str) -> None:
     found = protected(ORIGIN, path)
     assert found is not None
@@ -49,6 +51,11 @@ def test_the_root_form_speaks_for_the_whole_relay(path: str) -> None:
         "/../files/mcp",
         "/oslo/sse",
         "/oauth/files/sse",
+        "/oauth/mcp",
+        "/console/mcp/",
+        "/oslo/mcp//",
+        "/oslo/sse/",
+        "/Oslo/mcp",
         "/oslo/files/sse/x",
         "/oslo/files/messages",
     ],
@@ -63,6 +70,8 @@ def test_the_challenge_leads_to_the_metadata_of_the_endpoint() -> None:
     assert 'scope="mcp"' in said
     said = challenge(ORIGIN, "oslo", "files", ("mcp",), "/sse/")
     assert f'resource_metadata="{ORIGIN}/.well-known/oauth-protected-resource/oslo/files/sse/"' in said
+    said = challenge(ORIGIN, "oslo", WHOLE_SITE, ("mcp",), "/mcp/")
+    assert f'resource_metadata="{ORIGIN}/.well-known/oauth-protected-resource/oslo/mcp/"' in said
 
 
 def test_the_server_has_what_the_two_assistants_refuse_to_do_without() -> None:
@@ -81,6 +90,11 @@ def test_the_server_has_what_the_two_assistants_refuse_to_do_without() -> None:
         (f"{ORIGIN}/oslo/files/mcp", Resource("oslo", "files")),
         (f"{ORIGIN}/oslo/files/mcp/", Resource("oslo", "files")),
         (f"{ORIGIN}/oslo/files/sse", Resource("oslo", "files")),
+        (f"{ORIGIN}/oslo/mcp", Resource("oslo", WHOLE_SITE)),
+        (f"{ORIGIN}/oslo/mcp/", Resource("oslo", WHOLE_SITE)),
+        (f"{ORIGIN}/oslo/mcp/mcp", Resource("oslo", "mcp")),
+        (f"{ORIGIN}/oslo/mcp/sse", Resource("oslo", "mcp")),
+        (f"{ORIGIN}/oslo/sse", None),
         (f"{ORIGIN}/oslo/files/messages", None),
         (f"{ORIGIN}.evil.example/oslo/files/mcp", None),
         (f"{ORIGIN}:443/oslo/files/mcp", None),
@@ -99,6 +113,13 @@ def test_a_resource_is_compared_byte_for_byte(url: str, found: Resource | None) 
 def test_a_slash_at_the_end_is_the_same_endpoint() -> None:
     assert resource_at("/oslo/files/mcp/") == resource_at("/oslo/files/mcp") == Resource("oslo", "files")
     assert Resource("oslo", "files").paths == PASTED
+    assert resource_at("/oslo/mcp/") == resource_at("/oslo/mcp") == Resource("oslo", WHOLE_SITE)
+    assert Resource("oslo", WHOLE_SITE).paths == WHOLE
+
+
+def test_in_words_a_server_is_at_its_site_and_a_site_is_all_its_servers() -> None:
+    assert Resource("oslo", "files").title == "files at oslo"
+    assert Resource("oslo", WHOLE_SITE).title == "all servers of oslo"
 
 
 def test_only_what_needs_no_cookie_is_open_to_pages_of_other_origins() -> None:
@@ -144,3 +165,5 @@ def test_the_scopes_to_ask_for_are_those_of_the_server_that_clients_take() -> No
     assert asked(True, (FIRST,), "oslo", "files") == ("mcp",)
     assert asked(False, (SECOND, FIRST), "oslo", "files") == ("api://relay/use",)
     assert asked(False, (), "oslo", "files") == ()
+    # {server} reads as in the configuration, where * stands for all.
+    assert asked(False, (FIRST,), "oslo", WHOLE_SITE) == ("oslo.*", "mcp")

@@ -17,6 +17,7 @@ import msgspec
 
 from penstock.http import first
 from penstock.jwks import FetchError
+from penstock.names import WHOLE_SITE
 from penstock.principal import Principal
 from penstock_relay import passwords
 from penstock_relay.oauth import tokens
@@ -81,10 +82,10 @@ class FakeSites:
         return self.offers.get((site, server))
 
     def servers(self, site: str) -> frozenset[str]:
-        return frozenset(server for where, server in self.offers if where == site)
+        return frozenset(server for where, server in self.offers if where == site and server != WHOLE_SITE)
 
     def lacks(self, site: str, server: str) -> bool:
-        return bool(self.servers(site)) and server not in self.servers(site)
+        return server != WHOLE_SITE and bool(self.servers(site)) and server not in self.servers(site)
 
 
 @dataclass

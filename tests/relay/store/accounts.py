@@ -1,6 +1,7 @@
 """What the tests of users, memberships, clients and grants have in common."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -70,10 +71,10 @@ def pair(number: int, now: float = NOW, grant_id: str = "grant-0") -> tuple[Gran
     )
 
 
-async def redeemed(store: Store, number: int = 0, user: str = "alice") -> Grant:
+async def redeemed(store: Store, number: int = 0, user: str = "alice", server: str = "files") -> Grant:
     """A grant with tokens of the same number, as a client gets it at ``NOW``."""
-    secret_hash, made = bytes([number]) * 32, grant(number, user)
-    await store.grants.add_code(code(secret_hash, user))
+    secret_hash, made = bytes([number]) * 32, replace(grant(number, user), server=server)
+    await store.grants.add_code(replace(code(secret_hash, user), server=server))
     assert await store.grants.redeem(secret_hash, made, *pair(number, grant_id=made.id), NOW)
     return made
 

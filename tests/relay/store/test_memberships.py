@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock.names import WHOLE_SITE
 from penstock_relay.store import Membership, NoSuchSite, NoSuchUser, Store
 from tests.relay.store.accounts import fill, member, redeemed, url_in
 
@@ -42,6 +43,28 @@ async def test_who_may_use_a_server(store: Store, held: Membership | None, allow
     holder = await store.grants.find_token("access-0")
     assert holder is not None
     assert holder.member is allowed
+
+
+@pytest.mark.parametrize(
+    ("held", "allowed"),
+    [
+        (None, False),
+        (member(server=None), True),
+        (member(server="files"), False),
+        (member(site="dam"), False),
+        (member(user="bob"), False),
+    ],
+)
+async def test_who_may_use_all_servers_of_a_site_together(
+    store: Store, held: Membership | None, allowed: bool
+) -> None:
+    if held is not None:
+        await store.memberships.add(held)
+    assert await store.memberships.allows("alice", "mill", WHOLE_SITE) is allowed
+    await redeemed(store, server=WHOLE_SITE)
+    holder = await store.grants.find_token("access-0")
+    assert holder is not None
+    assert (holder.grant.server, holder.member) == (WHOLE_SITE, allowed)
 
 
 async def test_a_disabled_user_may_use_nothing(store: Store) -> None:
