@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
+from structlog.testing import capture_logs
 
 from penstock.http import Headers
+from penstock.names import WHOLE_SITE
 from penstock.principal import Principal
 from penstock.tunnel.frames import DoneReason, Purpose
 from penstock_relay import asking
@@ -67,6 +69,14 @@ async def test_a_site_is_asked_in_the_name_of_its_user() -> None:
     assert (call.purpose, call.principal, call.body) == (Purpose.CONSENT, ALICE, b"")
     assert (call.site, call.server) == ("oslo", "files")
     assert answer.closed is DoneReason.OK
+
+
+async def test_a_whole_site_is_asked_without_a_server_and_named_so_in_the_log() -> None:
+    board = Board(Answered([b"{}"], status=404))
+    with capture_logs() as lines:
+        assert await Asking(board).offer(ALICE, "oslo", WHOLE_SITE) is None
+    assert [call.server for call in board.calls] == [""]
+    assert [(line["site"], line["server"]) for line in lines] == [("oslo", None)]
 
 
 @pytest.mark.parametrize(
