@@ -24,8 +24,8 @@ MAX_SERVERS: Final = 8
 
 _BEGINNINGS: Final = (re.compile(r"[^_./:-]*[_./:-]|.", re.DOTALL), re.compile(".", re.DOTALL))
 """What names are gathered by when there are too many: up to the first separator; else one character."""
-_OF_SERVERS: Final = re.compile("[a-z0-9-]*__|.", re.DOTALL)
-"""Before that, at a whole site: the name of the server, which stands in front of each."""
+_OF_SERVERS: Final = re.compile("[a-z0-9-]+__")
+"""Before that, at a whole site: the name of the server. A name without one stays by itself."""
 
 _ORDER: Final = tuple(Effect)
 
@@ -203,13 +203,21 @@ def _fit(lines: Sequence[Line]) -> bool:
 
 
 def _gathered(lines: Sequence[Line], beginning: re.Pattern[str]) -> tuple[Line, ...]:
-    """With the least harmless effect of all that begin alike."""
+    """With the least harmless effect of all that begin so; what `beginning` does not fit stays as it is."""
     found: dict[str, Effect] = {}
+    alone: list[Line] = []
     for line in lines:
         match = beginning.match(line.name)
-        name = line.name if match is None else match[0]
-        found[name] = max(found.get(name, line.effect), line.effect, key=_ORDER.index)
-    return tuple(Line(name, effect, prefix=True) for name, effect in found.items())
+        if match is None:
+            alone.append(line)
+        else:
+            found.setdefault(match[0], line.effect)
+    # A beginning may begin another one, and then covers what that does.
+    lengths = {len(name) for name in found}
+    for line in lines:
+        for name in {line.name[:length] for length in lengths} & found.keys():
+            found[name] = max(found[name], line.effect, key=_ORDER.index)
+    return (*(Line(name, effect, prefix=True) for name, effect in found.items()), *alone)
 
 
 _decoder = msgspec.json.Decoder(dict[str, tuple[Line, ...]])

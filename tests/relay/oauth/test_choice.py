@@ -42,8 +42,21 @@ def test_too_many_tools_of_a_whole_site_are_gathered_by_their_servers() -> None:
     found = choice.block(WHOLE_SITE, Offer(tuple(Tool(name, Effect.READ) for name in tools)))
     assert [line.name for line in found.lines] == ["my-files__", "my-git__", "crm__"]
     assert all(line.prefix for line in found.lines)
+    # What the site calls otherwise stays by itself: as a beginning it would stand for others, too.
+    found = choice.block(WHOLE_SITE, Offer(tuple(Tool(n, Effect.READ) for n in (*tools, "c", "search"))))
+    assert [(line.name, line.prefix) for line in found.lines[3:]] == [("c", False), ("search", False)]
     alone = choice.block("files", Offer(tuple(Tool(name, Effect.READ) for name in tools)))
     assert [line.name for line in alone.lines] == ["my-", "crm_"]
+
+
+def test_a_beginning_that_begins_others_is_as_harmful_as_these() -> None:
+    names = [f"crm_{n}" for n in range(MAX_NAMES)]
+    tools = [*(Tool(name, Effect.READ) for name in names), Tool("crm_drop", Effect.DESTRUCTIVE)]
+    found = choice.block("files", Offer((Tool("c", Effect.READ), *tools)))
+    assert [(line.name, line.effect) for line in found.lines] == [
+        ("c", Effect.DESTRUCTIVE),
+        ("crm_", Effect.DESTRUCTIVE),
+    ]
 
 
 @given(offers, st.data())

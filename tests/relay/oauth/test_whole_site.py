@@ -46,7 +46,7 @@ async def test_the_pages_say_that_it_is_all_servers_of_the_site(here: Place) -> 
     await browser.log_in()
     text = browser.page.body.decode()
     assert "to use all servers of oslo?</h1>" in text
-    assert "each name begins with that of its server" in text
+    assert "The name of a tool begins with that of its server" in text
     assert ticks(browser) == ["files__read", "git__log", "2 prompts"]
     ((caller, site, server),) = here.sites.asked
     assert (caller.subject, site, server) == ("alice", "oslo", WHOLE_SITE)
