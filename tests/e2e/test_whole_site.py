@@ -1,4 +1,4 @@
-"""All servers of a site as one endpoint, as far as the relay decides: who is led where, who gets through."""
+"""All servers of a site as one endpoint: who is led where, who gets through, and what is there then."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from urllib.parse import urlencode
 
 import httpx2
 import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
 
 from penstock_relay.edge.order import NO_ACCESS
 from tests.harness.person import Person, answered
@@ -30,7 +32,8 @@ PING: Final = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    with Stack({"time": Server((str(Path(sys.executable).parent / "mcp-server-time"),), ("*",))}) as stack:
+    clock = Server((str(Path(sys.executable).parent / "mcp-server-time"),), ("*",))
+    with Stack({"time": clock, "clock": clock}) as stack:
         yield stack
 
 
@@ -47,8 +50,10 @@ def passed(answer: httpx2.Response) -> bool:
     return answer.status_code not in (401, 403) and answer.text.strip() != NO_ACCESS.text
 
 
-async def connected(http: httpx2.AsyncClient, person: Person, stack: Stack, resource: str) -> str:
-    """The access token of a client that `person` allows all of `resource`."""
+async def connected(
+    http: httpx2.AsyncClient, person: Person, stack: Stack, resource: str, *tools: str
+) -> str:
+    """The access token of a client that `person` allows `tools`, or all of `resource`."""
     origin = stack.public_url
     about = {"redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none"}
     client = (await http.post(f"{origin}/oauth/register", json=about)).json()["client_id"]
@@ -60,7 +65,7 @@ async def connected(http: httpx2.AsyncClient, person: Person, stack: Stack, reso
         "code_challenge_method": "S256",
         **common,
     }
-    said = answered(await person.allow(f"{origin}/oauth/authorize?{urlencode(asked)}"))
+    said = answered(await person.allow(f"{origin}/oauth/authorize?{urlencode(asked)}", *tools))
     form = {"grant_type": "authorization_code", "code": said["code"], "code_verifier": VERIFIER, **common}
     answer = await http.post(f"{origin}/oauth/token", data=form)
     assert answer.status_code == 200, answer.text
@@ -120,3 +125,20 @@ async def test_a_member_of_one_server_is_told_that_this_takes_the_whole_site(sta
             with pytest.raises(AssertionError, match="may not use all servers of this site together"):
                 await connected(http, person, stack, f"{stack.public_url}/{stack.site}/mcp")
             assert await connected(http, person, stack, stack.url("time"))
+
+
+async def test_a_user_ticks_tools_of_several_servers_and_the_application_has_these(stack: Stack) -> None:
+    allowed = ["clock__convert_time", "time__get_current_time"]
+    async with asyncio.timeout(60), httpx2.AsyncClient(trust_env=False, timeout=20) as http:
+        link = stack.relay_cli("user", "add", "clara").stdout.strip()
+        stack.relay_cli("access", "add", "--user", "clara", "--site", stack.site)
+        url = f"{stack.public_url}/{stack.site}/mcp"
+        async with Person(stack.public_url, "clara", PASSWORD) as person:
+            await person.accept_invitation(link)
+            token = await connected(http, person, stack, url, *allowed)
+        http.headers["Authorization"] = f"Bearer {token}"
+        async with Client(streamable_http_client(url, http_client=http)) as client:
+            assert sorted(tool.name for tool in (await client.list_tools()).tools) == allowed
+            assert not (await client.call_tool("time__get_current_time", {"timezone": "UTC"})).is_error
+            refused = await client.call_tool("clock__get_current_time", {"timezone": "UTC"})
+            assert refused.is_error
