@@ -121,7 +121,6 @@ class Endpoint:
         self._sessions = Sessions(agent, limits, session_key or os.urandom(sessionids.KEY_BYTES))
         self._handshake = Handshake(self._shared, self._sessions)
         self._modern = Modern(self._shared, self._sessions, shared_by_all)
-        self._shared.faces.lend = self._modern.lend
         self._http_sse = HttpSse(agent, self._shared, self._sessions)
 
     async def run(self) -> None:

@@ -89,7 +89,7 @@ class Session:
         self._on_end = on_end
         self._task: asyncio.Task[None] | None = None
         self.resumption = Resumption(id, shared.ids, shared.logs, limits)
-        self.lifeline = Lifeline(spec, shared.faces.of(lambda: self.principal), self, self._held)
+        self.lifeline = Lifeline(spec, shared.faces, self, self._held)
         self._correlator: Correlator[Stream] = Correlator(lambda: os.urandom(16).hex())
         self._replies = Replies(self.lifeline, shared.spawn, limits.replies, self.counts)
         self._delivery = Delivery(self._correlator, limits, self._replies.send, self.counts)

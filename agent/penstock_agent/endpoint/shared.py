@@ -16,7 +16,6 @@ from penstock_agent.catalogue.offer import CatalogueError
 from penstock_agent.children.child import ChildSpec
 from penstock_agent.endpoint.eventlog import Budget, EventIds
 from penstock_agent.endpoint.failures import UNMARKED, Failure, denied
-from penstock_agent.endpoint.handshaking.face import Faces
 from penstock_agent.endpoint.held import Held
 from penstock_agent.endpoint.limits import Limits
 from penstock_agent.endpoint.ports import Children, Spawn
@@ -35,7 +34,7 @@ class Shared:
     servers: Mapping[str, ChildSpec]
     gate: Gate
     children: Children
-    faces: Faces
+    faces: Children
     """The same for sessions: what speaks only 2026-07-28 looks to them like one of their era."""
     catalogues: Catalogues
     limits: Limits

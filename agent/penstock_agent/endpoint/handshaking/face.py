@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Final
 
 from penstock.envelope import EnvelopeError, Kind, Message, dump, member, parse_child
 from penstock.log import get
 from penstock.outcome import INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND
-from penstock.principal import Principal
 from penstock_agent.children import eras
 from penstock_agent.children.child import ChildGone, ChildSpec
 from penstock_agent.children.lines import Oversize
@@ -34,9 +32,6 @@ TELLING: Final = 64
 _UNKNOWN: Final = (eras.UNSUPPORTED_VERSION, METHOD_NOT_FOUND, INVALID_PARAMS, INVALID_REQUEST)
 _QUESTION: Final = b'"penstock-discover"'
 
-Lend: TypeAlias = Callable[[ChildSpec, Callable[[], Principal]], Child]
-"""A share of a server's process for a caller. Raises NotRunning."""
-
 _log = get(__name__)
 
 
@@ -47,23 +42,9 @@ class Faces:
         self._children = children
         self._spawn = spawn
         self._modern: dict[str, ChildSpec] = {}
-        self.lend: Lend | None = None
-        """Shares of processes that serve callers of 2026-07-28; None where each session has its own."""
-
-    def of(self, caller: Callable[[], Principal]) -> Children:
-        """For a session of this caller."""
-        return _Own(self, caller)
 
     async def start(self, spec: ChildSpec, /) -> Child:
-        return self._face(await self._children.start(spec), spec)
-
-    async def start_for(self, spec: ChildSpec, caller: Callable[[], Principal]) -> Child:
-        """As ``start``; a server that is known to be a modern one is shared with the caller's requests."""
-        if self.lend is not None and self._modern.get(spec.name) == spec:
-            return self._face(self.lend(spec, caller), spec)
-        return await self.start(spec)
-
-    def _face(self, child: Child, spec: ChildSpec) -> Face:
+        child = await self._children.start(spec)
         return Face(child, spec, self._spawn, self._modern)
 
     def restart_delay(self, server: str, /) -> float:
@@ -75,24 +56,6 @@ class Faces:
     def forget(self, server: str, /) -> None:
         self._modern.pop(server, None)
         self._children.forget(server)
-
-
-class _Own:
-    def __init__(self, faces: Faces, caller: Callable[[], Principal]) -> None:
-        self._faces = faces
-        self._caller = caller
-
-    async def start(self, spec: ChildSpec, /) -> Child:
-        return await self._faces.start_for(spec, self._caller)
-
-    def restart_delay(self, server: str, /) -> float:
-        return self._faces.restart_delay(server)
-
-    def worked(self, server: str, /) -> None:
-        self._faces.worked(server)
-
-    def forget(self, server: str, /) -> None:
-        self._faces.forget(server)
 
 
 class Face:

@@ -11,7 +11,6 @@ from penstock.envelope import Kind, Message, member, text_member
 from penstock.http import LISTEN, Headers
 from penstock.log import get
 from penstock.outcome import METHOD_NOT_FOUND
-from penstock.principal import Principal
 from penstock_agent.catalogue.mirrored import PREFIX, objection
 from penstock_agent.children.child import ChildSpec, ChildStartError
 from penstock_agent.children.eras import MODERN_VERSIONS, Era, Eras, EraUnknown
@@ -20,7 +19,6 @@ from penstock_agent.endpoint import failures, versions
 from penstock_agent.endpoint.answers import empty, fail, refuse, reply
 from penstock_agent.endpoint.bridge.bridge import Bridge
 from penstock_agent.endpoint.failures import Failure
-from penstock_agent.endpoint.handshaking.lease import Lease
 from penstock_agent.endpoint.lifeline import NotRunning
 from penstock_agent.endpoint.modern import ladder
 from penstock_agent.endpoint.modern.calls import Serving
@@ -28,7 +26,6 @@ from penstock_agent.endpoint.modern.ladder import Rejection
 from penstock_agent.endpoint.modern.process import Process
 from penstock_agent.endpoint.modern.processes import Processes, WithRoom
 from penstock_agent.endpoint.modern.tasks import Tasks
-from penstock_agent.endpoint.ports import Child
 from penstock_agent.endpoint.sessions import Sessions
 from penstock_agent.endpoint.shared import Shared
 from penstock_agent.exchange import Exchange
@@ -91,11 +88,6 @@ class Modern:
             await self._request(exchange, message, headers, spec)
         else:
             await self.bridge.post(exchange, message)
-
-    def lend(self, spec: ChildSpec, caller: Callable[[], Principal]) -> Child:
-        """A share of the caller's process, for a session of the handshake era. Raises NotRunning."""
-        process = self.processes.of(spec.name, caller(), self._maker(spec.name, spec))
-        return Lease(process, caller, self._shared.spawn)
 
     async def drain(self) -> None:
         """End every subscription in the way that is no accident; returns when that has been written."""

@@ -13,7 +13,6 @@ from penstock.principal import Principal
 from penstock_agent.catalogue.catalogues import Catalogues
 from penstock_agent.endpoint.bridge.bridge import Bridge
 from penstock_agent.endpoint.eventlog import EPOCH_BYTES, KEY_BYTES, Budget, EventIds
-from penstock_agent.endpoint.handshaking.face import Faces
 from penstock_agent.endpoint.held import Held
 from penstock_agent.endpoint.limits import Limits
 from penstock_agent.endpoint.sessions import Sessions
@@ -115,7 +114,7 @@ async def crossing(
             servers={"files": spec()},
             gate=Gate.of({"files": expose}),
             children=children,
-            faces=Faces(children, spawn),
+            faces=children,
             catalogues=Catalogues({"files": spec()}, children, spawn),
             limits=limits,
             held=Held(limits.agent_held),
