@@ -73,8 +73,10 @@ class ServerStatus(msgspec.Struct, frozen=True):
     """One configured server, in the answer to ``status``."""
 
     name: str
-    #: How many children of it run now.
+    #: How many children of it serve somebody now.
     children: int = 0
+    #: How many more wait for somebody to need them.
+    warm: int = 0
     #: The ``expose`` list in effect.
     expose: list[str] = []
 
@@ -96,6 +98,8 @@ class Status(msgspec.Struct, frozen=True):
     #: Why there is no link, in words; empty while there is one.
     problem: str = ""
     children: int = 0
+    #: Children that wait for somebody to need them, beside those.
+    warm: int = 0
     max_children: int = 0
     exchanges: int = 0
     #: When the certificate ends, and when it will be renewed, by the running agent's clock.

@@ -77,6 +77,7 @@ async def run(settings: Settings) -> int:
         Remotes() as remotes,
         Servers(children, remotes) as servers,
     ):
+        children.keep_warm(_warm(settings))
         return await _Daemon(settings, joined, target, specs, callers, children, servers, notifier).run()
 
 
@@ -255,7 +256,7 @@ class _Daemon:
 
     async def _status(self, peer: Peer, args: Args) -> Args:
         link = self._dialer.status
-        running = self._servers.running()
+        running, warm = self._servers.running(), self._servers.warm()
         answer = control.Status(
             version=__version__,
             pid=os.getpid(),
@@ -268,13 +269,14 @@ class _Daemon:
             replica=link.replica,
             problem=link.problem,
             children=len(self._children),
+            warm=sum(warm.values()),
             max_children=self._children.max_children,
             exchanges=self._tunnel.exchanges,
             certificate_expires=self._joined.expires.timestamp(),
             renews_at=self._renewer.next_at,
             renewal_problem=self._renewer.problem,
             servers=[
-                control.ServerStatus(name, running.get(name, 0), list(server.expose))
+                control.ServerStatus(name, running.get(name, 0), warm.get(name, 0), list(server.expose))
                 for name, server in self._settings.servers.items()
             ],
             whole_site=members(self._settings.servers),
@@ -323,6 +325,7 @@ class _Daemon:
             self._judging.cancel()
             self._judging = self._tasks.create_task(callers.run())
         self._endpoint.reload(specs, gate, callers, _shared_by_all(settings))
+        self._children.keep_warm(_warm(settings))
         self._tunnel.offer(self._offered())
 
     async def _watchdog(self) -> None:
@@ -393,6 +396,10 @@ def _gate(settings: Settings, specs: Mapping[str, ChildSpec]) -> Gate:
 
 def _shared_by_all(settings: Settings) -> frozenset[str]:
     return frozenset(name for name, server in settings.servers.items() if server.process_per == "server")
+
+
+def _warm(settings: Settings) -> dict[str, int]:
+    return {name: server.warm for name, server in settings.servers.items() if server.warm is not None}
 
 
 def _hurry(limit: asyncio.Timeout) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr, model_validator
 
 from penstock_agent.callers.settings import absolute
+from penstock_agent.children.demand import SETTING_MAX
 from penstock_agent.remote import address
 from penstock_agent.remote.headers import MAX_HEADERS, Header
 
 #: What says how a process is started, and what says how to talk to a server that runs already.
-_OF_COMMAND = ("env", "network", "isolation")
+_OF_COMMAND = ("env", "network", "isolation", "warm")
 _OF_URL = ("headers", "ca_file", "transport")
 
 
@@ -86,6 +87,9 @@ class ServerSettings(BaseModel):
     trust: Literal["relay", "caller"] = "relay"
     #: Who shares a process of a server that speaks 2026-07-28: the requests of one caller, or all of them.
     process_per: Literal["caller", "server"] = "caller"
+
+    #: How many processes are kept started for callers to come, as long as there are some. None: by its use.
+    warm: Annotated[StrictInt, Field(ge=0, le=SETTING_MAX)] | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:

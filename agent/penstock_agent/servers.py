@@ -126,8 +126,12 @@ class Servers:
         self._children.forget(server)
         self._remotes.forget(server)
 
+    def warm(self) -> dict[str, int]:
+        """How many processes wait for somebody to need them, by server."""
+        return {name: counts.warm for name, counts in self._children.counts().items()}
+
     def running(self) -> dict[str, int]:
-        """How many processes and conversations there are, by server."""
+        """How many processes and conversations serve somebody, by server."""
         found = {name: counts.running for name, counts in self._children.counts().items()}
         for name, open_now in self._remotes.counts().items():
             found[name] = found.get(name, 0) + open_now

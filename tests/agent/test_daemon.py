@@ -18,6 +18,7 @@ from penstock.tunnel.errors import CloseCode
 from penstock.tunnel.frames import DoneReason
 from penstock_agent import control, daemon, state
 from penstock_agent.children.child import ChildSpec
+from penstock_agent.children.pool import Children
 from penstock_agent.config import Options, Settings, load
 from penstock_agent.control import ControlError
 from penstock_agent.dialer.served import Served
@@ -254,6 +255,19 @@ async def test_reload_offers_what_the_file_says_now(tmp_path: Path) -> None:
         assert agent.endpoint.reloads == [{"files", "more", "shut", WHOLE_SITE}], "two expose something"
         assert agent.endpoint.shared_by_all == {"shut"}
         assert (await control.status(agent.control)).whole_site == ["files", "more"]
+
+
+async def test_how_many_children_wait_is_read_at_the_start_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Mapping[str, int]] = []
+    monkeypatch.setattr(Children, "keep_warm", lambda _, settings: told.append(settings))
+    async with agent_of(tmp_path, FILES + "warm = 2\n") as agent:
+        agent.configure(FILES + "[servers.more]\nwarm = 0\n" + SHARED)
+        await control.ask(agent.control, "reload")
+        status = await control.status(agent.control)
+        assert [(server.warm, server.children) for server in status.servers] == [(0, 0), (0, 0)]
+    assert told == [{"files": 2}, {"more": 0}]
 
 
 async def test_a_file_that_cannot_be_used_changes_nothing(tmp_path: Path) -> None:

@@ -72,3 +72,13 @@ def test_what_cannot_be_meant_is_refused_in_one_line(table: str, words: str) -> 
     assert words in text
     assert len(text.splitlines()) == 1
     assert "hunter2" not in text
+
+
+def test_a_server_with_a_command_says_how_many_wait() -> None:
+    command = 'command = ["prog"]\n'
+    assert parse(command).warm is None
+    assert parse(command + "warm = 0\n").warm == 0
+    assert parse(command + "warm = 8\n").warm == 8
+    for wrong in ("-1", "9", "true", '"1"', "1.5"):
+        assert "servers.crm.warm" in refusal(f"{command}warm = {wrong}\n")
+    assert "has warm, which does nothing for a server with a url" in refusal(URL + "warm = 1\n")

@@ -58,6 +58,7 @@ async def test_both_kinds_are_started_counted_and_ended(tmp_path: Path) -> None:
         assert isinstance(process, Child)
         assert isinstance(conversation, Streamable)
         assert servers.running() == {"files": 1, "crm": 1}
+        assert servers.warm() == {"files": 0}
         await process.stop()
         await conversation.stop()
         assert not any(servers.running().values())

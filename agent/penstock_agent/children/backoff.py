@@ -62,6 +62,14 @@ def refused_for(history: History, now: float) -> float:
     return 0.0
 
 
+def calm(history: History, now: float) -> bool:
+    """Whether there is no reason against starting one that nobody needs yet: no crash lately, no circuit that
+    is open, and no trial to wait for.
+    """
+    history = _settled(history, now)
+    return history.open_until is None and all(now - at >= WINDOW_S for at in history.crashes)
+
+
 def started(history: History, now: float) -> History:
     """A start begins. If the circuit is half open this is its one trial."""
     history = _settled(history, now)

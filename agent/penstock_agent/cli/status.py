@@ -73,8 +73,9 @@ def _show(settings: Settings, joined: state.Joined, running: control.Status | No
         where = f", {site_url(running)}" if running.public_url else ""
         say(f"all together: {', '.join(running.whole_site)}{where}")
     if running is not None:
+        warm = f", {running.warm} more kept warm" if running.warm else ""
         say(
-            f"children: {running.children} of at most {running.max_children}, "
+            f"children: {running.children} of at most {running.max_children}{warm}, "
             f"calls under way: {running.exchanges}"
         )
     say()
@@ -91,6 +92,8 @@ def _server(name: str, server: ServerSettings, running: control.Status | None) -
     if known is None or tuple(known.expose) != server.expose:
         return f"{exposed}, but the running agent does not know that yet (restart it)"
     children = f"{known.children} children run" if known.children else "no child runs"
+    if known.warm:
+        children += f", {known.warm} kept warm"
     if server.url is not None:
         children = f"at {address.show(server.url)}, {known.children or 'no'} conversations open"
     url = f", {connector_url(running, name)}" if server.expose and running.public_url else ""

@@ -159,9 +159,9 @@ class Endpoint:
         shared = self._shared
         self._callers = callers or Anyone()
         changed = {name for name, spec in servers.items() if shared.servers.get(name) != spec}
+        changed |= shared.servers.keys() - servers.keys()
         for name in changed:
             shared.faces.forget(name)
-        changed |= shared.servers.keys() - servers.keys()
         # Whose a process is cannot change while it runs.
         for name in changed | (set(self._modern.processes.shared_by_all) ^ set(shared_by_all)):
             self._modern.processes.retire(name)

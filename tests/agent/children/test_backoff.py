@@ -1,7 +1,16 @@
 import pytest
 
 from penstock_agent.children import backoff
-from penstock_agent.children.backoff import History, crashed, delay, refused_for, started, withdrawn, worked
+from penstock_agent.children.backoff import (
+    History,
+    calm,
+    crashed,
+    delay,
+    refused_for,
+    started,
+    withdrawn,
+    worked,
+)
 
 QUICK = 0.1
 """A life too short to count as stable, in seconds."""
@@ -86,3 +95,19 @@ def test_an_answer_outside_a_trial_changes_nothing() -> None:
 def test_what_is_remembered_is_bounded() -> None:
     history = crash_at(*(now / 10 for now in range(10_000)))
     assert len(history.crashes) <= backoff.WINDOW_CRASHES
+
+
+def test_a_server_is_calm_when_nothing_has_crashed_for_a_minute() -> None:
+    assert calm(History(), 0)
+    assert not calm(crash_at(0), 59)
+    assert calm(crash_at(0), 60)
+
+
+def test_a_circuit_that_is_open_or_on_trial_is_not_calm_until_one_has_worked() -> None:
+    opened = crash_at(0, 1, 2, 3, 4)
+    assert not calm(opened, 63)
+    assert not calm(opened, 1000)
+    trial = started(opened, 1000)
+    assert not calm(trial, 1000)
+    assert calm(worked(trial), 1000)
+    assert calm(trial, 1000 + backoff.TRIAL_S)

@@ -44,6 +44,20 @@ def test_a_linked_agent_is_status_0_with_servers_and_urls(site: Site) -> None:
     }
 
 
+def test_children_that_are_kept_warm_are_counted_for_themselves(site: Site) -> None:
+    site.join()
+    site.add_server(["*"])
+    servers = [ServerStatus("files", children=2, warm=1, expose=["*"])]
+    with site.running(site.status(servers=servers, children=2, warm=1)):
+        done = site.run("status")
+        as_json = site.run("status", "--json")
+    assert "2 children run, 1 kept warm," in done.stdout
+    assert "children: 2 of at most 64, 1 more kept warm, calls" in done.stdout
+    daemon = as_json.json["daemon"]
+    assert isinstance(daemon, dict)
+    assert (daemon["children"], daemon["warm"], daemon["servers"][0]["warm"]) == (2, 1, 1)
+
+
 def test_no_link_is_status_1_and_says_why(site: Site) -> None:
     site.join()
     with site.running(site.status(linked=False, problem="The name relay.example cannot be resolved.")):

@@ -341,6 +341,7 @@ async def test_a_server_that_leaves_the_configuration_takes_its_sessions_along()
         await talk.settle()
         assert other.stopped
         assert not child.stopped
+        assert talk.children.forgotten == ["crm"]
 
 
 async def test_a_changed_expose_list_holds_for_open_sessions_at_once() -> None:
