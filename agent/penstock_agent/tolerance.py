@@ -18,3 +18,5 @@ class Tolerance(BaseModel):
     limit_results: StrictBool = True
     #: A list that the server does not offer is answered "method not found", whatever else the server says.
     tidy_lists: StrictBool = True
+    #: While a process starts, a client that asks who the server is and what it has gets the earlier answer.
+    answer_while_starting: StrictBool = True

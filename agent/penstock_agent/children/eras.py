@@ -252,6 +252,11 @@ class Eras:
         old = era is Era.HANDSHAKE and _now() - at > HANDSHAKE_KEPT_S
         return era if asked == spec and not old else None
 
+    def lately(self, spec: ChildSpec) -> Era | None:
+        """What it spoke when it was asked last, however long ago that is."""
+        found = self._known.get(spec.name)
+        return found[1] if found is not None and found[0] == spec else None
+
     def forget(self, server: str) -> None:
         """What is known has proved wrong: ask again when somebody needs to know."""
         self._known.pop(server, None)

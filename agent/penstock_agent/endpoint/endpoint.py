@@ -30,6 +30,7 @@ from penstock_agent.endpoint.handshaking.face import Faces
 from penstock_agent.endpoint.held import Held
 from penstock_agent.endpoint.httpsse import HttpSse
 from penstock_agent.endpoint.limits import Limits
+from penstock_agent.endpoint.memory import Memory
 from penstock_agent.endpoint.modern.modern import Modern
 from penstock_agent.endpoint.ports import Callers, Children, Stopping
 from penstock_agent.endpoint.sessions import Sessions
@@ -116,6 +117,7 @@ class Endpoint:
             call_timeout=call_timeout,
             spawn=self._spawn,
             tolerance=tolerance,
+            memory=Memory(lambda: asyncio.get_running_loop().time()),
             close_after=close_after,
         )
         self._sessions = Sessions(agent, limits, session_key or os.urandom(sessionids.KEY_BYTES))
@@ -168,6 +170,7 @@ class Endpoint:
         self._modern.processes.shared_by_all = shared_by_all
         shared.servers, shared.gate = dict(servers), gate
         shared.catalogues.reload(servers)
+        shared.memory.clear()
         for session in self._sessions:
             if session.server not in servers:
                 session.end()

@@ -8,7 +8,7 @@ from typing import Final
 
 from penstock.envelope import Kind, Message, notification
 from penstock.http import first
-from penstock_agent.endpoint import calls, failures, listening, versions
+from penstock_agent.endpoint import calls, failures, listening, recall, versions
 from penstock_agent.endpoint.answers import LAST_EVENT_ID, empty, fail, refuse
 from penstock_agent.endpoint.batches import BatchServer
 from penstock_agent.endpoint.failures import STOPPING
@@ -207,6 +207,8 @@ class Handshake:
                 return
             until = self._shared.until(exchange.deadline)
             if message.kind is Kind.REQUEST:
+                if await recall.serve(session, exchange, message, self._shared):
+                    return
                 await calls.CallServer(session, exchange, message, until, self._shared).serve()
                 return
             # Their answer is due when that of a request would become a stream.

@@ -18,6 +18,8 @@ class Limits:
     """How long a request may run before anybody looks whether its caller was revoked."""
     start_timeout: float = 30.0
     """How long a restarted child may take to answer the replayed ``initialize``."""
+    first_start: float = 120.0
+    """The same for the first child of a session: it may have to be downloaded."""
     asked_wait: float = 30.0
     """How long a request of a child waits for a stream of the client."""
     idle_timeout: float = 30 * 60.0

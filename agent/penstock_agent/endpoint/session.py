@@ -38,6 +38,7 @@ from penstock_agent.endpoint.failures import Failure
 from penstock_agent.endpoint.held import Share
 from penstock_agent.endpoint.lifeline import Lifeline, NotRunning, SessionOver
 from penstock_agent.endpoint.manners import Manners
+from penstock_agent.endpoint.memory import Witness
 from penstock_agent.endpoint.ports import Child, Stopping
 from penstock_agent.endpoint.replies import Replies
 from penstock_agent.endpoint.resumption import Resumption
@@ -95,6 +96,9 @@ class Session:
         self._delivery = Delivery(self._correlator, limits, self._replies.send, self.counts)
         self._manners = Manners(shared.tolerance)
         self._standing = Standing()
+        self._witness = Witness(shared.memory, server)
+        self.greeting: bytes | None = None
+        """What the newest child answered to the ``initialize`` that it was greeted with."""
         self._hello: Message | None = None
         self._initialized: Message | None = None
         self._unmet = False
@@ -188,6 +192,7 @@ class Session:
             raise NotRunning(failures.TOO_MANY_CALLS)
         while True:
             child = await self.lifeline.child()
+            self._witness.given(request)
             call, message = self._correlator.open(request, stream)
             try:
                 await child.send(dump(message))
@@ -299,8 +304,9 @@ class Session:
             return
         stream = self.stream("")
         call, message = self._correlator.open(self._hello, stream)
+        first = self.lifeline.started == 1
         try:
-            async with asyncio.timeout(self._limits.start_timeout):
+            async with asyncio.timeout(self._limits.first_start if first else self._limits.start_timeout):
                 await child.send(dump(message))
                 while stream.open:
                     self.take(await child.receive())
@@ -309,6 +315,7 @@ class Session:
         finally:
             self._correlator.retire(call)
             answers = stream.drain()
+        self.greeting = answers[-1] if answers else None
         version = text_member(answers[-1], "result", "protocolVersion") if answers else None
         if version is None:
             raise NotRunning(failures.NOT_GREETED)
@@ -331,6 +338,7 @@ class Session:
             elif call.sent:
                 self._fail(call, failures.CRASHED)
         self._delivery.forget()
+        self._witness.lost()
         self._worked = False
         if self._hello is None and self.lifeline.started:
             self.end()
@@ -347,6 +355,8 @@ class Session:
         request = call.request
         if message.kind is Kind.RESPONSE:
             self._standing.granted(request)
+        if not self._stale:
+            self._witness.heard(self.lifeline.spec, self.principal.identity, request, message, self._said)
         if request.method == "initialize" and message.kind is Kind.RESPONSE:
             self._manners.begun(request, message.result or b"")
             if self._hello is None:
@@ -378,6 +388,36 @@ class Session:
         if version is not None:
             self._agreed(version)
 
+    @property
+    def _said(self) -> bytes | None:
+        """What children were told about the client."""
+        return None if self._hello is None else self._hello.params
+
+    def known(self, request: Message) -> bytes | None:
+        """What an earlier child answered this client to the same question; see ``recall``."""
+        return self._witness.known(self.lifeline.spec, self.principal.identity, request, self._said)
+
+    def adopt(self, hello: Message) -> None:
+        """The client begins with ``hello``: the agent gives it to the child, and tells the client itself."""
+        self._hello, self._unmet = hello, True
+
+    def promise(self, result: bytes) -> bytes:
+        """The answer to ``initialize`` as the client is told it, made of that of an earlier child; one that
+        speaks another version ends the session.
+        """
+        assert self._hello is not None  # noqa: S101 - adopted
+        self._unmet = False
+        self._manners.begun(self._hello, result)
+        self._agreed(text_member(result, "protocolVersion"))
+        return dump(Message(Kind.RESPONSE, self._hello.id, None, None, result, None))
+
+    def retold(self, request: Message, result: bytes) -> bytes | None:
+        """An earlier child's result as this client shall have it now; None for nothing."""
+        answer = Message(Kind.RESPONSE, request.id, None, None, result, None)
+        out = self._let_out(self.principal, request, answer)
+        settled = None if out is None else self._manners.settle(request, out)
+        return dump(settled) if isinstance(settled, Message) else None
+
     def _agreed(self, version: str | None) -> None:
         self.version = version
         if not self.sessionless:
@@ -387,6 +427,7 @@ class Session:
         if message.method == CANCELLED:
             self._delivery.withdraw(message.params)
             return
+        self._witness.noted(message.method)
         if message.method == TOOLS_CHANGED:
             self._shared.catalogues.changed(self.server)
         out = self._let_out(self.principal, None, message)

@@ -18,6 +18,7 @@ from penstock_agent.endpoint.eventlog import Budget, EventIds
 from penstock_agent.endpoint.failures import UNMARKED, Failure, denied
 from penstock_agent.endpoint.held import Held
 from penstock_agent.endpoint.limits import Limits
+from penstock_agent.endpoint.memory import Memory
 from penstock_agent.endpoint.ports import Children, Spawn
 from penstock_agent.endpoint.streams import Stream
 from penstock_agent.gate.gate import Denied, Gate
@@ -46,6 +47,7 @@ class Shared:
     spawn: Spawn
     """Starts a task that the endpoint owns. Raises Stopping."""
     tolerance: Tolerance
+    memory: Memory
     close_after: float = inf
     """Seconds after which an event stream that has not brought its answer yet is closed, for its client to
     come back; only for clients that know of this (2025-11-25)."""

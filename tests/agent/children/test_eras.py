@@ -219,3 +219,5 @@ async def test_a_server_of_the_handshake_era_may_have_been_upgraded_after_a_whil
         await asked
         monkeypatch.setattr(eras, "HANDSHAKE_KEPT_S", -1.0)
         assert here.eras.known(spec()) is None
+        assert here.eras.lately(spec()) is Era.HANDSHAKE
+        assert here.eras.lately(spec("files", "--new")) is None

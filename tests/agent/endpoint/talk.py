@@ -27,7 +27,7 @@ Json = dict[str, object]
 
 AGENT = AgentId("plant", "alpha")
 EVERYTHING = ("*", "prompt:*", "resource:**", "method:*")
-BY_THE_BOOK = Tolerance(sessionless=False, revive_sessions=False, limit_results=False, tidy_lists=False)
+BY_THE_BOOK = Tolerance(**dict.fromkeys(Tolerance.model_fields, False))
 ACCEPT = ("accept", "application/json, text/event-stream")
 
 

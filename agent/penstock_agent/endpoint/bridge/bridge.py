@@ -8,7 +8,7 @@ from typing import Final
 
 from penstock.envelope import Kind, Message, dump, parse_child
 from penstock.outcome import INTERNAL, INVALID_PARAMS, METHOD_NOT_FOUND, rpc_error
-from penstock_agent.endpoint import failures, versions
+from penstock_agent.endpoint import failures, recall, versions
 from penstock_agent.endpoint.answers import Answer, fail, reply
 from penstock_agent.endpoint.bridge import translate
 from penstock_agent.endpoint.bridge.listens import Listens
@@ -95,6 +95,10 @@ class Bridge:
             return
         if message.method not in translate.ASKING:
             async with self._rooms.shared(server, caller, said, until) as room:
+                if (told := await recall.answer(room.session, asked, self._shared)) is not None:
+                    run = _Run(self, exchange, message, said, room, until)
+                    await run.last(Item(told, last=True), parse_child(told))
+                    return
                 stream = room.session.stream(exchange.key, caller)
                 call = await self._give(room, asked, stream, until)
                 await _Run(self, exchange, message, said, room, until).relay(call, stream, None)
@@ -218,7 +222,7 @@ class _Run:
                 stream.sent(item)
                 said = parse_child(item.data)
                 if item.last:
-                    return await self._last(item, said)
+                    return await self.last(item, said)
                 if lease is None and (said.kind is Kind.REQUEST or said.method == LOGGED):
                     # The server does not say to which call this belongs: not to one that only lists.
                     self._room.overhear(item.data)
@@ -240,7 +244,7 @@ class _Run:
             elif now() >= commit_at:
                 await self._answer.commit()
 
-    async def _last(self, item: Item, said: Message) -> bool:
+    async def last(self, item: Item, said: Message) -> bool:
         """The server's answer, or what the agent says in its place. False: the call is over."""
         assert self._message.method is not None  # noqa: S101 - a request has one
         try:

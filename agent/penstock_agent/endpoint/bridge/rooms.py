@@ -18,7 +18,7 @@ from typing import Final
 
 from penstock.envelope import Kind, Message, member, notification, parse_child, request
 from penstock.principal import Principal
-from penstock_agent.endpoint import failures
+from penstock_agent.endpoint import failures, recall
 from penstock_agent.endpoint.bridge.translate import Said, hello
 from penstock_agent.endpoint.lifeline import NotRunning
 from penstock_agent.endpoint.session import INITIALIZED, Session
@@ -210,7 +210,7 @@ class Rooms:
             session = self._sessions.add(key[0], caller, make)
             session.start()
             try:
-                room = Room(session, await _begin(session, said, until))
+                room = Room(session, await _begin(session, said, until, self._shared))
             except BaseException:
                 session.end()
                 raise
@@ -238,17 +238,23 @@ def _used(room: Room, caller: Principal) -> Iterator[None]:
         yield
 
 
-async def _begin(session: Session, said: Said, until: float) -> bytes:
+async def _begin(session: Session, said: Said, until: float, shared: Shared) -> bytes:
+    asked = hello(said)
+    told = await recall.begin(session, asked, shared)
+    answer = parse_child(await _ask(session, asked, until) if told is None else told)
+    if answer.result is None:
+        raise NotRunning(REFUSED)
+    await session.tell(notification(INITIALIZED, None))
+    return answer.result
+
+
+async def _ask(session: Session, asked: Message, until: float) -> bytes:
     stream = session.stream("")
-    call = await session.give(hello(said), stream)
+    call = await session.give(asked, stream)
     item = await stream.next(until)
     if item is None:
         session.expire(call, failures.NO_ANSWER_TO_INITIALIZE, b'"deadline"')
         stream.drain()
         raise NotRunning(failures.NO_ANSWER_TO_INITIALIZE)
     stream.sent(item)
-    answer: Message = parse_child(item.data)
-    if answer.result is None:
-        raise NotRunning(REFUSED)
-    await session.tell(notification(INITIALIZED, None))
-    return answer.result
+    return item.data

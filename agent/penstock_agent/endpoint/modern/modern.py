@@ -15,7 +15,7 @@ from penstock_agent.catalogue.mirrored import PREFIX, objection
 from penstock_agent.children.child import ChildSpec, ChildStartError
 from penstock_agent.children.eras import MODERN_VERSIONS, Era, Eras, EraUnknown
 from penstock_agent.children.pool import CrashLooping, TooManyChildren
-from penstock_agent.endpoint import failures, versions
+from penstock_agent.endpoint import failures, recall, versions
 from penstock_agent.endpoint.answers import empty, fail, refuse, reply
 from penstock_agent.endpoint.bridge.bridge import Bridge
 from penstock_agent.endpoint.failures import Failure
@@ -106,11 +106,13 @@ class Modern:
     async def _era(self, spec: ChildSpec) -> Era | Failure:
         if (known := self.eras.known(spec)) is not None:
             return known
+        lately = self.eras.lately(spec) if self._shared.tolerance.answer_while_starting else None
+        wait = self._shared.limits.commit_after if lately is None else recall.PATIENCE_S
         try:
-            async with asyncio.timeout(self._shared.limits.commit_after):
+            async with asyncio.timeout(wait):
                 return await self.eras.of(spec)
         except TimeoutError:
-            return failures.STILL_STARTING
+            return lately or failures.STILL_STARTING
         except EraUnknown as e:
             _log.warning("era_not_found", server=spec.name, why=str(e))
             return failures.ENDED_AT_START
@@ -148,7 +150,8 @@ class Modern:
             if task is not None:
                 self._listening.add(task)
             try:
-                await serving.serve()
+                if not await recall.serve_modern(process, exchange, request, self._shared):
+                    await serving.serve()
             finally:
                 if task is not None:
                     self._listening.discard(task)

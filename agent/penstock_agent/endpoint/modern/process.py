@@ -32,6 +32,7 @@ from penstock_agent.endpoint.failures import Failure
 from penstock_agent.endpoint.held import Share
 from penstock_agent.endpoint.lifeline import Lifeline, NotRunning
 from penstock_agent.endpoint.manners import too_long
+from penstock_agent.endpoint.memory import Witness
 from penstock_agent.endpoint.modern import messages
 from penstock_agent.endpoint.modern.flights import Flight, Flights
 from penstock_agent.endpoint.modern.schemas import Schemas
@@ -73,6 +74,7 @@ class Process:
         """What happened that nobody was told, by name."""
         self.schemas = Schemas()
         """What tool lists that went by say about headers."""
+        self.witness = Witness(shared.memory, server)
         self._shared = shared
         self._limits = shared.limits
         self._held = Share(shared.held, shared.limits.session_held)
@@ -173,6 +175,7 @@ class Process:
             raise NotRunning(failures.PROCESS_BUSY)
         while True:
             child = await self.lifeline.child()
+            self.witness.given(request)
             flight, message = self._flights.open(request, caller, stream)
             try:
                 await child.send(dump(message))
@@ -262,6 +265,7 @@ class Process:
             else:
                 self._fail(flight, failures.CRASHED)
         self._worked = False
+        self.witness.lost()
         self._end_if_done()
 
     def _answered(self, message: Message) -> None:
@@ -274,6 +278,8 @@ class Process:
             self._shared.children.worked(self.server)
         flight, answer = found
         request = flight.request
+        if not self._retired:
+            self.witness.heard(self.lifeline.spec, flight.caller.identity, request, answer)
         if answer.kind is Kind.RESPONSE:
             answer = self._looked_through(flight, answer)
             if self._shared.tolerance.limit_results and (failure := too_long(request, answer)) is not None:
@@ -310,6 +316,7 @@ class Process:
             return
         if method == TOOLS_CHANGED:
             self.schemas.forget()
+        self.witness.noted(method)
         found: tuple[Flight[Stream], bytes] | None
         if method == PROGRESS:
             found = self._flights.progress(params)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 
@@ -15,6 +16,7 @@ from penstock_agent.endpoint.bridge.bridge import Bridge
 from penstock_agent.endpoint.eventlog import EPOCH_BYTES, KEY_BYTES, Budget, EventIds
 from penstock_agent.endpoint.held import Held
 from penstock_agent.endpoint.limits import Limits
+from penstock_agent.endpoint.memory import Memory
 from penstock_agent.endpoint.sessions import Sessions
 from penstock_agent.endpoint.shared import Shared
 from penstock_agent.exchange import ExchangeGone
@@ -121,6 +123,7 @@ async def crossing(
             ids=EventIds(AGENT.tag, b"e" * EPOCH_BYTES, b"k" * KEY_BYTES),
             logs=Budget(limits.agent_log),
             tolerance=Tolerance(),
+            memory=Memory(time.monotonic),
             call_timeout=call_timeout,
             spawn=spawn,
             running=True,
