@@ -128,7 +128,7 @@ class Handshake:
             session = await self._begin(exchange, message, id)
             if session is None:
                 return None
-            session.introduce(header)
+            session.beginning.introduce(header)
         if session is None:
             # The same bytes for what never was, what has ended, and what belongs to somebody else.
             await refuse(
@@ -196,7 +196,7 @@ class Handshake:
             if session is None:
                 return
             self._sessions.keep_sessionless(session)
-            session.introduce()
+            session.beginning.introduce()
         await self._in_session(session, exchange, message)
 
     async def _in_session(self, session: Session, exchange: Exchange, message: Message) -> None:

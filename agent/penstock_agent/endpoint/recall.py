@@ -59,7 +59,7 @@ async def begin(session: Session, hello: Message, shared: Shared) -> bytes | Non
     known = session.known(hello) if shared.tolerance.answer_while_starting else None
     if known is None:
         return None
-    session.adopt(hello)
+    session.beginning.adopt(hello)
     try:
         if await _ready(session.lifeline) and session.greeting is not None:
             return session.greeting
@@ -68,7 +68,7 @@ async def begin(session: Session, hello: Message, shared: Shared) -> bytes | Non
             raise
         return session.greeting  # the process refuses the client
     _told(session.server, hello)
-    return session.promise(known)
+    return session.promise(hello, known)
 
 
 async def answer(session: Session, request: Message, shared: Shared) -> bytes | None:

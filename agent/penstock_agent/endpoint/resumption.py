@@ -7,7 +7,7 @@ back from the very beginning. Older ones cannot read such an event; they come ba
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -75,22 +75,30 @@ class _Keeper:
 
 
 class Resumption:
-    """Of one session. ``version`` is set once it is agreed; nothing is kept before."""
+    """Of one session."""
 
-    def __init__(self, session: str, ids: EventIds, budget: Budget[Stream], limits: Limits) -> None:
+    def __init__(
+        self,
+        session: str,
+        ids: EventIds,
+        budget: Budget[Stream],
+        limits: Limits,
+        version: Callable[[], str | None],
+    ) -> None:
+        """``version``: the one that was agreed on; None for not yet, and where nobody can come back."""
         self._session = session
         self._ids = ids
         self._retry_ms = limits.retry_ms
         self._log: EventLog[Stream] = EventLog(budget, limits.session_log, limits.log_age)
-        self.version: str | None = None
+        self._version = version
 
     @property
     def possible(self) -> bool:
-        return self.version in RESUMABLE
+        return self._version() in RESUMABLE
 
     @property
     def primes(self) -> bool:
-        return self.version in PRIMED
+        return self._version() in PRIMED
 
     def keep(self, stream: Stream, request: bytes | None, *taken: Item) -> Mark | None:
         """Keep what is said on a stream, what was ``taken`` from it included. None for older sessions."""

@@ -19,9 +19,10 @@ from typing import Final
 from penstock.envelope import Kind, Message, member, notification, parse_child, request
 from penstock.principal import Principal
 from penstock_agent.endpoint import failures, recall
+from penstock_agent.endpoint.beginning import INITIALIZED
 from penstock_agent.endpoint.bridge.translate import Said, hello
 from penstock_agent.endpoint.lifeline import NotRunning
-from penstock_agent.endpoint.session import INITIALIZED, Session
+from penstock_agent.endpoint.session import Session
 from penstock_agent.endpoint.sessions import Sessions, TooManySessions
 from penstock_agent.endpoint.shared import Shared
 from penstock_agent.endpoint.streams import Stream

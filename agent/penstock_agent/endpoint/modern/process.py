@@ -29,6 +29,7 @@ from penstock_agent.children.child import ChildGone, ChildSpec
 from penstock_agent.children.lines import Oversize
 from penstock_agent.endpoint import failures, versions
 from penstock_agent.endpoint.failures import Failure
+from penstock_agent.endpoint.faults import Faults
 from penstock_agent.endpoint.held import Share
 from penstock_agent.endpoint.lifeline import Lifeline, NotRunning
 from penstock_agent.endpoint.manners import too_long
@@ -86,6 +87,7 @@ class Process:
         self._task: asyncio.Task[None] | None = None
         self._flights: Flights[Stream] = Flights(lambda: os.urandom(16).hex())
         self.lifeline = Lifeline(spec, children, self, self._held)
+        self._faults = Faults(server, self.counts)
         self._replies = Replies(self.lifeline, shared.spawn, shared.limits.replies, self.counts)
 
     # Life.
@@ -231,13 +233,13 @@ class Process:
 
     def take(self, line: bytes | Oversize) -> None:
         if isinstance(line, Oversize):
-            self._count("oversize")
+            self._faults.count("oversize")
             self._fail_only_one(failures.TOO_LARGE)
             return
         try:
             message = parse_child(line)
         except EnvelopeError as e:
-            self._count("junk")
+            self._faults.count("junk")
             text = f"The answer of the server on site cannot be passed on. {e} The request has run."
             broken = Message(Kind.ERROR, e.id, None, None, None, b"{}")
             found = self._flights.answered(broken) if e.id is not None else None
@@ -249,7 +251,7 @@ class Process:
             self._notified(message)
         elif message.kind is Kind.REQUEST:
             # There are none in this era: what a server needs to ask is in its results.
-            self._count("asked")
+            self._faults.count("asked")
             self._replies.send(
                 rpc_error(message.id, METHOD_NOT_FOUND, "Clients of 2026-07-28 take no requests.")
             )
@@ -271,7 +273,7 @@ class Process:
     def _answered(self, message: Message) -> None:
         found = self._flights.answered(message)
         if found is None:
-            self._count("unexpected_answer")
+            self._faults.count("unexpected_answer")
             return
         if not self._worked:
             self._worked = True
@@ -358,15 +360,6 @@ class Process:
         if len(waiting) == 1:
             self._flights.retire(waiting[0])
             self._fail(waiting[0], failure)
-
-    def _count(self, what: str) -> None:
-        """Count something wrong with the process; log the 1st, 2nd, 4th, 8th …, so that a flood cannot fill
-        the log.
-        """
-        self.counts[what] += 1
-        count = self.counts[what]
-        if count & (count - 1) == 0:
-            _log.warning(f"child_{what}", server=self.server, times=count)
 
 
 def _now() -> float:
