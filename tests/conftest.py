@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from tests.harness.town import Town
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("numprocesses", None):
+        # Before there are several processes: each would write Hypothesis' table of characters, and one that
+        # reads it half-written leaves the file open, which is an error here.
+        from hypothesis import strategies
+
+        strategies.characters(categories=["Lu"]).validate()
+
+
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
