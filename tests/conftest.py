@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from tests.harness.town import Town
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("numprocesses", None):
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if session.config.getoption("numprocesses", None):
         # Before there are several processes: each would write Hypothesis' table of characters, and one that
         # reads it half-written leaves the file open, which is an error here.
         from hypothesis import strategies
