@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.harness.town import Town
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(trylast=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
     if session.config.getoption("numprocesses", None):
         # Before there are several processes: each would write Hypothesis' table of characters, and one that
