@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 DEV = ROOT / "dev"
-VERBS = ("demo", "test", "check", "bench", "fmt", "pictures")
+VERBS = ("demo", "test", "long", "check", "bench", "fmt", "pictures")
 
 
 @pytest.fixture
