@@ -19,10 +19,14 @@ from types import TracebackType
 
 import structlog
 
+from penstock.names import WHOLE_SITE
+
 LEVELS = ("debug", "info", "warning", "error")
 MAX_FOREIGN_TEXT = 200
 MAX_FRAMES = 12
 """Innermost frames of an exception that a line names."""
+ALL_SERVERS = "(all)"
+"""What lines call all servers of a site together: the commands call them so, too."""
 
 PACKAGES = ("penstock", "penstock_agent", "penstock_relay")
 """Loggers below these names are ours; all others belong to libraries."""
@@ -91,6 +95,8 @@ class _Lines(logging.Formatter):
             "logger": record.name,
         }
         if ours:
+            if ours.get("server") == WHOLE_SITE:
+                ours["server"] = ALL_SERVERS
             line |= {key: value for key, value in ours.items() if key not in line}
         if record.exc_info and record.exc_info[0] is not None:
             line["error"] = record.exc_info[0].__qualname__

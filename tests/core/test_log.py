@@ -9,6 +9,7 @@ import pytest
 
 from penstock import log
 from penstock.envelope import request
+from penstock.names import WHOLE_SITE
 
 CANARY = "canary-\x1b[2J-\n-forged"
 
@@ -33,6 +34,13 @@ def test_a_line_says_when_how_grave_what_and_who(capsys: pytest.CaptureFixture[s
         "agent": "a1",
         "frames": 3,
     }
+
+
+def test_all_servers_together_are_called_something(capsys: pytest.CaptureFixture[str]) -> None:
+    log.setup("penstock-agent")
+    log.get("penstock_agent.x").info("session over", server=WHOLE_SITE)
+    log.get("penstock_agent.x").info("session over", server="files")
+    assert [line["server"] for line in lines(capsys)] == ["(all)", "files"]
 
 
 def test_bound_values_are_on_every_line_and_cannot_replace_the_fixed_ones(
