@@ -132,7 +132,8 @@ class Lifeline:
             except NotRunning as e:
                 self._tell(e)
             except ChildGone as e:
-                _log.warning("child_gone", server=self.spec.name, returncode=e.returncode)
+                if self._current is not None or self._greeting:  # not discarded, so by itself
+                    _log.warning("child_gone", server=self.spec.name, returncode=e.returncode)
                 if self._current is None and self._greeting:
                     self._tell(NotRunning(ENDED_AT_START))
             finally:

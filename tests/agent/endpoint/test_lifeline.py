@@ -10,7 +10,8 @@ import pytest
 from penstock_agent.children.child import ChildStartError
 from penstock_agent.children.pool import CrashLooping, TooManyChildren
 from penstock_agent.endpoint import Limits
-from tests.agent.endpoint.talk import FakeChild, Json, Talk, hello, talking
+from penstock_agent.gate.gate import Gate
+from tests.agent.endpoint.talk import EVERYTHING, FakeChild, Json, Talk, hello, spec, talking
 from tests.agent.endpoint.test_calls import outcome
 
 
@@ -42,6 +43,21 @@ async def test_a_crash_ends_the_calls_in_flight_and_the_next_call_works() -> Non
         second.answer(heard, {"content": []})
         assert (await again.json())["result"] == {"content": []}
         assert talk.children.started[0].spec == second.spec
+
+
+async def test_a_child_that_ends_by_itself_is_in_the_log_and_one_that_is_replaced_is_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with talking() as talk:
+        _, child = await talk.session()
+        talk.endpoint.reload({"files": spec("files", "--new")}, Gate.of({"files": EVERYTHING}))
+        await talk.settle()
+        assert child.stopped
+        assert not caplog.records
+        _, other = await talk.session()
+        other.die()
+        await talk.settle()
+        assert "child_gone" in caplog.text
 
 
 async def test_several_calls_share_one_restart() -> None:
