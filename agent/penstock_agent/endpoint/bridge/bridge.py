@@ -71,8 +71,9 @@ class Bridge:
 
     async def _discover(self, exchange: Exchange, message: Message, said: Said, until: float) -> None:
         async with self._rooms.shared(exchange.server, exchange.principal, said, until) as room:
+            initialized = await room.discovered(until)
             try:
-                found = translate.discovered(room.initialized, versions.SERVED)
+                found = translate.discovered(initialized, versions.SERVED)
             except ValueError:
                 text = "The server on site answered initialize in a form that MCP does not know."
                 await reply(exchange, 200, rpc_error(message.id, INTERNAL, text))

@@ -46,12 +46,32 @@ class Room:
 
     def __init__(self, session: Session, initialized: bytes) -> None:
         self.session = session
-        self.initialized = initialized
-        """The raw result of ``initialize``."""
         self.leased = False
         self.speaking: Stream | None = None
         """The stream of the call that has the room to itself."""
         self._talkative = False
+        self._initialized = initialized
+        self._greeting = session.greeting
+        self._spec = session.lifeline.spec
+
+    @property
+    def initialized(self) -> bytes:
+        """The raw result of ``initialize``, from the newest child that has answered it."""
+        if (greeting := self.session.greeting) is not self._greeting:
+            self._greeting = greeting
+            result = None if greeting is None else parse_child(greeting).result
+            self._initialized = result or self._initialized
+        return self._initialized
+
+    async def discovered(self, until: float) -> bytes:
+        """The same; after a change of the configuration that of a child which knows it. Raises NotRunning
+        and TimeoutError.
+        """
+        if (spec := self.session.lifeline.spec) is not self._spec:
+            async with asyncio.timeout_at(until):
+                await self.session.lifeline.child()
+            self._spec = spec
+        return self.initialized
 
     def offers(self, *path: str) -> bool:
         """Whether the server has this capability."""

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from penstock.envelope import parse_caller
 from penstock.principal import Principal
 from penstock_agent.catalogue.catalogues import Catalogues
+from penstock_agent.children.child import ChildSpec
 from penstock_agent.endpoint.bridge.bridge import Bridge
 from penstock_agent.endpoint.eventlog import EPOCH_BYTES, KEY_BYTES, Budget, EventIds
 from penstock_agent.endpoint.held import Held
@@ -45,9 +46,18 @@ YES: Json = {"action": "accept", "content": {"sure": True}}
 
 
 class Crossing:
-    def __init__(self, bridge: Bridge, children: FakeChildren, tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self,
+        bridge: Bridge,
+        children: FakeChildren,
+        tasks: asyncio.TaskGroup,
+        shared: Shared,
+        sessions: Sessions,
+    ) -> None:
         self.bridge = bridge
         self.children = children
+        self._shared = shared
+        self._sessions = sessions
         self._tasks = tasks
         self._ids = itertools.count(1)
 
@@ -95,6 +105,12 @@ class Crossing:
         await child.heard("notifications/initialized")
         return child
 
+    def configure(self, changed: ChildSpec) -> None:
+        """What the endpoint does with sessions when a server is configured otherwise."""
+        self._shared.servers = {changed.name: changed}
+        for session in self._sessions:
+            session.renew(changed)
+
     async def settle(self) -> None:
         for _ in range(50):
             await asyncio.sleep(0)
@@ -131,7 +147,7 @@ async def crossing(
         sessions = Sessions(AGENT, limits, b"s" * 32)
         bridge = Bridge(shared, sessions)
         try:
-            yield Crossing(bridge, children, tasks)
+            yield Crossing(bridge, children, tasks, shared, sessions)
         finally:
             bridge.close()
             for session in sessions:

@@ -11,6 +11,7 @@ from penstock_agent.exchange import DoneReason
 from tests.agent.endpoint.bridge.crossing import (
     BOB,
     INFO,
+    INITIALIZED,
     META,
     QUESTION,
     YES,
@@ -19,7 +20,7 @@ from tests.agent.endpoint.bridge.crossing import (
     error,
     result,
 )
-from tests.agent.endpoint.talk import FakeChild, Json
+from tests.agent.endpoint.talk import FakeChild, Json, spec
 from tests.harness.fake_exchange import FakeExchange
 
 
@@ -47,6 +48,33 @@ async def test_what_the_server_said_at_the_beginning_is_discovered() -> None:
         assert set(capabilities) == {"tools", "resources", "logging"}
         assert (found["ttlMs"], found["cacheScope"], found["resultType"]) == (0, "private", "complete")
         assert found["_meta"] == {META + "serverInfo": INFO}
+
+
+async def test_what_a_server_says_after_its_configuration_has_changed_is_discovered() -> None:
+    async with crossing() as cross:
+        before = cross.send("server/discover")
+        child = await cross.begun()
+        assert (await result(before))["instructions"] == "Ask nicely."
+        cross.configure(spec("files", "--new"))
+        await cross.settle()
+        assert child.stopped
+        after = cross.send("server/discover")
+        await cross.begun(2, {**INITIALIZED, "instructions": "Ask twice."})
+        assert (await result(after))["instructions"] == "Ask twice."
+
+
+async def test_what_a_server_says_after_a_crash_is_discovered() -> None:
+    async with crossing() as cross:
+        before = cross.send("server/discover")
+        child = await cross.begun()
+        await result(before)
+        child.die()
+        await cross.settle()
+        called = cross.tool()
+        second = await cross.begun(2, {**INITIALIZED, "instructions": "Ask twice."})
+        second.answer(await second.heard("tools/call"))
+        await result(called)
+        assert (await result(cross.send("server/discover")))["instructions"] == "Ask twice."
 
 
 async def test_the_server_is_told_who_asks_and_never_sees_the_envelope() -> None:
