@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from json import dumps
 from typing import TYPE_CHECKING
 
 import typer
@@ -70,9 +71,15 @@ def _look(settings: Settings) -> tuple[list[str], list[str]]:
             _look_at_remote(name, server, wrong, notes)
         # A note only: the unit's PATH is not the PATH of this shell.
         elif shutil.which(server.command[0], path=server.env.get("PATH", os.environ.get("PATH"))) is None:
+            program = server.command[0]
             notes.append(
-                f"servers.{name}.command: {server.command[0]} is not found on this PATH. Write the absolute "
-                "path, or set PATH for the agent (systemctl edit penstock-agent)."
+                f"servers.{name}.command: "
+                + (
+                    f"there is no program {program}, or this user may not run it. Correct the path."
+                    if os.sep in program
+                    else f"{program} is not found on this PATH. Write the absolute path, or set PATH for the "
+                    "agent (systemctl edit penstock-agent)."
+                )
             )
         if not server.expose:
             notes.append(f"servers.{name}: nothing is exposed. Run: penstock-agent expose {name}")
@@ -146,6 +153,7 @@ def _effective(settings: Settings) -> dict[str, object]:
         "ca_file": str(settings.ca_file) if settings.ca_file else None,
         "call_timeout": settings.call_timeout,
         "max_children": settings.max_children,
+        "close_stream_after": settings.close_stream_after,
         "log_level": settings.log_level,
     }
 
@@ -176,9 +184,11 @@ def _as_json(settings: Settings, wrong: list[str], notes: list[str]) -> dict[str
                 "isolation": server.isolation,
                 "trust": server.trust,
                 "process_per": server.process_per,
+                "warm": server.warm,
             }
             for name, server in settings.servers.items()
         },
+        "tolerance": settings.tolerance.model_dump(mode="json"),
         "site": {**settings.site.model_dump(mode="json"), "servers": members(settings.servers)},
         "caller": None if settings.caller is None else settings.caller.model_dump(mode="json"),
     }
@@ -206,11 +216,18 @@ def _show(settings: Settings, wrong: list[str], notes: list[str]) -> None:
         )
         say(f'  {confined}trust = "{server.trust}"')
         say(f'  process_per = "{server.process_per}"')
+        if server.warm is not None:
+            say(f"  warm = {server.warm}")
     if together := members(settings.servers):
         say(f"site: {', '.join(together)} as one server")
+        for name in ("name", "instructions"):
+            if text := getattr(settings.site, name):
+                say(f"  {name} = {dumps(text, ensure_ascii=False)}")
         for alias, meant in settings.site.alias.items():
             say(f'  alias {alias} = "{meant}"')
         say(f"  status = {str(settings.site.status).lower()}")
+    if off := [name for name, on in settings.tolerance.model_dump().items() if not on]:
+        say(f"tolerance: off: {', '.join(off)}")
     if settings.caller is not None:
         say(f"caller: grants that {settings.caller.issuer} signed for {settings.caller.audience}")
     for text in notes:

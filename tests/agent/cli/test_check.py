@@ -23,6 +23,25 @@ def test_effective_settings_and_where_they_come_from(site: Site, monkeypatch: py
     assert "The configuration is good." in text
 
 
+def test_settings_that_are_not_the_defaults_are_shown_with_the_servers_and_the_site(site: Site) -> None:
+    two = TWO.replace('expose = ["*"]', 'expose = ["*"]\nwarm = 2')
+    site.configure(
+        "close_stream_after = 50\n" + two + '[site]\nname = "Plant"\ninstructions = "Of \\"A\\"."\n'
+        "[tolerance]\nanswer_while_starting = false\n"
+    )
+    _, text = check(site)
+    assert f"close_stream_after = 50.0   (from {site.config})" in text
+    assert text.count("warm = 2") == 1
+    assert '  name = "Plant"\n  instructions = "Of \\"A\\"."' in text
+    assert "tolerance: off: answer_while_starting\n" in text
+    found = site.run("config", "check", "--json").json
+    servers, tolerance = found["servers"], found["tolerance"]
+    assert isinstance(servers, dict)
+    assert (servers["a"]["warm"], servers["b"]["warm"]) == (None, 2)
+    assert isinstance(tolerance, dict)
+    assert (tolerance["answer_while_starting"], tolerance["sessionless"]) == (False, True)
+
+
 def test_json_has_the_same(site: Site) -> None:
     site.join()
     site.add_server(["read_*"])
@@ -81,6 +100,14 @@ def test_what_is_not_yet_done_is_a_note_and_no_mistake(site: Site) -> None:
     assert "has not joined a site yet" in text
     assert "no-such-program-anywhere is not found on this PATH" in text
     assert "penstock-agent expose files" in text
+
+
+def test_a_path_that_leads_to_no_program_is_a_note_of_its_own(site: Site) -> None:
+    site.configure('[servers.files]\ncommand = ["/no/such/program"]\n')
+    status, text = check(site)
+    assert status == 0
+    assert "there is no program /no/such/program, or this user may not run it. Correct the path." in text
+    assert "absolute path" not in text
 
 
 def test_keys_of_the_provider_that_cannot_be_used_are_wrong(site: Site) -> None:
