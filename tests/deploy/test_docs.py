@@ -27,6 +27,18 @@ from tests.harness import cells
 ROOT = Path(__file__).parents[2]
 PAGES = {"agent": ROOT / "docs/agent.md", "relay": ROOT / "docs/relay.md"}
 APPS = {"agent": agent_cli.app, "relay": relay_app}
+#: Whatever people read.
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    "PROTOCOL.md",
+    "docs/agent.md",
+    "docs/relay.md",
+    "systemd/README.md",
+    "helm/penstock-relay/README.md",
+)
 #: Options that every page describes once, above its table.
 COMMON = {"--config", "--state-dir", "--json"}
 
@@ -226,20 +238,7 @@ def test_licence_is_the_whole_apache_licence() -> None:
     assert "END OF TERMS AND CONDITIONS" in text
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        "README.md",
-        "CONTRIBUTING.md",
-        "CHANGELOG.md",
-        "SECURITY.md",
-        "PROTOCOL.md",
-        "docs/agent.md",
-        "docs/relay.md",
-        "systemd/README.md",
-        "helm/penstock-relay/README.md",
-    ],
-)
+@pytest.mark.parametrize("page", DOCUMENTS)
 def test_files_that_a_page_names_exist(page: str) -> None:
     text = (ROOT / page).read_text()
     folders = "core|agent|relay|tests|bench|systemd|helm|docs"
@@ -247,6 +246,15 @@ def test_files_that_a_page_names_exist(page: str) -> None:
         assert (ROOT / name).exists(), name
     for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", text):
         assert ((ROOT / page).parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", DOCUMENTS)
+def test_rows_of_a_table_have_as_many_cells_as_its_head(page: str) -> None:
+    head = 0
+    for line in (ROOT / page).read_text().splitlines():
+        cells_here = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else 0
+        assert not (head and cells_here) or cells_here == head, line
+        head = cells_here
 
 
 def test_what_works_between_revisions_is_what_the_matrix_test_tries() -> None:
