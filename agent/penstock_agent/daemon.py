@@ -120,6 +120,7 @@ class _Daemon:
         self._tunnel = Tunnel(self._start)
         self._tunnel.offer(self._offered())
         self._dialer = Dialer(target, self._tunnel, self._offered, self._link_changed, self._turned_away)
+        servers.give_way = self._endpoint.give_way
         servers.online_since = lambda: self._dialer.status.since
         self._joined = joined
         self._renewer = Renewer(joined, self._renew_once, self._renewed)

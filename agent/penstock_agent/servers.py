@@ -14,6 +14,7 @@ from penstock_agent.children.environment import prepare
 from penstock_agent.children.pool import Children
 from penstock_agent.endpoint.handshaking.face import Faces
 from penstock_agent.endpoint.ports import Child, Stopping
+from penstock_agent.endpoint.room import GiveWay, WithRoom
 from penstock_agent.gate.expose import Expose
 from penstock_agent.remote.address import looks_like_sse
 from penstock_agent.remote.headers import Header
@@ -72,7 +73,9 @@ class Servers:
         self._tasks: asyncio.TaskGroup | None = None
         self._late: set[str] = set()
         self._running: set[asyncio.Task[None]] = set()
-        self._faces = Faces(self, self._spawn)
+        self.give_way: GiveWay | None = None
+        """Ends a process that nobody uses, where the whole site needs its place."""
+        self._faces = Faces(WithRoom(self, self._made_room), self._spawn)
         """What speaks only 2026-07-28 looks to the whole site like one of the handshake era."""
         started = time.time()
         self.online_since: Callable[[], float] = lambda: started
@@ -102,6 +105,9 @@ class Servers:
             case SiteSpec():
                 return Aggregate(spec, self._faces, self._spawn, lambda: self.online_since(), self._late)
         raise ChildStartError(f"server {spec.name}: nothing here starts a {type(spec).__name__}")
+
+    async def _made_room(self) -> bool:
+        return self.give_way is not None and await self.give_way()
 
     def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         if self._tasks is None:

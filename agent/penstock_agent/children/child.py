@@ -38,6 +38,11 @@ class ChildSpec:
 
     name: str
 
+    @property
+    def is_process(self) -> bool:
+        """Whether what is started takes places among the agent's processes."""
+        return True
+
     def patient(self) -> "ChildSpec":
         """The same for somebody who would rather wait than do without a part of it."""
         return self

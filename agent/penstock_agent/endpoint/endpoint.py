@@ -33,6 +33,7 @@ from penstock_agent.endpoint.limits import Limits
 from penstock_agent.endpoint.memory import Memory
 from penstock_agent.endpoint.modern.modern import Modern
 from penstock_agent.endpoint.ports import Callers, Children, Stopping
+from penstock_agent.endpoint.room import WithRoom
 from penstock_agent.endpoint.sessions import Sessions
 from penstock_agent.endpoint.shared import Shared
 from penstock_agent.exchange import Exchange, ExchangeGone, Purpose
@@ -104,6 +105,7 @@ class Endpoint:
         """
         self._callers: Callers = callers or Anyone()
         self._tasks: asyncio.TaskGroup | None = None
+        children = WithRoom(children, self.give_way)
         self._shared = Shared(
             servers=dict(servers),
             gate=gate,
@@ -190,6 +192,24 @@ class Endpoint:
             calls = sum(s.calls for s in own) + sum(p.calls for p in modern)
             servers[name] = ServerStatus(len(own), calls, dict(events))
         return Status(len(self._sessions), self._shared.held.bytes, servers)
+
+    async def give_way(self) -> bool:
+        """End a process that nobody uses, because somebody needs its place. False when there is none.
+
+        A process for modern requests costs nobody anything. A session keeps its name, and what it asked for
+        stands, but what its server kept in the process is lost: so not before it has been idle for a while.
+        """
+        if (process := self._modern.processes.longest_idle()) is not None:
+            process.end()
+            await process.until_ended()
+            return True
+        idle_since = asyncio.get_running_loop().time() - self._shared.limits.rest_after
+        session = self._sessions.longest_idle(idle_since)
+        if session is None:
+            return False
+        _log.info("idle_session_gave_way", server=session.server)
+        await session.rest()
+        return True
 
     async def quiet(self) -> None:
         """Return once no call is under way whose exchange is over, and whose answer is due on another one."""

@@ -24,6 +24,8 @@ class Limits:
     """How long a request of a child waits for a stream of the client."""
     idle_timeout: float = 30 * 60.0
     """A session, and a process for modern requests, without exchanges and streams for this long is ended."""
+    rest_after: float = 60.0
+    """A session that has been idle for so long gives its process up to whoever has none, if need be."""
     sessions: int = 256
     """Sessions of this agent."""
     sessions_per_principal: int = 64

@@ -89,6 +89,18 @@ class Session(Dialogue):
             self.exchanges -= 1
             self.used_at = _now()
 
+    @property
+    def holds_process(self) -> bool:
+        """Whether something of it takes a place among the agent's processes now."""
+        return self.lifeline.spec.is_process and self.lifeline.current is not None
+
+    async def rest(self) -> None:
+        """Its process ends; the next message starts another one, which is greeted as this one was."""
+        child = self.lifeline.current
+        if child is not None:
+            self.lifeline.discard(child)
+            await child.stop()
+
     def idle_since(self) -> float | None:
         """Since when (loop time) nothing has happened here; None while something does."""
         return None if self.exchanges or self._correlator.calls else self.used_at

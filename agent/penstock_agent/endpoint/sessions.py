@@ -98,6 +98,17 @@ class Sessions:
             while len(self._over) > self._limits.sessions_over:
                 del self._over[next(iter(self._over))]
 
+    def longest_idle(self, before: float) -> Session | None:
+        """The session with a process that nobody has used for the longest time, since ``before`` (loop time)
+        at least.
+        """
+        idle = [
+            (since, session)
+            for session in self._by_id.values()
+            if session.holds_process and (since := session.idle_since()) is not None and since <= before
+        ]
+        return min(idle, key=lambda pair: pair[0])[1] if idle else None
+
     def reap(self, now: float) -> int:
         """End those that nobody has used for too long, and forget old events. Returns how many ended."""
         for session in self._by_id.values():

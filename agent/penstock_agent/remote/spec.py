@@ -23,3 +23,7 @@ class RemoteSpec(ChildSpec):
     transport: Transport = "http"
     headers: tuple[Header, ...] = ()
     ca_file: Path | None = None
+
+    @property
+    def is_process(self) -> bool:
+        return False

@@ -24,7 +24,7 @@ from penstock_agent.endpoint.modern import ladder
 from penstock_agent.endpoint.modern.calls import Serving
 from penstock_agent.endpoint.modern.ladder import Rejection
 from penstock_agent.endpoint.modern.process import Process
-from penstock_agent.endpoint.modern.processes import Processes, WithRoom
+from penstock_agent.endpoint.modern.processes import Processes
 from penstock_agent.endpoint.modern.tasks import Tasks
 from penstock_agent.endpoint.sessions import Sessions
 from penstock_agent.endpoint.shared import Shared
@@ -50,8 +50,7 @@ class Modern:
         self.bridge = Bridge(shared, sessions)
         """To servers of the handshake era."""
         self.processes = Processes(shared.limits, shared_by_all)
-        self._children = WithRoom(shared.children, self.processes)
-        self.eras = Eras(self._children, shared.spawn)
+        self.eras = Eras(shared.children, shared.spawn)
         self._listening: set[asyncio.Task[object]] = set()
         self._tasks = Tasks(lambda: os.urandom(16).hex())
 
@@ -158,7 +157,7 @@ class Modern:
 
     def _maker(self, server: str, spec: ChildSpec) -> Callable[[Callable[[Process], None]], Process]:
         return lambda on_end: Process(
-            server, spec, self._shared, self._children, self._tasks, on_end, self.eras.forget
+            server, spec, self._shared, self._shared.children, self._tasks, on_end, self.eras.forget
         )
 
     def _objection(self, process: Process, message: Message, headers: Headers) -> str | None:

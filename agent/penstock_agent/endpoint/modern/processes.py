@@ -5,47 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 
 from penstock.principal import Principal
-from penstock_agent.children.child import ChildSpec
-from penstock_agent.children.pool import TooManyChildren
 from penstock_agent.endpoint import failures
 from penstock_agent.endpoint.lifeline import NotRunning
 from penstock_agent.endpoint.limits import Limits
 from penstock_agent.endpoint.modern.process import Process
-from penstock_agent.endpoint.ports import Child, Children
 
 Key = tuple[str, tuple[str, str, str] | None]
 """Server and identity; None where all callers of a server share."""
-
-
-class WithRoom:
-    """The children of the agent; where there may be no more, an idle modern process makes room.
-
-    It costs nobody anything: a request that needs it starts it again.
-    """
-
-    def __init__(self, children: Children, processes: Processes) -> None:
-        self._children = children
-        self._processes = processes
-
-    async def start(self, spec: ChildSpec, /) -> Child:
-        try:
-            return await self._children.start(spec)
-        except TooManyChildren:
-            idle = self._processes.longest_idle()
-            if idle is None:
-                raise
-            idle.end()
-            await idle.until_ended()
-            return await self._children.start(spec)
-
-    def restart_delay(self, server: str, /) -> float:
-        return self._children.restart_delay(server)
-
-    def worked(self, server: str, /) -> None:
-        self._children.worked(server)
-
-    def forget(self, server: str, /) -> None:
-        self._children.forget(server)
 
 
 class Processes:
