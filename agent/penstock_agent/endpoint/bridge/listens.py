@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from penstock.envelope import Kind, Message, dump, notification, parse_child, request, text_member
+from penstock.envelope import Kind, Message, dump, members, notification, parse_child, request, text_member
 from penstock.outcome import INVALID_PARAMS, rpc_error
 from penstock_agent.endpoint.answers import Answer, reply
 from penstock_agent.endpoint.bridge.rooms import Room
@@ -70,11 +70,12 @@ class _Listen:
         return message.method in self.methods
 
     def tagged(self, method: str, params: bytes | None) -> bytes:
-        members = msgspec.json.decode(params or b"{}", type=dict[str, msgspec.Raw])
-        meta = msgspec.json.decode(members.get("_meta", msgspec.Raw(b"{}")), type=dict[str, msgspec.Raw])
+        found = members(params or b"{}") or {}
+        # A server may say what is no object there, and nobody could read the tag then.
+        meta = members(bytes(found.get("_meta", msgspec.Raw(b"{}")))) or {}
         meta[SUBSCRIPTION] = msgspec.Raw(self.id)
-        members["_meta"] = msgspec.Raw(msgspec.json.encode(meta))
-        return dump(notification(method, msgspec.json.encode(members)))
+        found["_meta"] = msgspec.Raw(msgspec.json.encode(meta))
+        return dump(notification(method, msgspec.json.encode(found)))
 
 
 @dataclass(slots=True, eq=False)

@@ -158,3 +158,14 @@ async def test_a_resource_that_a_call_changed_elsewhere_is_heard_of() -> None:
         assert (await listen.event())["method"] == "notifications/resources/updated"
         listen.leave()
         child.answer(await child.heard("resources/unsubscribe"))
+
+
+async def test_a_server_that_says_nonsense_in_meta_is_passed_on_all_the_same() -> None:
+    async with crossing() as cross:
+        listen = cross.send("subscriptions/listen", id=1, notifications={"toolsListChanged": True})
+        child = await cross.begun()
+        await listen.event()
+        for nonsense in (5, [], None):
+            child.note("notifications/tools/list_changed", _meta=nonsense)
+            assert (await listen.event())["params"] == {"_meta": {META + "subscriptionId": 1}}
+        listen.leave()
