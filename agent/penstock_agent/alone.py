@@ -11,7 +11,7 @@ _log = get(__name__)
 
 
 def start(group: asyncio.TaskGroup, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
-    """A task of the group. What it raises is logged, whatever a server or a caller has made it stumble over."""
+    """A task of the group. What it raises is logged, whatever a server or a caller made it stumble over."""
     task = group.create_task(_alone(work))
     task.add_done_callback(lambda _: work.close())  # where it was cancelled before it began
     return task
