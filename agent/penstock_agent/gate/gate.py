@@ -243,7 +243,10 @@ class Gate:
 
         result = None if message.result is None else read.filtered(message.result, items, shown)
         if result is None:
-            text = "The server's list is not of the form that MCP prescribes, so nothing of it is shown."
+            text = (
+                "The server's list is not of the form that MCP prescribes, or has more than "
+                f"{read.MAX_ITEMS} items on one page, so nothing of it is shown."
+            )
             return read.error(message, INTERNAL, text)
         return Message(Kind.RESPONSE, message.id, None, None, result, None)
 
