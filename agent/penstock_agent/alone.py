@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Coroutine
 
 from penstock.log import get
@@ -21,4 +22,5 @@ async def _alone(work: Coroutine[object, object, None]) -> None:
     try:
         await work
     except Exception as e:  # its text may hold what somebody sent
-        _log.error("task_failed", task=work.__qualname__, error=type(e).__name__)
+        last = traceback.extract_tb(e.__traceback__)[-1]
+        _log.error("task_failed", error=type(e).__name__, function=last.name, line=last.lineno)
