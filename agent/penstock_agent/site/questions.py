@@ -20,6 +20,9 @@ _OF_USERS: Final = frozenset({"elicitation/create", "sampling/createMessage"})
 #: What users use. That a server is being greeted, or asked for its lists with all others, is not their doing.
 _USING: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
 
+MAX_QUESTION: Final = 1 << 20
+"""Bytes of the parameters of one: what a client has not taken yet keeps all servers from being read."""
+
 S = TypeVar("S")
 
 
@@ -53,10 +56,10 @@ class Questions(Generic[S]):
         call = self._correlator.asking(message.id)
         if call not in calls:
             call = calls[-1] if calls else None
-        full = self._correlator.asked >= self._most
+        full = self._correlator.asked >= self._most or len(message.params or b"") > MAX_QUESTION
         taken = None if full else self._correlator.ask(message, None if call is None else call.request.id)
         if taken is None:
-            text = "Too many requests to the client are unanswered."
+            text = "Too many requests to the client are unanswered, or this one is too large."
             self._reply(rpc_error(message.id, INVALID_REQUEST, text))
             return None
         asked, renamed = taken

@@ -10,7 +10,9 @@ import pytest
 from penstock_agent.children.child import ChildGone, ChildStartError
 from penstock_agent.children.lines import Oversize
 from penstock_agent.endpoint.correlate import MAX_ASKED
+from penstock_agent.site.asking import WALK_S
 from penstock_agent.site.names import Target, joined
+from penstock_agent.site.questions import MAX_QUESTION
 from tests.agent.endpoint.talk import Json
 from tests.agent.site.kit import Script, Site, named, resource, site, tool
 
@@ -746,3 +748,35 @@ async def test_questions_of_one_server_leave_room_for_those_of_the_others() -> N
         await there.settle()
         assert there.methods.count("roots/list") == MAX_ASKED // 2
         assert there.methods[-1] == "elicitation/create"
+
+
+async def test_a_question_that_would_fill_the_session_is_refused() -> None:
+    async with site(two(silent={"tools/call"})) as there:
+        await used_and_hostile(there)
+        there.member("a").ask("q", "elicitation/create", message="x" * MAX_QUESTION, requestedSchema={})
+        await there.settle()
+        assert there.said == []
+        assert "error" in there.member("a").log[-1]
+
+
+async def test_a_list_without_end_holds_up_no_resource_of_another_server_for_long() -> None:
+    scripts = {
+        "a": Script(resources=[resource(f"x://{n}") for n in range(200)], page=1, endless=True),
+        "b": Script(contents={"file://here": "yes"}),
+    }
+    async with site(scripts) as there:
+        await there.begin()
+        there.member("a").pause_s = 9.0
+        begun = asyncio.get_running_loop().time()
+        read = await there.result("resources/read", uri="file://here")
+        assert read["contents"] == [{"uri": "file://here", "text": "yes"}]
+        assert asyncio.get_running_loop().time() - begun < 2 * WALK_S + 2 * 9.0
+
+
+async def test_a_server_that_does_not_answer_a_read_leaves_it_to_the_next() -> None:
+    scripts = {"a": Script(silent={"resources/read"}), "b": Script(contents={"file://here": "yes"})}
+    async with site(scripts) as there:
+        await there.begin()
+        read = await there.result("resources/read", uri="file://here")
+        assert read["contents"] == [{"uri": "file://here", "text": "yes"}]
+        assert there.member("a").heard_of("notifications/cancelled")
