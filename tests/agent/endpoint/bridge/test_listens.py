@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from tests.agent.endpoint.bridge.crossing import META, QUESTION, crossing, error
 
 
@@ -165,8 +167,8 @@ async def test_a_server_that_says_nonsense_in_meta_is_passed_on_all_the_same() -
         listen = cross.send("subscriptions/listen", id=1, notifications={"toolsListChanged": True})
         child = await cross.begun()
         await listen.event()
-        for nonsense in (5, [], None):
-            child.note("notifications/tools/list_changed", _meta=nonsense)
+        for nonsense in ("5", "[]", "null"):
+            child.note("notifications/tools/list_changed", _meta=json.loads(nonsense))
             assert (await listen.event())["params"] == {"_meta": {META + "subscriptionId": 1}}
         listen.leave()
 
