@@ -39,7 +39,7 @@ AGENT_FLOORS = (
         "values of the agent",
         (
             AGENT,
-            *(f"{AGENT}.{n}" for n in ("exchange", "files", "problem", "tolerance")),
+            *(f"{AGENT}.{n}" for n in ("alone", "exchange", "files", "problem", "tolerance")),
             *(f"{AGENT}.{n}" for n in ("dialer.proxy", "dialer.redial")),
             f"{AGENT}.renewal.schedule",
         ),

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from penstock_agent import alone
 from penstock_agent.children.child import ChildSpec, ChildStartError, ProcessSpec
 from penstock_agent.children.environment import prepare
 from penstock_agent.children.pool import Children
@@ -113,7 +114,7 @@ class Servers:
         if self._tasks is None:
             work.close()
             raise Stopping
-        task = self._tasks.create_task(work)
+        task = alone.start(self._tasks, work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return task

@@ -2,9 +2,12 @@
 
 from collections.abc import Collection
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 import msgspec
+
+from penstock.lookalike import fold
 
 MAX_NAMES: Final = 500
 """Names of tools in one allowance; more are put as prefixes."""
@@ -40,7 +43,12 @@ class Allowance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
             return True
         if self.later is Later.NONE or name in self.denied:
             return False
-        return self.later is Later.ALL or name in marked
+        if name in marked:
+            return True
+        if self.later is not Later.ALL:
+            return False
+        # A server that is lenient about names would take some that nobody lists for one that was denied.
+        return not self.denied or _leniently(name) not in _all_leniently(self.denied)
 
     def dump(self) -> bytes:
         """As canonical JSON: equal allowances, equal bytes. Raises ValueError above the bounds."""
@@ -58,6 +66,16 @@ class Allowance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
             return _decoder.decode(data)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             raise ValueError("This grant cannot be read.") from None
+
+
+def _leniently(name: str) -> str:
+    """What a server may make of a name that trims or folds what it is sent, or ends text at a NUL."""
+    return "".join(c for c in fold(name.partition("\0")[0]) if c.isprintable() and not c.isspace())
+
+
+@lru_cache(maxsize=256)
+def _all_leniently(names: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(_leniently(name) for name in names)
 
 
 _encoder = msgspec.json.Encoder(order="deterministic")

@@ -54,6 +54,9 @@ class FakeEndpoint:
     async def quiet(self) -> None:
         await self.none_left.wait()
 
+    async def give_way(self) -> bool:
+        return False
+
     async def run(self) -> None:
         await asyncio.Event().wait()
 

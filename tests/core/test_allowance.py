@@ -28,7 +28,13 @@ def test_it_is_read_back_as_it_was(allowance: Allowance) -> None:
 def test_a_tool_is_allowed_only_by_what_was_chosen(allowance: Allowance, name: str, marked: set[str]) -> None:
     chosen = name in allowance.tools or any(name.startswith(prefix) for prefix in allowance.prefixes)
     later = {Later.NONE: False, Later.READ_ONLY: name in marked, Later.ALL: True}[allowance.later]
-    assert allowance.allows_tool(name, marked) == (chosen or (later and name not in allowance.denied))
+    allowed = allowance.allows_tool(name, marked)
+    if chosen or not later or name in allowance.denied:
+        assert allowed == chosen
+    elif not allowed:
+        assert allowance.later is Later.ALL
+        assert name not in marked
+        assert allowance.denied, "it is like none of those"
 
 
 def test_only_these_is_what_it_says() -> None:
@@ -42,6 +48,14 @@ def test_what_was_not_chosen_does_not_come_in_later() -> None:
     later = Allowance(tools=("read",), denied=("drop",), later=Later.ALL)
     assert later.allows_tool("new", ())
     assert not later.allows_tool("drop", ())
+
+
+@pytest.mark.parametrize("name", ["write ", " write", "WRITE", "write\0x", "\uff57rite", "w\u200brite"])
+def test_what_a_lenient_server_takes_for_a_denied_tool_is_denied(name: str) -> None:
+    allowance = Allowance(tools=("read",), denied=("write",), later=Later.ALL)
+    assert not allowance.allows_tool(name, set())
+    assert allowance.allows_tool("writes", set())
+    assert Allowance(tools=(name,), denied=("write",)).allows_tool(name, set()), "it stood on the page itself"
 
 
 def test_without_anything_nothing_is_allowed() -> None:

@@ -14,10 +14,13 @@ from penstock_agent.catalogue.mirrored import mirrored
 from penstock_agent.catalogue.offer import CatalogueError, Effect, Offer
 from penstock_agent.children import eras
 from penstock_agent.children.lines import Oversize
+from penstock_agent.gate import read
 from penstock_agent.gate.expose import Item as Kind
 
 MAX_PAGES = 1000
 MAX_ITEMS = 10_000
+MAX_BYTES = 64 << 20
+"""Of all pages of a list; one page is decoded before anything else of the agent has its turn."""
 
 
 class Lines(Protocol):
@@ -102,10 +105,14 @@ class Conversation:
     async def _pages(self, method: str, part: Callable[[_Page], list[_Named]]) -> list[_Named]:
         found: list[_Named] = []
         cursor: str | None = None
+        size = 0
         for _ in range(MAX_PAGES):
             result = await self._request(method, {} if cursor is None else {"cursor": cursor})
             if result is None:  # offered, but not implemented: resources/templates/list of many servers
                 return found
+            size += len(result)
+            if size > MAX_BYTES or result.count(b",") > read.MAX_COMMAS:
+                raise CatalogueError(f"The server {self._name} answers {method} with too much.")
             page = self._decode(result, _Page)
             found += part(page)
             if len(found) > MAX_ITEMS:

@@ -138,6 +138,10 @@ class Correlator(Generic[S]):
         """How many requests of the child wait for the caller's answer."""
         return len(self._asked)
 
+    def questions(self) -> list[Asked[S]]:
+        """Those requests, oldest first."""
+        return list(self._asked.values())
+
     def ask(self, request: Message, of: bytes | None = None) -> tuple[Asked[S], Message] | None:
         """Take up a request of the child; returns it as the caller shall see it. None when too many wait.
 

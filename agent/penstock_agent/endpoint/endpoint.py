@@ -18,6 +18,7 @@ from penstock.http import Headers, check
 from penstock.log import get
 from penstock.names import AgentId
 from penstock.outcome import rpc_error
+from penstock_agent import alone
 from penstock_agent.callers.trust import Anyone, NotProven
 from penstock_agent.catalogue.catalogues import Catalogues
 from penstock_agent.catalogue.offer import CatalogueError
@@ -311,4 +312,4 @@ class Endpoint:
         if self._tasks is None:
             work.close()
             raise Stopping
-        return self._tasks.create_task(work)
+        return alone.start(self._tasks, work)

@@ -45,6 +45,10 @@ class Share:
         """Whether the session's child may be read."""
         return self.bytes == 0 or (self.bytes < self._limit and not self._whole.full)
 
+    def spares(self, size: int) -> bool:
+        """Whether there is a place for what may be dropped: half of it all is kept for answers."""
+        return self.bytes + size <= self._limit // 2
+
     def take(self, size: int) -> None:
         self.bytes += size
         self._whole.bytes += size

@@ -131,7 +131,9 @@ class Witness:
         hello: bytes | None = None,
     ) -> None:
         """The process, which is of this spec, has answered."""
-        if self._used or answer.result is None or not isinstance(spec, ProcessSpec):
+        if self._used or not isinstance(spec, ProcessSpec):
+            return
+        if answer.result is None or not answer.result.startswith(b"{"):  # else it is not one of MCP
             return
         question = Question.of(self._server, identity, request, hello)
         if question is not None and (

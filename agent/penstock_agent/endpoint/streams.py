@@ -89,7 +89,9 @@ class Stream:
         """Queue a message. False when it was dropped instead: the stream is closed, or full and it may be
         dropped.
         """
-        if not self.open or (droppable and len(self._items) >= self._limit):
+        if not self.open:
+            return False
+        if droppable and (len(self._items) >= self._limit or not self._held.spares(len(data))):
             return False
         self._number += 1
         self._add(Item(data, number=self._number, needed=not droppable))

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from penstock.allowance import Allowance
 from penstock.envelope import Kind, Message, member, replaced, text_member
+from penstock.names import WHOLE_SITE
 from penstock.outcome import INTERNAL
 from penstock.principal import Principal
 from penstock_agent.gate import read
@@ -70,6 +71,10 @@ ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
 #: Where a subscription, and the acknowledgement of one, name resources.
 SUBSCRIBED: Final = ("notifications", "resourceSubscriptions")
 
+#: What servers say beside their answers. It does not tell which server of a site it is of, so callers who may
+#: use only some tools do not hear it: it may be of one that they may not use at all.
+_ASIDE: Final = frozenset({"notifications/message", "notifications/elicitation/complete"})
+
 _DENIED: Final[Mapping[Item, Denied]] = {
     Item.TOOL: Denied(
         "This site exposes no tool of that name on this server. Use a tool that tools/list shows, "
@@ -126,10 +131,15 @@ class View:
             return True
         return allowance.allows_tool(name, self.marked) if item is Item.TOOL else allowance.others
 
+    @property
+    def others(self) -> bool:
+        """Whether the caller may use what is no tool."""
+        return self.allowance is None or self.allowance.others
+
     def judge(self, item: Item, name: str | None) -> Allowed | Denied:
         if name is not None and self.shows(item, name):
             return ALLOWED
-        if self.allowance is None or (item is not Item.TOOL and self.allowance.others):
+        if self.allowance is None or (item is not Item.TOOL and self.others):
             return _DENIED[item]
         # One text for what the site does not expose and for what the user did not allow: callers who may
         # not use all of a server need not learn what else there is.
@@ -196,6 +206,8 @@ class Gate:
             return message if uri is not None and view.shows(Item.RESOURCE, uri) else None
         if message.kind is Kind.NOTIFICATION and message.method == ACKNOWLEDGED:
             return self._narrowed(view, message)
+        if server == WHOLE_SITE and message.method in _ASIDE and not view.others:
+            return None
         return message
 
     def narrowed(
@@ -243,7 +255,10 @@ class Gate:
 
         result = None if message.result is None else read.filtered(message.result, items, shown)
         if result is None:
-            text = "The server's list is not of the form that MCP prescribes, so nothing of it is shown."
+            text = (
+                "The server's list is not of the form that MCP prescribes, or has more than "
+                f"{read.MAX_ITEMS} items on one page, so nothing of it is shown."
+            )
             return read.error(message, INTERNAL, text)
         return Message(Kind.RESPONSE, message.id, None, None, result, None)
 

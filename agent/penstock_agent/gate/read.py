@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
 from penstock.envelope import Kind, Message, text_member
 from penstock.lookalike import fold
+
+MAX_ITEMS: Final = 20_000
+"""Items on one page of a list. Each is looked at before anything else of the agent has its turn."""
+MAX_COMMAS: Final = 1 << 20
+"""On such a page: known at once, and it says how many items and members there may be."""
 
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _array = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -34,20 +40,36 @@ def name_of(raw: bytes, key: str) -> str | None:
     return text_member(raw, key)
 
 
+def items(raw: bytes) -> list[bytes] | None:
+    """The items of a child's list, each byte-exact; None for what is no list, and for more than MAX_ITEMS."""
+    if raw.count(b",") > MAX_COMMAS:
+        return None
+    try:
+        found = _array(raw)
+    except _NOT_JSON:
+        return None
+    return [bytes(item) for item in found] if len(found) <= MAX_ITEMS else None
+
+
 def filtered(raw: bytes, member: str, shown: Callable[[bytes], bool]) -> bytes | None:
     """The object ``raw`` with only the ``shown`` items of its list ``member``, each byte-exact, other
     members kept.
 
-    None when there is no such list. What is shown depends on the caller, so no cache may give it to others.
+    None when there is no such list, or one of more than MAX_ITEMS. What is shown depends on the caller, so
+    no cache may give it to others.
     """
+    if raw.count(b",") > MAX_COMMAS:
+        return None
     try:
         members = _object(raw)
-        items = [bytes(item) for item in _array(members[member])]
+        listed = items(bytes(members[member]))
     except (KeyError, *_NOT_JSON):
+        return None
+    if listed is None:
         return None
     if "cacheScope" in members:  # 2026-07-28, server/utilities/caching
         members["cacheScope"] = msgspec.Raw(b'"private"')
-    kept = b"[" + b",".join(item for item in items if shown(item)) + b"]"
+    kept = b"[" + b",".join(item for item in listed if shown(item)) + b"]"
     # Always written anew, without look-alikes: a second list in the child's object does not leave with the
     # first.
     parts = [

@@ -22,6 +22,7 @@ from penstock.outcome import INTERNAL, INVALID_PARAMS, INVALID_REQUEST, METHOD_N
 from penstock_agent.children.child import ChildGone
 from penstock_agent.children.lines import Oversize
 from penstock_agent.endpoint import failures
+from penstock_agent.endpoint.correlate import MAX_ASKED
 from penstock_agent.endpoint.failures import Failure
 from penstock_agent.endpoint.held import Held, Share
 from penstock_agent.endpoint.lifeline import NotRunning
@@ -77,7 +78,8 @@ class Aggregate:
         self._spawn = spawn
         self._since = since
         self._held = Share(Held(OUT_BYTES), OUT_BYTES)
-        self._clients = [Client(one, children, self, self._held, spawn) for one in spec.members]
+        asked = max(1, MAX_ASKED // len(spec.members))
+        self._clients = [Client(one, children, self, self._held, spawn, asked=asked) for one in spec.members]
         self._by_name = {client.name: client for client in self._clients}
         self._beginning = Beginning(spec, self._clients, set() if late is None else late)
         self._asking = Asking(self._clients, spec.names, status=spec.status)

@@ -22,6 +22,10 @@ from penstock_agent.site.resources import Known
 
 LIST_S: Final = 10.0
 """So long one page of one server is waited for; the list goes out without it then."""
+WALK_S: Final = 15.0
+"""The same for a whole list that the agent reads for itself: others wait for what it finds."""
+FIND_S: Final = 20.0
+"""The same for a resource, where another server may have it."""
 MAX_PAGES: Final = 100
 """Pages of a list that the agent reads for itself, to find an item."""
 MAX_SHORTENED: Final = 4096
@@ -103,8 +107,10 @@ class Asking:
         shown = withheld = 0
         cursor: str | None = None
         seen: set[str] = set()
+        until_s = _now() + WALK_S
         for _ in range(MAX_PAGES):
-            found = await self._page(client, request(self._id(), method, lists.params(None, cursor)))
+            own = request(self._id(), method, lists.params(None, cursor))
+            found = await self._page(client, own, min(LIST_S, until_s - _now()))
             if not isinstance(found, Page):
                 break
             shown += len(found.items)
@@ -115,11 +121,11 @@ class Asking:
             seen.add(cursor)
         return Walk(shown, withheld)
 
-    async def _page(self, client: Client, asked: Message) -> Page | Failure:
+    async def _page(self, client: Client, asked: Message, wait_s: float = LIST_S) -> Page | Failure:
         """Learns from it. A server without such a list has an empty one."""
         method = asked.method or ""
         item, _, _ = LISTS[method]
-        answer = await client.ask(asked, LIST_S)
+        answer = await client.ask(asked, wait_s)
         if isinstance(answer, Failure):
             client.missed = True
             return answer
@@ -167,13 +173,12 @@ class Asking:
         """In which order these servers are asked for a resource; reads the lists that could say more."""
         by_name = {client.name: client for client in able}
         if self.known.owner(uri, by_name) is None:
-            now = asyncio.get_running_loop().time()
-            unread = [by_name[name] for name in self.known.unread(by_name, now) if by_name[name].up]
+            unread = [by_name[name] for name in self.known.unread(by_name, _now()) if by_name[name].up]
 
             async def learn(client: Client) -> None:
                 for method in ("resources/list", "resources/templates/list"):
                     await self.walk(client, method)
-                self.known.read(client.name, now)
+                self.known.read(client.name, _now())
 
             await _all(unread, learn)
         return [by_name[name] for name in self.known.order(uri, list(by_name))]
@@ -181,8 +186,10 @@ class Asking:
     async def resource(self, asked: Message, uri: str, able: Sequence[Client]) -> Message | Failure:
         """The answer of the first of these servers that has the resource; else the first one's."""
         first: Message | Failure | None = None
-        for client in await self.order(uri, able):
-            answer = await client.ask(asked)
+        order = await self.order(uri, able)
+        for client in order:
+            # One that does not answer must not keep the resource of the next one from its reader.
+            answer = await client.ask(asked, None if client is order[-1] else FIND_S)
             if not isinstance(answer, Failure) and answer.kind is Kind.RESPONSE:
                 self.known.learn(client.name, (uri,))
                 return answer
@@ -237,6 +244,10 @@ class Asking:
 
     def _id(self) -> bytes:
         return b'"site-%d"' % next(self._ids)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 async def _all(these: Iterable[T], work: Callable[[T], Awaitable[R]]) -> list[R]:

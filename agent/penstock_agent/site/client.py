@@ -29,7 +29,7 @@ from penstock_agent.children import backoff
 from penstock_agent.children.child import ChildGone
 from penstock_agent.children.lines import Oversize
 from penstock_agent.endpoint import failures
-from penstock_agent.endpoint.correlate import Call, Correlator
+from penstock_agent.endpoint.correlate import MAX_ASKED, Call, Correlator
 from penstock_agent.endpoint.failures import Failure
 from penstock_agent.endpoint.held import Share
 from penstock_agent.endpoint.lifeline import Lifeline, NotRunning
@@ -73,7 +73,9 @@ class Client:
         held: Share,
         spawn: Spawn,
         chance: Callable[[], float] = random.random,
+        asked: int = MAX_ASKED,
     ) -> None:
+        """``asked``: its requests to the caller that may be unanswered."""
         self.name = site_member.name
         self.expose = site_member.expose
         self.greeting: bytes | None = None
@@ -91,7 +93,7 @@ class Client:
         self._lifeline = Lifeline(site_member.spec, children, self, held)
         self._correlator: Correlator[Answered] = Correlator(lambda: os.urandom(16).hex())
         self._replies = Replies(self._lifeline, spawn, REPLIES, self.counts)
-        self._questions = Questions(self._correlator, self._replies.send)
+        self._questions = Questions(self._correlator, self._replies.send, asked)
         self._hello = request(b'"site"', "initialize", None)
         self._initialized: Message | None = None
         self._standing = Standing()
@@ -308,7 +310,8 @@ class Client:
                 await child.send(dump(each))
 
     def lost(self) -> None:
-        self._questions.forget()
+        for withdrawn in self._questions.lost():
+            self._owner.said(self, withdrawn)
         for call in self._correlator.restart():
             if call.request.method == "initialize":
                 call.stream(failures.ENDED_AT_START)

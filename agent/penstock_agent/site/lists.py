@@ -18,7 +18,6 @@ from penstock_agent.site import cursors
 from penstock_agent.site.names import STATUS, Names, Target
 
 _encode = msgspec.json.Encoder().encode
-_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 STATUS_TOOL = _encode(
     {
@@ -50,14 +49,15 @@ class Page:
 
 
 def page(method: str, server: str, expose: Expose, names: Names, result: bytes) -> Page | None:
-    """The page in a server's answer to the list ``method``; None when it is not one."""
+    """The page in a server's answer to the list ``method``; None when it is not one, or has
+    more than ``read.MAX_ITEMS``.
+    """
     item, key, name_key = LISTS[method]
-    raw = member(result, key)
-    try:
-        listed = [] if raw is None else [bytes(one) for one in _array(raw)]
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
+    if result.count(b",") > read.MAX_COMMAS:
         return None
-    if raw is None and members(result) is None:
+    raw = member(result, key)
+    listed = [] if raw is None else read.items(raw)
+    if listed is None or (raw is None and members(result) is None):
         return None
     found: dict[str, Listed] = {}
     withheld = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -22,6 +23,7 @@ MAX_INSTRUCTIONS: Final = 8192
 MAX_WHOLE: Final = 32 * 1024
 """Characters of the instructions altogether."""
 _LEAST: Final = 24
+_HEADING: Final = re.compile(r"((?:\A|[\n\r\v\f\x85\u2028\u2029])[ \t]*)(?=#)")
 
 _NO: Final = (b"false", b"null")
 
@@ -94,7 +96,8 @@ def instructions(own: str, servers: Sequence[tuple[str, str]]) -> str:
     own = own.strip()
     names = ", ".join(name for name, _ in servers)
     head = own or (f"Several servers in one: tools are named SERVER{SEPARATOR}TOOL. Servers: {names}.")
-    said = [(name, text.strip()[:MAX_INSTRUCTIONS]) for name, text in servers]
+    # What would be a heading is one below that of its server: it could name another server.
+    said = [(name, _HEADING.sub(r"\1##", text.strip()[:MAX_INSTRUCTIONS])) for name, text in servers]
     said = [(name, text) for name, text in said if text]
     full = "\n\n".join([head, *(f"## {name}\n{text}" for name, text in said)])
     if len(full) > READ_FIRST and len(said) > 1:

@@ -10,23 +10,33 @@ from typing import Final, Generic, TypeVar
 
 from penstock.envelope import Message, member, notification, replaced, request, with_id
 from penstock.outcome import INVALID_REQUEST, rpc_error
-from penstock_agent.endpoint.correlate import Correlator
+from penstock_agent.endpoint.correlate import MAX_ASKED, Correlator
 
 CANCELLED: Final = "notifications/cancelled"
 PROGRESS: Final = "notifications/progress"
 #: What a server may ask of the user only while a call of the user's runs there: of several servers, the one
 #: that the user is using.
 _OF_USERS: Final = frozenset({"elicitation/create", "sampling/createMessage"})
+#: What users use. That a server is being greeted, or asked for its lists with all others, is not their doing.
+_USING: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
+
+MAX_QUESTION: Final = 1 << 20
+"""Bytes of the parameters of one: what a client has not taken yet keeps all servers from being read."""
 
 S = TypeVar("S")
 
 
 class Questions(Generic[S]):
-    """Of one server. ``reply`` sends it a line."""
+    """Of one server. ``reply`` sends it a line. ``most``: questions that may wait for the client; all
+    servers share what the client's session takes.
+    """
 
-    def __init__(self, correlator: Correlator[S], reply: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, correlator: Correlator[S], reply: Callable[[bytes], None], most: int = MAX_ASKED
+    ) -> None:
         self._correlator = correlator
         self._reply = reply
+        self._most = most
         self._tokens: dict[bytes, bytes] = {}
 
     def asked(self, message: Message) -> Message | None:
@@ -34,16 +44,22 @@ class Questions(Generic[S]):
         if message.method == "ping":
             self._reply(b'{"jsonrpc":"2.0","id":%b,"result":{}}' % (message.id or b"null"))
             return None
-        calls = self._correlator.in_flight()
-        if message.method in _OF_USERS and not calls:
+        of_users = message.method in _OF_USERS
+        calls = [
+            call for call in self._correlator.in_flight() if not of_users or call.request.method in _USING
+        ]
+        if of_users and not calls:
             text = "Of several servers, only one that runs a request may ask the user. None runs here."
             self._reply(rpc_error(message.id, INVALID_REQUEST, text))
             return None
         # What it belongs to, so that it appears where that call was made: other servers have calls, too.
-        call = self._correlator.asking(message.id) or (calls[-1] if calls else None)
-        taken = self._correlator.ask(message, None if call is None else call.request.id)
+        call = self._correlator.asking(message.id)
+        if call not in calls:
+            call = calls[-1] if calls else None
+        full = self._correlator.asked >= self._most or len(message.params or b"") > MAX_QUESTION
+        taken = None if full else self._correlator.ask(message, None if call is None else call.request.id)
         if taken is None:
-            text = "Too many requests to the client are unanswered."
+            text = "Too many requests to the client are unanswered, or this one is too large."
             self._reply(rpc_error(message.id, INVALID_REQUEST, text))
             return None
         asked, renamed = taken
@@ -76,6 +92,10 @@ class Questions(Generic[S]):
         self._tokens.pop(found[0].caller_id, None)
         return notification(CANCELLED, found[1])
 
-    def forget(self) -> None:
-        """The server is gone, and its questions with it."""
+    def lost(self) -> list[Message]:
+        """The server is gone, and its questions with it: what the client is told of them."""
         self._tokens.clear()
+        return [
+            notification(CANCELLED, b'{"requestId":%b}' % asked.caller_id)
+            for asked in self._correlator.questions()
+        ]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from penstock_agent.catalogue import conversation
 from penstock_agent.catalogue.conversation import MAX_ITEMS, Conversation
 from penstock_agent.catalogue.offer import CatalogueError, Effect, Offer
 from penstock_agent.children.lines import Oversize
@@ -115,6 +116,21 @@ async def test_too_many_items_are_refused() -> None:
     child = FakeChild(offers(tools=[{"name": f"t{n}"} for n in range(MAX_ITEMS + 1)]))
     with pytest.raises(CatalogueError, match="more than 10000 items"):
         await lists(child)
+
+
+async def test_pages_without_end_are_refused_by_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation, "MAX_BYTES", 1000)
+
+    def endless(method: str, params: Answer) -> Answer:
+        if method == "tools/list":
+            page = {"tools": [{"name": "a", "description": "x" * 100}], "nextCursor": "more"}
+            return {"result": page}
+        return offers(tools=[])(method, params)
+
+    child = FakeChild(endless)
+    with pytest.raises(CatalogueError, match="too much"):
+        await lists(child)
+    assert len(child.sent) < 20
 
 
 async def test_noise_notifications_and_long_lines_are_passed_over() -> None:

@@ -119,6 +119,13 @@ def test_a_process_that_was_used_may_have_changed_what_it_shows() -> None:
     assert site.known() == TOOLS
 
 
+@pytest.mark.parametrize("result", [b"5", b"[]", b'"x"', b"null"])
+def test_what_is_no_result_of_mcp_is_not_kept(result: bytes) -> None:
+    site = Site()
+    site.hear(result)
+    assert site.memory.bytes == 0
+
+
 def test_an_error_and_a_server_of_the_network_are_not_kept() -> None:
     site = Site()
     asked = request(b"1", "tools/list", b"{}")
@@ -167,9 +174,9 @@ def test_the_newest_answer_counts() -> None:
 
 def test_what_is_kept_is_bounded_and_the_longest_unused_makes_room() -> None:
     site = Site()
-    site.hear(b"1" * (ANSWER_MAX + 1))
+    site.hear(b"{" + b" " * (ANSWER_MAX - 1) + b"}")
     assert site.memory.bytes == 0
-    largest = b"1" * (ANSWER_MAX - ANSWER_COST)
+    largest = b"{" + b" " * (ANSWER_MAX - ANSWER_COST - 2) + b"}"
     for number in range(16):
         site.hear(largest, params=b"%d" % number)
     assert site.memory.bytes == memory.KEPT_MAX

@@ -132,3 +132,18 @@ async def test_a_question_in_the_backlog_expires_once_unless_it_is_taken() -> No
     assert backlog.take_asked() == [(b"e", b"E")]
     await asyncio.sleep(6)
     assert expired == ["a"]
+
+
+async def test_what_may_be_dropped_leaves_half_of_the_bytes_for_answers() -> None:
+    held = share(1000)
+    stream = Stream(held, 10)
+    assert [stream.put(b"x" * size, droppable=True) for size in (501, 300, 200, 1)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert held.room
+    assert stream.put(b"y" * 600)
+    assert not held.room
+    stream.drain()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from penstock.allowance import Allowance
 from penstock.envelope import Kind, Message, notification, request
 from penstock.principal import Principal
+from penstock_agent.gate.expose import Expose
 from penstock_agent.gate.gate import ALLOWED, LISTS, OPEN, USES, Denied, Gate, knows
 
 ALICE = Principal("https://idp.example", "alice")
@@ -344,3 +345,15 @@ def test_no_cache_may_keep_a_list_for_others() -> None:
     out = gate("*").outbound("files", ALICE, asks("tools/list"), answer)
     assert out is not None
     assert out.result == b'{"tools":[],"cacheScope":"private"}'
+
+
+def test_who_may_use_some_tools_of_a_site_does_not_hear_what_any_server_of_it_logs() -> None:
+    site = Gate({"": Expose.parse(["*"]), "files": Expose.parse(["*"])})
+    some = replace(ALICE, allowance=Allowance(tools=("a__read",)))
+    others = replace(ALICE, allowance=Allowance(tools=("a__read",), others=True))
+    for said in ("notifications/message", "notifications/elicitation/complete"):
+        message = notification(said, b'{"data":1}')
+        assert site.outbound("", some, None, message) is None
+        assert site.outbound("", others, None, message) is message
+        assert site.outbound("", ALICE, None, message) is message
+        assert site.outbound("files", some, None, message) is message

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock_agent.gate.read import filtered, name_of
+from penstock_agent.gate import read
+from penstock_agent.gate.read import MAX_ITEMS, filtered, items, name_of
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=["Cs"])),
@@ -48,3 +49,18 @@ def test_shown_items_keep_their_bytes_and_order(items: list[object]) -> None:
     raws = [json.dumps(item, indent=1).encode() for item in items]
     shown = filtered(b'{"l": [%b]}' % b" , ".join(raws), "l", lambda raw: raw != b"null")
     assert shown == b'{"l":[%b]}' % b",".join(raw for raw in raws if raw != b"null")
+
+
+def test_a_list_of_too_many_items_is_none() -> None:
+    many = b"[" + b",".join([b"{}"] * MAX_ITEMS) + b"]"
+    assert items(many) == [b"{}"] * MAX_ITEMS
+    assert items(many[:-1] + b",{}]") is None
+    assert filtered(b'{"tools":%b}' % (many[:-1] + b",{}]"), "tools", lambda _: True) is None
+
+
+def test_a_list_that_may_be_far_too_long_is_none_before_it_is_taken_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(read, "MAX_COMMAS", 3)
+    assert items(b"[1,2,3,4]") == [b"1", b"2", b"3", b"4"]
+    assert items(b"[1,2,3,4,5]") is None

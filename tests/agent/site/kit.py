@@ -61,6 +61,8 @@ class Scripted(FakeChild):
         super().__init__(spec)
         self.script = script
         self.log: list[Json] = []
+        self.pause_s = 0.0
+        """Before each answer."""
 
     async def send(self, line: bytes) -> None:
         await super().send(line)
@@ -69,9 +71,15 @@ class Scripted(FakeChild):
         if "id" in message and "method" in message and message["method"] not in self.script.silent:
             found = self._result(message["method"], message.get("params") or {})
             error = found.pop("_error", None)
-            self.say(
-                {"jsonrpc": "2.0", "id": message["id"], **({"error": error} if error else {"result": found})}
-            )
+            answer = {
+                "jsonrpc": "2.0",
+                "id": message["id"],
+                **({"error": error} if error else {"result": found}),
+            }
+            if self.pause_s:
+                asyncio.get_running_loop().call_later(self.pause_s, self.say, answer)
+            else:
+                self.say(answer)
 
     @property
     def unread(self) -> list[bytes | Oversize]:

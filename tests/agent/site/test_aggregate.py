@@ -9,9 +9,12 @@ import pytest
 
 from penstock_agent.children.child import ChildGone, ChildStartError
 from penstock_agent.children.lines import Oversize
+from penstock_agent.endpoint.correlate import MAX_ASKED
+from penstock_agent.site.asking import WALK_S
 from penstock_agent.site.names import Target, joined
+from penstock_agent.site.questions import MAX_QUESTION
 from tests.agent.endpoint.talk import Json
-from tests.agent.site.kit import Script, named, resource, site, tool
+from tests.agent.site.kit import Script, Site, named, resource, site, tool
 
 
 def two(**more: object) -> dict[str, Script]:
@@ -673,3 +676,107 @@ async def test_unknown_methods_are_unknown() -> None:
         await there.begin()
         for method in ("tasks/list", "x/y", "subscriptions/listen"):
             assert code(await there.ask(method)) == -32601
+
+
+# A server that means harm.
+
+
+async def used_and_hostile(there: Site) -> str:
+    """A call that runs at the server a."""
+    await there.begin()
+    call = await there.give("tools/call", name="a__read", arguments={})
+    await there.settle()
+    return call
+
+
+async def test_a_server_asks_no_user_because_it_is_asked_for_its_list() -> None:
+    scripts = {
+        "a": Script(tools=[tool("read")], silent={"tools/call"}),
+        "b": Script(tools=[tool("read")], silent={"tools/list"}),
+    }
+    async with site(scripts) as there:
+        await used_and_hostile(there)
+        listing = await there.give("tools/list")
+        await there.settle()
+        listed = str(there.member("b").heard_of("tools/list")[0]["id"])
+        for id in ("q", f"{listed}/q"):
+            there.member("b").ask(id, "elicitation/create", message="Your PIN?", requestedSchema={})
+        await there.settle()
+        assert there.said == []
+        refused = [message for message in there.member("b").log if "error" in message]
+        assert [message["id"] for message in refused] == ["q", f"{listed}/q"]
+        await there.send({"method": "notifications/cancelled", "params": {"requestId": listing}})
+
+
+async def test_a_server_asks_no_user_while_it_is_started_again() -> None:
+    scripts = {"a": Script(tools=[tool("read")], silent={"tools/call"}), "b": Script(tools=[tool("read")])}
+    async with site(scripts) as there:
+        await used_and_hostile(there)
+        scripts["b"].silent = {"initialize"}
+        there.member("b").die()
+        await asyncio.sleep(5)
+        again = there.member("b", 1)
+        assert [message["method"] for message in again.log] == ["initialize"]
+        again.ask("q", "elicitation/create", message="Your PIN?", requestedSchema={})
+        await there.settle()
+        assert "elicitation/create" not in there.methods
+        assert again.log[-1]["id"] == "q"
+        assert "error" in again.log[-1]
+
+
+async def test_questions_of_a_server_that_ended_are_withdrawn() -> None:
+    scripts = {"a": Script(tools=[tool("read")], silent={"tools/call"}), "b": Script(tools=[tool("read")])}
+    async with site(scripts) as there:
+        await used_and_hostile(there)
+        there.member("a").ask("q", "elicitation/create", message="Sure?", requestedSchema={})
+        await there.settle()
+        asked = there.said.pop()
+        there.member("a").die()
+        await there.settle()
+        withdrawn = [one for one in there.said if one["method"] == "notifications/cancelled"]
+        assert [one["params"] for one in withdrawn] == [{"requestId": asked["id"]}]
+
+
+async def test_questions_of_one_server_leave_room_for_those_of_the_others() -> None:
+    scripts = {"a": Script(tools=[tool("read")], silent={"tools/call"}), "b": Script(tools=[tool("read")])}
+    async with site(scripts) as there:
+        await used_and_hostile(there)
+        for number in range(MAX_ASKED):
+            there.member("b").ask(number, "roots/list")
+        await there.settle()
+        there.member("a").ask("q", "elicitation/create", message="Sure?", requestedSchema={})
+        await there.settle()
+        assert there.methods.count("roots/list") == MAX_ASKED // 2
+        assert there.methods[-1] == "elicitation/create"
+
+
+async def test_a_question_that_would_fill_the_session_is_refused() -> None:
+    async with site(two(silent={"tools/call"})) as there:
+        await used_and_hostile(there)
+        there.member("a").ask("q", "elicitation/create", message="x" * MAX_QUESTION, requestedSchema={})
+        await there.settle()
+        assert there.said == []
+        assert "error" in there.member("a").log[-1]
+
+
+async def test_a_list_without_end_holds_up_no_resource_of_another_server_for_long() -> None:
+    scripts = {
+        "a": Script(resources=[resource(f"x://{n}") for n in range(200)], page=1, endless=True),
+        "b": Script(contents={"file://here": "yes"}),
+    }
+    async with site(scripts) as there:
+        await there.begin()
+        there.member("a").pause_s = 9.0
+        begun = asyncio.get_running_loop().time()
+        read = await there.result("resources/read", uri="file://here")
+        assert read["contents"] == [{"uri": "file://here", "text": "yes"}]
+        assert asyncio.get_running_loop().time() - begun < 2 * WALK_S + 2 * 9.0
+
+
+async def test_a_server_that_does_not_answer_a_read_leaves_it_to_the_next() -> None:
+    scripts = {"a": Script(silent={"resources/read"}), "b": Script(contents={"file://here": "yes"})}
+    async with site(scripts) as there:
+        await there.begin()
+        read = await there.result("resources/read", uri="file://here")
+        assert read["contents"] == [{"uri": "file://here", "text": "yes"}]
+        assert there.member("a").heard_of("notifications/cancelled")

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock_agent.gate import read
 from penstock_agent.gate.expose import Expose
 from penstock_agent.site import cursors, lists
 from penstock_agent.site.lists import Page
@@ -104,3 +105,8 @@ def test_params_have_the_servers_own_cursor() -> None:
     assert lists.params(None, None) is None
     assert lists.params(b'{"_meta":{"a": 1}}', "7") == b'{"_meta":{"a": 1},"cursor":"7"}'
     assert lists.params(b'{"cursor":"x","_meta":{"a": 1}}', None) == b'{"_meta":{"a": 1}}'
+
+
+def test_a_page_of_too_many_items_is_none() -> None:
+    many = b",".join([b'{"name":"read_a"}'] * (read.MAX_ITEMS + 1))
+    assert page(b'{"tools":[%b]}' % many) is None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
 
-from penstock.envelope import Kind, Message, dump, notification, parse_child, request, text_member
+from penstock.envelope import Kind, Message, dump, members, notification, parse_child, request, text_member
 from penstock.outcome import INVALID_PARAMS, rpc_error
 from penstock_agent.endpoint.answers import Answer, reply
 from penstock_agent.endpoint.bridge.rooms import Room
@@ -70,11 +70,12 @@ class _Listen:
         return message.method in self.methods
 
     def tagged(self, method: str, params: bytes | None) -> bytes:
-        members = msgspec.json.decode(params or b"{}", type=dict[str, msgspec.Raw])
-        meta = msgspec.json.decode(members.get("_meta", msgspec.Raw(b"{}")), type=dict[str, msgspec.Raw])
+        found = members(params or b"{}") or {}
+        # A server may say what is no object there, and nobody could read the tag then.
+        meta = members(bytes(found.get("_meta", msgspec.Raw(b"{}")))) or {}
         meta[SUBSCRIPTION] = msgspec.Raw(self.id)
-        members["_meta"] = msgspec.Raw(msgspec.json.encode(meta))
-        return dump(notification(method, msgspec.json.encode(members)))
+        found["_meta"] = msgspec.Raw(msgspec.json.encode(meta))
+        return dump(notification(method, msgspec.json.encode(found)))
 
 
 @dataclass(slots=True, eq=False)
@@ -84,7 +85,7 @@ class _Heard:
     listens: list[_Listen] = field(default_factory=list)
     uris: Counter[str] = field(default_factory=Counter)
     also: set[str] = field(default_factory=set)
-    """Resources that are subscribed to here for those who listen elsewhere; as long as the room lasts."""
+    """Resources that are subscribed to here for those who listen elsewhere, when a call last ran here."""
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     task: asyncio.Task[None] | None = None
 
@@ -125,6 +126,9 @@ class Listens:
         heard = self._heard.setdefault(room, _Heard())
         if heard.task is None:
             heard.task = self._hear(room, heard)
+        if unwanted := heard.also - uris.keys():
+            heard.also -= unwanted
+            self._shared.spawn(self._leave(room, heard, unwanted))
         for uri in uris:
             if uri not in heard.uris and uri not in heard.also and room.offers("resources", "subscribe"):
                 heard.also.add(uri)
@@ -243,10 +247,11 @@ class Listens:
             return
         del heard.uris[uri]
         if not room.session.ended:
-            self._shared.spawn(self._leave(room, heard, uri))
+            self._shared.spawn(self._leave(room, heard, (uri,)))
 
-    async def _leave(self, room: Room, heard: _Heard, uri: str) -> None:
+    async def _leave(self, room: Room, heard: _Heard, uris: Iterable[str]) -> None:
         async with heard.changing:
-            if not heard.uris[uri] and not room.session.ended:
-                until = asyncio.get_running_loop().time() + self._shared.limits.commit_after
-                await room.quietly("resources/unsubscribe", msgspec.json.encode({"uri": uri}), until)
+            for uri in uris:
+                if not heard.uris[uri] and uri not in heard.also and not room.session.ended:
+                    until = asyncio.get_running_loop().time() + self._shared.limits.commit_after
+                    await room.quietly("resources/unsubscribe", msgspec.json.encode({"uri": uri}), until)

@@ -81,13 +81,15 @@ class Room:
         """A request of the bridge itself; whether the server granted it. Raises NotRunning."""
         stream = self.session.stream("")
         call = await self.session.give(request(b'"bridge"', method, params), stream)
-        while (item := await stream.next(until)) is not None:
-            stream.sent(item)
-            if item.last:
-                return parse_child(item.data).kind is Kind.RESPONSE
-        self.session.expire(call, failures.TIMED_OUT, b'"deadline"')
-        stream.drain()
-        return False
+        try:
+            while (item := await stream.next(until)) is not None:
+                stream.sent(item)
+                if item.last:
+                    return parse_child(item.data).kind is Kind.RESPONSE
+            return False
+        finally:  # also where whoever asks for it is cancelled
+            self.session.expire(call, failures.TIMED_OUT, b'"deadline"')
+            stream.drain()
 
     async def quietly(self, method: str, params: bytes, until: float) -> None:
         """The same where it does not matter whether it is granted."""
@@ -271,11 +273,13 @@ async def _begin(session: Session, said: Said, until: float, shared: Shared) -> 
 
 async def _ask(session: Session, asked: Message, until: float) -> bytes:
     stream = session.stream("")
-    call = await session.give(asked, stream)
-    item = await stream.next(until)
-    if item is None:
-        session.expire(call, failures.NO_ANSWER_TO_INITIALIZE, b'"deadline"')
+    try:
+        call = await session.give(asked, stream)
+        item = await stream.next(until)
+        if item is None:
+            session.expire(call, failures.NO_ANSWER_TO_INITIALIZE, b'"deadline"')
+            raise NotRunning(failures.NO_ANSWER_TO_INITIALIZE)
+        stream.sent(item)
+        return item.data
+    finally:  # also where whoever asks for it is cancelled: its answer is nobody's
         stream.drain()
-        raise NotRunning(failures.NO_ANSWER_TO_INITIALIZE)
-    stream.sent(item)
-    return item.data

@@ -5,6 +5,7 @@ Only members of the envelope are added or taken out; everything else stays the b
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -99,8 +100,13 @@ def essence(message: Message) -> bytes:
     params = _members(message.params or b"{}")
     for name in ("_meta", "inputResponses", "requestState"):
         params.pop(name, None)
-    parsed = msgspec.json.decode(_encode(params))
+    # Numbers as they are spelled: callers may send such that no float, and no int of ours, can hold.
+    parsed: object = json.loads(_encode(params), parse_int=_spelled, parse_float=_spelled)
     return _ordered([message.method, parsed])
+
+
+def _spelled(number: str) -> msgspec.Raw:
+    return msgspec.Raw(number.encode())
 
 
 def brought(message: Message) -> tuple[str | None, dict[str, bytes]]:

@@ -69,6 +69,8 @@ class Face:
         self._settled = False
         """Whether nothing stands between the process and its session."""
         self._hello: Message | None = None
+        self._supposed = False
+        """Whether the process was asked what it is in the place of being greeted, and has not answered."""
         self._interpreter: Interpreter | None = None
         self._inbox = Inbox()
         self._reader: asyncio.Task[None] | None = None
@@ -93,7 +95,8 @@ class Face:
             return
         if message.kind is Kind.REQUEST and message.method == "initialize":
             self._hello = message
-            if self._modern.get(self._spec.name) == self._spec:
+            self._supposed = self._modern.get(self._spec.name) == self._spec
+            if self._supposed:
                 line = dump(eras.discover(_QUESTION))
         await self._child.send(line)
 
@@ -106,7 +109,8 @@ class Face:
         answer = None if self._hello is None or isinstance(line, Oversize) else _answer(line)
         if answer is None or self._hello is None:
             return line
-        if answer.id == _QUESTION:
+        if self._supposed and answer.id == _QUESTION:
+            self._supposed = False
             if (greeting := self._becomes_modern(self._hello, answer)) is not None:
                 return greeting
             self._modern.pop(self._spec.name, None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from tests.agent.endpoint.bridge.crossing import META, QUESTION, crossing, error
 
 
@@ -156,5 +158,55 @@ async def test_a_resource_that_a_call_changed_elsewhere_is_heard_of() -> None:
         other.answer(await other.heard("tools/call"), {"content": []})
         other.note("notifications/resources/updated", uri="test://a")  # between two calls
         assert (await listen.event())["method"] == "notifications/resources/updated"
+        listen.leave()
+        child.answer(await child.heard("resources/unsubscribe"))
+
+
+async def test_a_server_that_says_nonsense_in_meta_is_passed_on_all_the_same() -> None:
+    async with crossing() as cross:
+        listen = cross.send("subscriptions/listen", id=1, notifications={"toolsListChanged": True})
+        child = await cross.begun()
+        await listen.event()
+        for nonsense in ("5", "[]", "null"):
+            child.note("notifications/tools/list_changed", _meta=json.loads(nonsense))
+            assert (await listen.event())["params"] == {"_meta": {META + "subscriptionId": 1}}
+        listen.leave()
+
+
+async def test_what_nobody_listens_to_elsewhere_any_more_is_no_longer_subscribed_to() -> None:
+    async with crossing() as cross:
+        listen = cross.send(
+            "subscriptions/listen", id=1, notifications={"resourceSubscriptions": ["test://a"]}
+        )
+        child = await cross.begun()
+        child.answer(await child.heard("resources/subscribe"))
+        await listen.event()
+        waits = cross.tool()
+        await child.heard("tools/call")
+        child.ask("q", "elicitation/create", **QUESTION)
+        await waits.json()
+        call = cross.tool("one")
+        other = await cross.begun(2)
+        other.answer(await other.heard("resources/subscribe"))
+        other.answer(await other.heard("tools/call"), {"content": []})
+        await call.json()
+        listen.leave()
+        child.answer(await child.heard("resources/unsubscribe"))
+        listen = cross.send(
+            "subscriptions/listen", id=2, notifications={"resourceSubscriptions": ["test://b"]}
+        )
+        child.answer(await child.heard("resources/subscribe"))
+        await listen.event()
+        call = cross.tool("two")
+        first, second = await other.heard(), await other.heard()
+        said = {str(each["method"]): each["params"] for each in (first, second)}
+        assert said == {
+            "resources/subscribe": {"uri": "test://b"},
+            "resources/unsubscribe": {"uri": "test://a"},
+        }
+        other.answer(first)
+        other.answer(second)
+        other.answer(await other.heard("tools/call"), {"content": []})
+        await call.json()
         listen.leave()
         child.answer(await child.heard("resources/unsubscribe"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.agent.endpoint.bridge.crossing import BOB, META, QUESTION, YES, crossing, error, result
 
 
@@ -112,3 +114,12 @@ async def test_a_list_goes_on_beside_a_call_and_gets_nothing_of_it() -> None:
         await child.heard()
         child.answer(called)
         await result(retry)
+
+
+@pytest.mark.parametrize("method", ["server/discover", "tools/list", "tools/call"])
+async def test_a_server_that_is_never_greeted_holds_nothing_for_its_callers(method: str) -> None:
+    async with crossing(call_timeout=5.0) as cross:  # leaving it checks that nothing is held
+        call = cross.send(method, name="echo", arguments={})
+        child = await cross.children.number(1)
+        await child.heard("initialize")
+        await call.until_end()

@@ -68,6 +68,14 @@ def test_a_call_is_the_same_whatever_the_order_of_its_members_and_what_comes_wit
     assert translate.essence(first) == translate.essence(second) != translate.essence(other)
 
 
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "7" * 5000, "1.50"])
+def test_a_call_with_any_number_in_it_can_be_continued(number: str) -> None:
+    asked = call(f'{{"name":"x","arguments":{{"a":{number}}}}}')
+    again = call(f'{{"arguments":{{"a":{number}}},"name":"x","requestState":"s"}}')
+    assert translate.essence(asked) == translate.essence(again)
+    assert number.encode() in translate.essence(asked)
+
+
 @pytest.mark.parametrize("params", ['{"requestState":7}', '{"inputResponses":[]}', "[]"])
 def test_what_is_brought_back_in_another_form_is_refused(params: str) -> None:
     with pytest.raises(ValueError, match=r"requestState|object"):

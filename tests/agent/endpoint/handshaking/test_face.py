@@ -300,3 +300,28 @@ async def test_a_server_that_asks_in_a_request_is_told_that_this_is_over() -> No
         server.child.ask("q", "elicitation/create", message="Who?")
         answer = await server.child.heard()
         assert (answer["id"], members(answer["error"])["code"]) == ("q", -32601)
+
+
+async def test_answers_to_a_question_that_was_not_asked_are_no_reason_to_greet_again() -> None:
+    async with talking() as talk:
+        begun = talk.send("POST", hello())
+        child = await talk.children.number(1)
+        greeted = await child.heard("initialize")
+        for _ in range(2000):
+            child.say({"jsonrpc": "2.0", "id": "penstock-discover", "error": {"code": 1, "message": "no"}})
+        child.answer(greeted, {"protocolVersion": "2025-11-25", "capabilities": {}})
+        assert "result" in await begun.json()
+        assert child.heard_nothing
+
+
+async def test_a_supposed_newer_server_that_is_none_is_greeted_once() -> None:
+    async with talking() as talk:
+        await session(talk)
+        begun = talk.send("POST", hello())
+        child = await talk.children.number(2)
+        asked = await child.heard("server/discover")
+        for _ in range(2000):
+            child.say({"jsonrpc": "2.0", "id": asked["id"], "error": {"code": -32601, "message": "what?"}})
+        child.answer(await child.heard("initialize"), {"protocolVersion": "2025-11-25", "capabilities": {}})
+        assert "result" in await begun.json()
+        assert child.heard_nothing
