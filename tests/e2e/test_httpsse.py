@@ -52,7 +52,9 @@ def children(stack: Stack) -> list[psutil.Process]:
 
 
 def in_use(stack: Stack) -> object:
-    return stack.agent.status()["children"]
+    daemon = stack.agent.status()["daemon"]
+    assert isinstance(daemon, dict)
+    return daemon["children"]
 
 
 def _command(process: psutil.Process) -> list[str]:
