@@ -22,6 +22,7 @@ from penstock.envelope import (
     with_id,
 )
 from penstock.log import get
+from penstock.names import WHOLE_SITE
 from penstock.outcome import METHOD_NOT_FOUND, rpc_error
 from penstock.principal import Principal
 from penstock_agent.children.child import ChildGone, ChildSpec
@@ -294,6 +295,9 @@ class Dialogue(ABC):
             self._fail(call, failures.denied("The site does not let the answer to this request out."))
         elif isinstance(settled := self._manners.settle(request, answer), Failure):
             self._fail(call, settled)
+        elif self.server == WHOLE_SITE:
+            status, named = failures.of_exchange(settled, call.stream.key)
+            call.stream.finish(dump(named), status)
         else:
             call.stream.finish(dump(settled))
         self._replace_stale()

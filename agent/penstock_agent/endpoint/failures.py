@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
 
-from penstock.envelope import Message, is_modern
+from penstock.envelope import Message, is_modern, member, replaced
 from penstock.names import WHOLE_SITE
-from penstock.outcome import DENIED, HTTP_STATUS, NOT_EXECUTED, OUTCOME_UNKNOWN, TABLE, rpc_error, tool_error
+from penstock.outcome import (
+    DENIED,
+    HTTP_STATUS,
+    META_KEY,
+    NOT_EXECUTED,
+    OUTCOME_UNKNOWN,
+    TABLE,
+    rpc_error,
+    tool_error,
+)
 
 #: The code with which the field's implementations answer a request that its sender has cancelled.
 CANCELLED: Final = -32800
 #: MCP 2026-07-28: the protocol version of the request is not supported.
 UNSUPPORTED_VERSION: Final = -32022
+
+
+#: Codes of ours that have an HTTP status of their own.
+_OURS: Final = (NOT_EXECUTED, OUTCOME_UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +70,27 @@ def outcome_unknown(text: str) -> Failure:
 
 def denied(text: str) -> Failure:
     return Failure(DENIED, text)
+
+
+def of_exchange(answer: Message, exchange: str) -> tuple[int, Message]:
+    """The HTTP status and the answer of the whole site, which says of its own failures (``answer``, above)
+    everything but in which exchange.
+    """
+    name = msgspec.json.encode(exchange)
+    if answer.error is not None:
+        code = member(answer.error, "code")
+        status = next((HTTP_STATUS[each] for each in _OURS if code == b"%d" % each), 200)
+        if member(answer.error, "data", "exchange") == b'""':
+            return status, replace(answer, error=replaced(answer.error, name, "data", "exchange"))
+        return status, answer
+    path = ("_meta", META_KEY, "exchange")
+    if (
+        answer.result is not None
+        and b'"exchange":""' in answer.result
+        and member(answer.result, *path) == b'""'
+    ):
+        return 200, replace(answer, result=replaced(answer.result, name, *path))
+    return 200, answer
 
 
 def unsupported_version(id: bytes | None, supported: tuple[str, ...], requested: str) -> bytes:

@@ -360,3 +360,20 @@ async def test_a_session_outlives_the_crash_of_a_server() -> None:
         assert await tools(talk, session) == ["a__read", "a__write", "b__read", "b__drop"]
         assert len(children.sites) == 1
         assert len(children.members["b"]) == 1
+
+
+async def test_what_the_site_says_of_a_failure_names_the_exchange() -> None:
+    there = scripts()
+    there["a"].silent = {"tools/call", "prompts/get"}
+    async with endpoint(there) as (talk, children):
+        session = await begin(talk)
+        call = post(talk, session, "tools/call", name="a__read")
+        prompt = post(talk, session, "prompts/get", name="a__hi")
+        await talk.settle()
+        children.members["a"][0].die()
+        meta = (await result(call))["_meta"]
+        assert isinstance(meta, dict)
+        assert meta["penstock/outcome"]["exchange"] == call.key
+        error = (await prompt.json())["error"]
+        assert isinstance(error, dict)
+        assert (prompt.status, error["data"]["exchange"]) == (504, prompt.key)
