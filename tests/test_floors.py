@@ -158,9 +158,9 @@ PURE = (
         for name in (
             "children.backoff", "children.lines", "children.stderr",
             "catalogue.headervalue", "catalogue.mirrored",
-            "endpoint.correlate", "endpoint.failures", "endpoint.limits", "endpoint.meta",
-            "endpoint.standing",
-            *(f"endpoint.handshaking.{n}" for n in ("interpreter", "out", "subscription", "translate")),
+            "endpoint.session.correlate", "endpoint.failures", "endpoint.limits", "endpoint.meta",
+            "endpoint.session.standing",
+            *(f"endpoint.bridge.up.{n}" for n in ("interpreter", "out", "subscription", "translate")),
             *(f"endpoint.modern.{n}" for n in ("flights", "ladder", "messages", "schemas", "tasks")),
             "exchange", "gate.*", "problem", "dialer.proxy", "dialer.redial", "renewal.schedule",
             "remote.address", "remote.protocol", "remote.sse", "remote.words",
@@ -280,7 +280,7 @@ def test_all_rules_together_hold() -> None:
         (f"{RELAY}.ops", f"import {AGENT}.cli", f"{RELAY}.ops:1 imports {AGENT}.cli"),
         (f"{AGENT}.gate.gate", f"from {AGENT} import endpoint", "the gate may not know the endpoint"),
         (
-            f"{AGENT}.endpoint.session",
+            f"{AGENT}.endpoint.session.session",
             f"from {AGENT}.config import load",
             "the endpoint may not know settings",
         ),

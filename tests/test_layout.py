@@ -27,31 +27,49 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     f"{A}/cli/common.py": (f"{TA}/cli/test_main.py", "options that every command has"),
     f"{A}/dialer/connect.py": (f"{TA}/dialer/test_dialer_obstacles.py", "the redirect that is not followed"),
     f"{A}/endpoint/answers.py": (f"{TA}/endpoint/test_endpoint.py", "an answer is seen where it is given"),
-    f"{A}/endpoint/channel.py": (f"{TA}/endpoint/test_httpsse.py", "one event stream, as its client sees it"),
-    f"{A}/endpoint/bridge/pending.py": (f"{TA}/endpoint/bridge/test_bridge.py", "seen where calls go on"),
-    f"{A}/endpoint/handshaking/out.py": (
-        f"{TA}/endpoint/handshaking/test_subscription.py",
+    f"{A}/endpoint/handshake/channel.py": (
+        f"{TA}/endpoint/handshake/test_httpsse.py",
+        "one event stream, as its client sees it",
+    ),
+    f"{A}/endpoint/bridge/down/pending.py": (
+        f"{TA}/endpoint/bridge/down/test_bridge.py",
+        "seen where calls go on",
+    ),
+    f"{A}/endpoint/bridge/up/out.py": (
+        f"{TA}/endpoint/bridge/up/test_subscription.py",
         "what it says is looked at there",
     ),
-    f"{A}/endpoint/beginning.py": (f"{TA}/endpoint/test_lifeline.py", "greeting one child after another"),
-    f"{A}/endpoint/dialogue.py": (f"{TA}/endpoint/test_endpoint.py", "what clients and children see of it"),
+    f"{A}/endpoint/session/beginning.py": (
+        f"{TA}/endpoint/test_lifeline.py",
+        "greeting one child after another",
+    ),
+    f"{A}/endpoint/session/dialogue.py": (
+        f"{TA}/endpoint/test_endpoint.py",
+        "what clients and children see of it",
+    ),
     f"{A}/endpoint/faults.py": (f"{TA}/endpoint/test_endpoint.py", "what a child does wrong"),
     f"{A}/endpoint/shared.py": (f"{TA}/endpoint/test_endpoint.py", "what an endpoint is made of"),
     f"{A}/tolerance.py": (f"{TA}/test_config.py", "a table of the settings"),
-    f"{A}/endpoint/held.py": (f"{TA}/endpoint/test_delivery.py", "counts what deliveries hold"),
+    f"{A}/endpoint/held.py": (f"{TA}/endpoint/session/test_delivery.py", "counts what deliveries hold"),
     f"{A}/endpoint/limits.py": (f"{TA}/endpoint/test_endpoint.py", "numbers"),
     f"{A}/endpoint/modern/process.py": (
         f"{TA}/endpoint/modern/test_calls.py",
         "a process is seen through its calls",
     ),
-    f"{A}/endpoint/replies.py": (f"{TA}/endpoint/test_delivery.py", "how the child hears of it"),
-    f"{A}/endpoint/watch.py": (f"{TA}/endpoint/test_calls.py", "a call whose caller is gone"),
+    f"{A}/endpoint/replies.py": (f"{TA}/endpoint/session/test_delivery.py", "how the child hears of it"),
+    f"{A}/endpoint/watch.py": (f"{TA}/endpoint/handshake/test_calls.py", "a call whose caller is gone"),
     f"{A}/endpoint/ports.py": (
         f"{TA}/endpoint/test_lifeline.py",
         "protocols: what is asked of children",
     ),
-    f"{A}/endpoint/session.py": (f"{TA}/endpoint/test_calls.py", "a session is seen through its calls"),
-    f"{A}/endpoint/sessions.py": (f"{TA}/endpoint/test_endpoint.py", "finds the session of a request"),
+    f"{A}/endpoint/session/session.py": (
+        f"{TA}/endpoint/handshake/test_calls.py",
+        "a session is seen through its calls",
+    ),
+    f"{A}/endpoint/session/sessions.py": (
+        f"{TA}/endpoint/test_endpoint.py",
+        "finds the session of a request",
+    ),
     f"{A}/examples/library.py": (f"{TA}/examples/test_docsearch.py", "what the example server searches"),
     f"{A}/enrolment/firstcontact.py": (
         f"{TA}/enrolment/test_enrol.py",

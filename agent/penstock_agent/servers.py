@@ -13,7 +13,7 @@ from penstock_agent import alone
 from penstock_agent.children.child import ChildSpec, ChildStartError, ProcessSpec
 from penstock_agent.children.environment import prepare
 from penstock_agent.children.pool import Children
-from penstock_agent.endpoint.handshaking.face import Faces
+from penstock_agent.endpoint.bridge.up.face import Faces
 from penstock_agent.endpoint.ports import Child, Stopping
 from penstock_agent.endpoint.room import GiveWay, WithRoom
 from penstock_agent.gate.expose import Expose

@@ -1,14 +1,12 @@
 """The agent's MCP endpoint: exchanges in, conversations with children out.
 
-In reading order: ``versions``, ``limits`` and ``failures`` (what is promised), ``correlate``, ``held``,
-``streams`` and ``eventlog`` (pure, or nearly), ``lifeline`` (one child after another) and ``replies``,
-``beginning``, ``standing``, ``manners``, ``memory`` and ``resumption`` (of one session), ``handshaking``
-(what sessions see of newer servers), ``dialogue`` (what goes where) and ``session`` (its life), ``calls``,
-``batches``, ``recall``,
-``listening`` and ``answers`` (one HTTP response), ``offers`` (what a consent page shows), ``sessionids`` and
-``sessions`` (all of them), ``shared`` (what every era works with), ``handshake``, ``modern`` and ``bridge``
-(an era each, and the way from one to the other), ``channel`` and ``httpsse`` (the first transport of the
-older one), ``endpoint`` (the way in).
+In this folder is what all eras share. In reading order: ``versions``, ``limits`` and ``failures`` (what is
+promised), ``streams``, ``lifeline`` (one child after another) and ``replies``, ``manners``, ``memory`` and
+``recall`` (what real clients need), ``answers`` (one HTTP response), ``offers`` (what a consent page shows),
+``shared`` (what every era works with), ``endpoint`` (the way in).
+
+``session`` is one session of the handshake era, ``handshake`` that era over HTTP, ``modern`` the one without
+sessions, ``bridge`` the way from each to the other.
 """
 
 from penstock_agent.endpoint.endpoint import Endpoint, ServerStatus, Status

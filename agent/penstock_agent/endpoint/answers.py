@@ -8,7 +8,7 @@ from penstock.envelope import Message
 from penstock.http import EVENT_STREAM, JSON, Headers, sse_event
 from penstock.outcome import INVALID_REQUEST, rpc_error
 from penstock_agent.endpoint.failures import Failure
-from penstock_agent.endpoint.resumption import Mark
+from penstock_agent.endpoint.session.resumption import Mark
 from penstock_agent.endpoint.streams import Item
 from penstock_agent.exchange import Exchange
 

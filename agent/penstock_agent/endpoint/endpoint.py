@@ -23,19 +23,20 @@ from penstock_agent.callers.trust import Anyone, NotProven
 from penstock_agent.catalogue.catalogues import Catalogues
 from penstock_agent.catalogue.offer import CatalogueError
 from penstock_agent.children.child import ChildSpec
-from penstock_agent.endpoint import failures, offers, sessionids, versions
+from penstock_agent.endpoint import failures, offers, versions
 from penstock_agent.endpoint.answers import SESSION_ID, VERSION, fail, refuse, reply
-from penstock_agent.endpoint.eventlog import EPOCH_BYTES, KEY_BYTES, Budget, EventIds
-from penstock_agent.endpoint.handshake import Handshake
-from penstock_agent.endpoint.handshaking.face import Faces
+from penstock_agent.endpoint.bridge.up.face import Faces
+from penstock_agent.endpoint.handshake.handshake import Handshake
+from penstock_agent.endpoint.handshake.httpsse import HttpSse
 from penstock_agent.endpoint.held import Held
-from penstock_agent.endpoint.httpsse import HttpSse
 from penstock_agent.endpoint.limits import Limits
 from penstock_agent.endpoint.memory import Memory
 from penstock_agent.endpoint.modern.modern import Modern
 from penstock_agent.endpoint.ports import Callers, Children, Stopping
 from penstock_agent.endpoint.room import WithRoom
-from penstock_agent.endpoint.sessions import Sessions
+from penstock_agent.endpoint.session import sessionids
+from penstock_agent.endpoint.session.eventlog import EPOCH_BYTES, KEY_BYTES, Budget, EventIds
+from penstock_agent.endpoint.session.sessions import Sessions
 from penstock_agent.endpoint.shared import Shared
 from penstock_agent.exchange import Exchange, ExchangeGone, Purpose
 from penstock_agent.gate.gate import Gate

@@ -14,8 +14,8 @@ from penstock_agent.children.child import ChildGone, ChildSpec, ChildStartError
 from penstock_agent.children.lines import Oversize
 from penstock_agent.children.pool import CrashLooping, TooManyChildren
 from penstock_agent.endpoint import failures
+from penstock_agent.endpoint.bridge.up.face import Face
 from penstock_agent.endpoint.failures import ENDED_AT_START, Failure
-from penstock_agent.endpoint.handshaking.face import Face
 from penstock_agent.endpoint.held import Share
 from penstock_agent.endpoint.ports import Child, Children
 

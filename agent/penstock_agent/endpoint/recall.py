@@ -17,7 +17,7 @@ from penstock_agent.endpoint.answers import SESSION_ID, fail, reply
 from penstock_agent.endpoint.lifeline import Lifeline, NotRunning
 from penstock_agent.endpoint.modern import messages
 from penstock_agent.endpoint.modern.process import DISCOVER, Process
-from penstock_agent.endpoint.session import Session
+from penstock_agent.endpoint.session.session import Session
 from penstock_agent.endpoint.shared import Shared
 from penstock_agent.exchange import Exchange, ExchangeGone
 

@@ -14,12 +14,12 @@ from penstock.principal import Principal
 from penstock_agent.catalogue.catalogues import Catalogues
 from penstock_agent.catalogue.offer import CatalogueError
 from penstock_agent.children.child import ChildSpec
-from penstock_agent.endpoint.eventlog import Budget, EventIds
 from penstock_agent.endpoint.failures import UNMARKED, Failure, denied
 from penstock_agent.endpoint.held import Held
 from penstock_agent.endpoint.limits import Limits
 from penstock_agent.endpoint.memory import Memory
 from penstock_agent.endpoint.ports import Children, Spawn
+from penstock_agent.endpoint.session.eventlog import Budget, EventIds
 from penstock_agent.endpoint.streams import Stream
 from penstock_agent.gate.gate import Denied, Gate
 from penstock_agent.tolerance import Tolerance

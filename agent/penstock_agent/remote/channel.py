@@ -17,10 +17,11 @@ from penstock import log
 from penstock.envelope import Kind, id_key
 from penstock.http import EVENT_STREAM, JSON, Headers
 from penstock_agent.children.child import ChildGone
+from penstock_agent.children.inbox import Inbox
 from penstock_agent.children.lines import LINE_MAX, Oversize
 from penstock_agent.remote import headers, words
 from penstock_agent.remote.headers import BadHeader
-from penstock_agent.remote.inbox import Inbox, Parts
+from penstock_agent.remote.parts import Parts
 from penstock_agent.remote.protocol import Cursor, Handshake, Outgoing, answers, messages, refusal
 from penstock_agent.remote.spec import RemoteSpec
 from penstock_agent.remote.sse import Event, SseParser

@@ -22,11 +22,11 @@ from penstock.outcome import INTERNAL, INVALID_PARAMS, INVALID_REQUEST, METHOD_N
 from penstock_agent.children.child import ChildGone
 from penstock_agent.children.lines import Oversize
 from penstock_agent.endpoint import failures
-from penstock_agent.endpoint.correlate import MAX_ASKED
 from penstock_agent.endpoint.failures import Failure
 from penstock_agent.endpoint.held import Held, Share
 from penstock_agent.endpoint.lifeline import NotRunning
 from penstock_agent.endpoint.ports import Children, Spawn
+from penstock_agent.endpoint.session.correlate import MAX_ASKED
 from penstock_agent.gate import read
 from penstock_agent.gate.expose import Expose, Item
 from penstock_agent.gate.gate import COMPLETE, LISTS, REFERENCES, UPDATED, USES, Denied, View

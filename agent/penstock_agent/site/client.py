@@ -29,13 +29,13 @@ from penstock_agent.children import backoff
 from penstock_agent.children.child import ChildGone
 from penstock_agent.children.lines import Oversize
 from penstock_agent.endpoint import failures
-from penstock_agent.endpoint.correlate import MAX_ASKED, Call, Correlator
 from penstock_agent.endpoint.failures import Failure
 from penstock_agent.endpoint.held import Share
 from penstock_agent.endpoint.lifeline import Lifeline, NotRunning
 from penstock_agent.endpoint.ports import Child, Children, Spawn, Stopping
 from penstock_agent.endpoint.replies import Replies
-from penstock_agent.endpoint.standing import Standing
+from penstock_agent.endpoint.session.correlate import MAX_ASKED, Call, Correlator
+from penstock_agent.endpoint.session.standing import Standing
 from penstock_agent.gate.expose import Item
 from penstock_agent.site import merge
 from penstock_agent.site.questions import CANCELLED, PROGRESS, Questions

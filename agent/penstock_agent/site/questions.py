@@ -10,7 +10,7 @@ from typing import Final, Generic, TypeVar
 
 from penstock.envelope import Message, member, notification, replaced, request, with_id
 from penstock.outcome import INVALID_REQUEST, rpc_error
-from penstock_agent.endpoint.correlate import MAX_ASKED, Correlator
+from penstock_agent.endpoint.session.correlate import MAX_ASKED, Correlator
 
 CANCELLED: Final = "notifications/cancelled"
 PROGRESS: Final = "notifications/progress"

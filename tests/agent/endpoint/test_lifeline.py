@@ -11,8 +11,8 @@ from penstock_agent.children.child import ChildStartError
 from penstock_agent.children.pool import CrashLooping, TooManyChildren
 from penstock_agent.endpoint import Limits
 from penstock_agent.gate.gate import Gate
+from tests.agent.endpoint.handshake.test_calls import outcome
 from tests.agent.endpoint.talk import EVERYTHING, FakeChild, Json, Talk, hello, spec, talking
-from tests.agent.endpoint.test_calls import outcome
 
 
 async def revived(talk: Talk, count: int, version: str = "2025-11-25") -> FakeChild:

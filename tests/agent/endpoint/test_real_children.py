@@ -23,8 +23,8 @@ from penstock_agent.gate.gate import Gate
 from penstock_agent.remote.remotes import Remotes
 from penstock_agent.servers import Servers
 from tests.agent.children.kit import until
+from tests.agent.endpoint.handshake.test_calls import outcome
 from tests.agent.endpoint.talk import AGENT, Json, hello
-from tests.agent.endpoint.test_calls import outcome
 from tests.harness.fake_exchange import ALICE, FakeExchange
 
 SERVER = """

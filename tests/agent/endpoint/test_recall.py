@@ -16,7 +16,7 @@ from penstock_agent.children.eras import Era
 from penstock_agent.endpoint.recall import PATIENCE_S
 from penstock_agent.gate.gate import Gate
 from penstock_agent.tolerance import Tolerance
-from tests.agent.endpoint.bridge.crossing import crossing
+from tests.agent.endpoint.bridge.down.crossing import crossing
 from tests.agent.endpoint.modern.kit import ask, greeted, probed, started
 from tests.agent.endpoint.modern.kit import found as discovered
 from tests.agent.endpoint.modern.kit import request as modern_request

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
+from tests.agent.endpoint.handshake.test_calls import outcome
 from tests.agent.endpoint.modern.kit import BOB
 from tests.agent.endpoint.modern.test_processes import Full
 from tests.agent.endpoint.talk import hello, talking
-from tests.agent.endpoint.test_calls import outcome
 from tests.agent.endpoint.test_lifeline import revived
 
 

@@ -13,7 +13,7 @@ from penstock.names import WHOLE_SITE
 from penstock_agent.children.child import ChildGone, ChildSpec
 from penstock_agent.children.lines import Oversize
 from penstock_agent.endpoint import Endpoint
-from penstock_agent.endpoint.handshaking.face import Faces
+from penstock_agent.endpoint.bridge.up.face import Faces
 from penstock_agent.gate.expose import Expose
 from penstock_agent.gate.gate import Exposed, Gate
 from penstock_agent.site.aggregate import Aggregate

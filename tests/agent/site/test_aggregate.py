@@ -9,7 +9,7 @@ import pytest
 
 from penstock_agent.children.child import ChildGone, ChildStartError
 from penstock_agent.children.lines import Oversize
-from penstock_agent.endpoint.correlate import MAX_ASKED
+from penstock_agent.endpoint.session.correlate import MAX_ASKED
 from penstock_agent.site.asking import WALK_S
 from penstock_agent.site.names import Target, joined
 from penstock_agent.site.questions import MAX_QUESTION

@@ -17,7 +17,7 @@ from penstock_agent.children.eras import MODERN_VERSIONS, Era, Eras, EraUnknown
 from penstock_agent.children.pool import CrashLooping, TooManyChildren
 from penstock_agent.endpoint import failures, recall, versions
 from penstock_agent.endpoint.answers import empty, fail, refuse, reply
-from penstock_agent.endpoint.bridge.bridge import Bridge
+from penstock_agent.endpoint.bridge.down.bridge import Bridge
 from penstock_agent.endpoint.failures import Failure
 from penstock_agent.endpoint.lifeline import NotRunning
 from penstock_agent.endpoint.modern import ladder
@@ -26,7 +26,7 @@ from penstock_agent.endpoint.modern.ladder import Rejection
 from penstock_agent.endpoint.modern.process import Process
 from penstock_agent.endpoint.modern.processes import Processes
 from penstock_agent.endpoint.modern.tasks import Tasks
-from penstock_agent.endpoint.sessions import Sessions
+from penstock_agent.endpoint.session.sessions import Sessions
 from penstock_agent.endpoint.shared import Shared
 from penstock_agent.exchange import Exchange
 from penstock_agent.gate import gate
