@@ -172,14 +172,21 @@ class Endpoint:
         for name in changed | (set(self._modern.processes.shared_by_all) ^ set(shared_by_all)):
             self._modern.processes.retire(name)
         self._modern.processes.shared_by_all = shared_by_all
+        shown = {name for name in servers if gate.differs(shared.gate, name)}
         shared.servers, shared.gate = dict(servers), gate
         shared.catalogues.reload(servers)
         shared.memory.clear()
         for session in self._sessions:
             if session.server not in servers:
                 session.end()
-            elif session.server in changed:
+                continue
+            if session.server in changed:
                 session.renew(servers[session.server])
+            if session.server in shown:
+                session.lists_changed()
+        for process in self._modern.processes:
+            if process.server in shown:
+                process.lists_changed()
 
     def status(self) -> Status:
         servers: dict[str, ServerStatus] = {}

@@ -14,7 +14,7 @@ import msgspec
 from penstock.envelope import Kind, Message, member, text_member
 from penstock.outcome import METHOD_NOT_FOUND
 from penstock_agent.endpoint.failures import Failure, outcome_unknown
-from penstock_agent.endpoint.meta import CLIENT
+from penstock_agent.endpoint.meta import CHANGED, CLIENT
 from penstock_agent.tolerance import Tolerance
 
 #: Characters of text in one result, by ``clientInfo.name`` in lower case.
@@ -61,13 +61,19 @@ class Manners:
     """Characters of text that the client takes in a result; None when that is not known."""
     offered: frozenset[str] | None = None
     """The capabilities of the server; None as long as they are not known."""
+    tells: tuple[str, ...] = ()
+    """The notifications of changed lists that the server may send."""
 
     def begun(self, hello: Message, result: bytes) -> None:
         """The server has answered ``initialize``."""
         name = text_member(hello.params or b"", "clientInfo", "name") or ""
         self.limit = RESULT_LIMITS.get(name.lower())
+        capabilities = member(result, "capabilities") or b"{}"
+        self.tells = tuple(
+            method for name, method in CHANGED.items() if member(capabilities, name, "listChanged") == b"true"
+        )
         try:
-            self.offered = frozenset(_names.decode(member(result, "capabilities") or b"{}"))
+            self.offered = frozenset(_names.decode(capabilities))
         except (msgspec.DecodeError, RecursionError, UnicodeError):
             self.offered = None
 

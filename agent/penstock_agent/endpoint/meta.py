@@ -1,7 +1,10 @@
-"""What requests and answers of 2026-07-28 say of themselves, in ``_meta``; and the levels of log messages."""
+"""Words of the protocol that several parts use: what requests and answers of 2026-07-28 say of themselves in
+``_meta``, the levels of log messages, the news of changed lists. Pure.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from penstock.envelope import VERSION_KEY
@@ -14,6 +17,11 @@ CLIENT: Final = _PREFIX + "clientInfo"
 LEVEL: Final = _PREFIX + "logLevel"
 SERVER: Final = _PREFIX + "serverInfo"
 SUBSCRIPTION: Final = _PREFIX + "subscriptionId"
+
+CHANGED: Final[Mapping[str, str]] = {
+    name: f"notifications/{name}/list_changed" for name in ("tools", "prompts", "resources")
+}
+"""What is sent when a list has changed, by the capability that it belongs to."""
 
 LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 """From the least severe up."""

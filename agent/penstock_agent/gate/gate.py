@@ -162,6 +162,10 @@ class Gate:
         """From the ``expose`` lists of the servers. Raises :exc:`~penstock_agent.gate.expose.BadPattern`."""
         return cls({server: Expose.parse(expose) for server, expose in entries.items()})
 
+    def differs(self, other: Gate, server: str) -> bool:
+        """Whether they do not expose the same of this server."""
+        return self._exposed.get(server) != other._exposed.get(server)
+
     def inbound(
         self, server: str, principal: Principal, message: Message, marked: Collection[str] = _UNMARKED
     ) -> Allowed | Denied:

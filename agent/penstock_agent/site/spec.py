@@ -70,6 +70,12 @@ class SiteView:
         self._site = site
         self._by_name = {member.name: member.expose for member in site.members}
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SiteView) and self._site == other._site
+
+    def __hash__(self) -> int:
+        return hash(WHOLE_SITE)
+
     def shows(self, item: Item, name: str) -> bool:
         if item is Item.RESOURCE:
             return any(member.expose.shows(item, name) for member in self._site.members)

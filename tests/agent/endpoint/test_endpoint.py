@@ -438,3 +438,24 @@ async def test_a_caller_that_is_gone_before_anything_is_answered_does_no_harm() 
         call = talk.call(1, session)
         child.answer(await child.heard("tools/call"))
         assert (await call.until_end()).status == 200
+
+
+async def test_a_client_that_listens_is_told_that_other_things_are_exposed() -> None:
+    async with talking() as talk:
+        begun = talk.send("POST", hello())
+        child = await talk.children.number(1)
+        offered: Json = {"tools": {"listChanged": True}, "prompts": {}, "resources": {"listChanged": True}}
+        child.answer(
+            await child.heard("initialize"), {"protocolVersion": "2025-11-25", "capabilities": offered}
+        )
+        await begun.until_end()
+        session = dict(begun.answered)["mcp-session-id"]
+        listening = talk.send("GET", session=session)
+        await listening.until_head()
+        talk.endpoint.reload({"files": spec()}, Gate.of({"files": EVERYTHING}))
+        await talk.settle()
+        assert listening.events() == [], "nothing has changed"
+        talk.endpoint.reload({"files": spec()}, Gate.of({"files": ("tool:a",)}))
+        told = [(await listening.event())["method"] for _ in range(2)]
+        assert told == ["notifications/tools/list_changed", "notifications/resources/list_changed"]
+        assert not child.stopped

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from penstock.envelope import Message, member, replaced
-from penstock_agent.endpoint.meta import SUBSCRIPTION
+from penstock.envelope import Message, dump, member, notification, replaced
+from penstock_agent.endpoint.meta import CHANGED, SUBSCRIPTION
 from penstock_agent.endpoint.modern.ladder import STATUS
 
 
@@ -23,6 +23,17 @@ def with_supported(answer: Message, versions: tuple[str, ...]) -> Message:
         return answer
     result = replaced(answer.result, msgspec.json.encode(versions), "supportedVersions")
     return Message(answer.kind, answer.id, None, None, result, None)
+
+
+def lists_changed(request: Message) -> list[bytes]:
+    """News of all lists that this subscription wants to hear of."""
+    wanted = member(request.params or b"{}", "notifications") or b"{}"
+    meta = b'{"_meta":{"%b":%b}}' % (SUBSCRIPTION.encode(), request.id or b"null")
+    return [
+        dump(notification(method, meta))
+        for name, method in CHANGED.items()
+        if member(wanted, f"{name}ListChanged") == b"true"
+    ]
 
 
 def end_of_subscription(request: Message) -> bytes:

@@ -112,6 +112,13 @@ class Process:
         self.finish_all_listening()
         self._end_if_done()
 
+    def lists_changed(self) -> None:
+        """Other things are exposed: those who listen for such news are told."""
+        for flight in self._flights:
+            if flight.listens:
+                for line in messages.lists_changed(flight.request):
+                    flight.stream.put(line, droppable=True)
+
     def finish_all_listening(self) -> None:
         """End every subscription."""
         for flight in self._flights:

@@ -107,6 +107,11 @@ class Dialogue(ABC):
         self.lifeline.discard(child)
         self._spawn(child.stop())
 
+    def lists_changed(self) -> None:
+        """Other things are exposed: the client is told, as far as it can know such news."""
+        for method in self._manners.tells:
+            self._delivery.note(dump(notification(method, None)))
+
     # From the caller.
 
     def stream(self, key: str, caller: Principal | None = None) -> Stream:

@@ -454,3 +454,20 @@ async def test_a_result_that_the_client_does_not_take_is_an_error_in_words(
             assert "150001 characters" in str(result["content"])
         else:
             assert result == long
+
+
+async def test_who_listens_is_told_that_other_things_are_exposed() -> None:
+    async with talking() as talk:
+        child = await started(talk)
+        wanted: Json = {"toolsListChanged": True, "resourceSubscriptions": ["a://b"]}
+        listen = ask(talk, "l", "subscriptions/listen", None, notifications=wanted)
+        await child.heard("subscriptions/listen")
+        await listen.until_head()
+        talk.endpoint.reload({"files": spec()}, Gate.of({"files": ("tool:a",)}))
+        assert await listen.event() == {
+            "jsonrpc": "2.0",
+            "method": "notifications/tools/list_changed",
+            "params": {"_meta": {META + "subscriptionId": "l"}},
+        }
+        listen.leave()
+        await child.heard("notifications/cancelled")
