@@ -53,7 +53,10 @@ AGENT_FLOORS = (
     Floor("all servers as one", (f"{AGENT}.site.*",)),
     Floor(
         "settings and state",
-        tuple(f"{AGENT}.{name}" for name in ("config", "server_settings", "servers", "state", "systemd")),
+        tuple(
+            f"{AGENT}.{name}"
+            for name in ("config", "pausing", "server_settings", "servers", "state", "systemd")
+        ),
     ),
     Floor(
         "the way out",

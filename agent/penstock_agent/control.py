@@ -20,6 +20,7 @@ from typing import TypeAlias, TypeVar
 import msgspec
 
 from penstock_agent.config import DEFAULT_STATE_DIR, Settings
+from penstock_agent.gate.pause import Entry
 from penstock_agent.problem import Exit, Problem
 
 SOCKET_NAME = "control.sock"
@@ -110,6 +111,8 @@ class Status(msgspec.Struct, frozen=True):
     servers: list[ServerStatus] = []
     #: The servers that can be used together under the site's own URL.
     whole_site: list[str] = []
+    #: What is stopped for now.
+    paused: list[Entry] = []
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -118,6 +121,17 @@ class Link(msgspec.Struct, frozen=True):
     linked: bool
     public_url: str = ""
     problem: str = ""
+
+
+class Pause(msgspec.Struct, frozen=True):
+    """The answer to ``pause`` and ``resume`` {kind, name}."""
+
+    changed: bool
+    """Whether it was not so already."""
+    ended: int = 0
+    """Sessions, processes and requests that were ended."""
+    entries: list[Entry] = []
+    """All that is paused now."""
 
 
 class Renewal(msgspec.Struct, frozen=True):
@@ -346,6 +360,11 @@ async def link(path: Path, wait_s: float) -> Link:
 async def renew(path: Path, timeout: float) -> Renewal:
     """Have the agent renew its certificate now. Raises :exc:`ControlError`."""
     return _typed(await ask(path, "renew", timeout=timeout), Renewal, path)
+
+
+async def pause(path: Path, verb: str, kind: str, name: str) -> Pause:
+    """Stop something or let it go on (``verb`` is pause or resume). Raises :exc:`ControlError`."""
+    return _typed(await ask(path, verb, kind=kind, name=name), Pause, path)
 
 
 _T = TypeVar("_T")

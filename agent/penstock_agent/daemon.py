@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import ssl
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from math import inf
@@ -16,7 +17,7 @@ import msgspec
 from penstock import __version__, log, tls
 from penstock.names import WHOLE_SITE
 from penstock.refusal import REVOKED, SUPERSEDED, Refusal
-from penstock_agent import control, state
+from penstock_agent import control, pausing, state
 from penstock_agent.callers.trust import Anyone
 from penstock_agent.children.child import ChildSpec
 from penstock_agent.children.environment import BadEnvironment
@@ -28,6 +29,7 @@ from penstock_agent.dialer.served import Served, Tunnel
 from penstock_agent.endpoint import Endpoint
 from penstock_agent.gate.expose import Expose
 from penstock_agent.gate.gate import Exposed, Gate
+from penstock_agent.gate.pause import MOST, Entry, Paused, TooMany
 from penstock_agent.problem import Exit, Problem
 from penstock_agent.remote.remotes import Remotes
 from penstock_agent.renewal.renew import Renewed, renew
@@ -71,14 +73,17 @@ async def run(settings: Settings) -> int:
         context,
         settings.proxy_for(joined.relay_url),
     )
-    specs, callers = _specs(settings), _callers(settings, joined.id.site)
+    paused = pausing.load(settings.state_dir)
+    specs, callers = _specs(settings, paused), _callers(settings, joined.id.site)
     async with (
         Children(settings.max_children) as children,
         Remotes() as remotes,
         Servers(children, remotes) as servers,
     ):
         children.keep_warm(_warm(settings))
-        return await _Daemon(settings, joined, target, specs, callers, children, servers, notifier).run()
+        return await _Daemon(
+            settings, joined, target, specs, callers, children, servers, notifier, paused
+        ).run()
 
 
 class _Daemon:
@@ -94,8 +99,10 @@ class _Daemon:
         children: Children,
         servers: Servers,
         notifier: Notifier,
+        paused: Paused = Paused(),  # noqa: B008 - frozen
     ) -> None:
         self._settings = settings
+        self._paused = paused
         self._target = target
         self._children = children
         self._servers = servers
@@ -116,6 +123,7 @@ class _Daemon:
             close_after=settings.close_stream_after or inf,
             tolerance=settings.tolerance,
             session_key=state.session_key(settings.state_dir),
+            paused=paused,
         )
         self._tunnel = Tunnel(self._start)
         self._tunnel.offer(self._offered())
@@ -239,6 +247,8 @@ class _Daemon:
             "reload": self._reload,
             "link": self._link,
             "renew": self._renew,
+            "pause": self._pause,
+            "resume": self._resume,
         }
 
         def ready() -> None:
@@ -281,6 +291,7 @@ class _Daemon:
                 for name, server in self._settings.servers.items()
             ],
             whole_site=members(self._settings.servers),
+            paused=list(self._paused.entries),
         )
         return msgspec.to_builtins(answer)  # type: ignore[no-any-return]  # a Struct becomes a dict
 
@@ -302,6 +313,30 @@ class _Daemon:
             control.Renewal(done.joined.expires.timestamp(), done.generation)
         )
 
+    async def _pause(self, peer: Peer, args: Args) -> Args:
+        entry = _entry(args, peer)
+        try:
+            return self._use(self._paused.with_(entry), "paused", entry, peer)
+        except TooMany:
+            raise Problem(f"{MOST} things are paused already; resume some of them.") from None
+
+    async def _resume(self, peer: Peer, args: Args) -> Args:
+        entry = _entry(args, peer)
+        return self._use(self._paused.without(entry.kind, entry.name), "resumed", entry, peer)
+
+    def _use(self, paused: Paused, what: str, entry: Entry, peer: Peer) -> Args:
+        """First in force, then on disk: a full disk must not keep the stop button from working."""
+        changed, self._paused = paused != self._paused, paused
+        ended = self._endpoint.pause(paused)
+        if changed:
+            specs = _specs(self._settings, paused)
+            self._endpoint.reload(
+                specs, _gate(self._settings, specs), self._callers, _shared_by_all(self._settings)
+            )
+            _log.warning(what, kind=entry.kind.value, name=entry.name, by_uid=peer.uid, ended=ended)
+            pausing.save(self._settings.state_dir, paused)
+        return msgspec.to_builtins(control.Pause(changed, ended, list(paused.entries)))  # type: ignore[no-any-return]
+
     async def _reload(self, peer: Peer, args: Args) -> Args:
         self._reread()
         _log.info("configuration_read_again", by_uid=peer.uid)
@@ -318,10 +353,11 @@ class _Daemon:
     def _reread(self) -> None:
         """Servers and what is exposed, from the file as it is now; all or nothing. Raises Problem."""
         settings = self._settings.reload()
-        specs = _specs(settings)
+        specs = _specs(settings, self._paused)
         gate = _gate(settings, specs)
         callers = _callers(settings, self._target.agent.site)
         self._settings = settings
+        self._callers = callers
         if self._judging is not None and self._tasks is not None:
             self._judging.cancel()
             self._judging = self._tasks.create_task(callers.run())
@@ -346,7 +382,16 @@ def _context(settings: Settings, joined: state.Joined) -> ssl.SSLContext:
         raise Problem(str(error), Exit.USAGE) from None
 
 
-def _specs(settings: Settings) -> dict[str, ChildSpec]:
+def _entry(args: Args, peer: Peer) -> Entry:
+    """Raises Problem."""
+    try:
+        given = msgspec.convert(dict(args), Entry)
+    except msgspec.ValidationError:
+        raise Problem("Say what: everything, a server or a caller.", Exit.USAGE) from None
+    return Entry(given.kind, given.name, time.time(), peer.uid)
+
+
+def _specs(settings: Settings, paused: Paused = Paused()) -> dict[str, ChildSpec]:  # noqa: B008 - frozen
     try:
         specs = {
             name: spec(settings.state_dir, name, server, os.environ)
@@ -359,7 +404,7 @@ def _specs(settings: Settings) -> dict[str, ChildSpec]:
             f"The folders of the servers in {settings.state_dir} cannot be made: {error.strerror}.",
             Exit.USAGE,
         ) from None
-    site = whole_site(settings.site, settings.servers, specs)
+    site = whole_site(settings.site, settings.servers, specs, paused.servers)
     return specs if site is None else {**specs, WHOLE_SITE: site}
 
 

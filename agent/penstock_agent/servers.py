@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -50,15 +50,20 @@ def members(servers: Mapping[str, ServerSettings]) -> list[str]:
 
 
 def whole_site(
-    site: SiteSettings, servers: Mapping[str, ServerSettings], specs: Mapping[str, ChildSpec]
+    site: SiteSettings,
+    servers: Mapping[str, ServerSettings],
+    specs: Mapping[str, ChildSpec],
+    without: Collection[str] = (),
 ) -> SiteSpec | None:
-    """What is started for all of them together; None where that is not to be had."""
-    found = [Member(specs[name], Expose.parse(servers[name].expose)) for name in members(servers)]
+    """What is started for all of them together; None where that is not to be had. ``without``: those that
+    are stopped for now.
+    """
+    names = [name for name in members(servers) if name not in without]
+    found = [Member(specs[name], Expose.parse(servers[name].expose)) for name in names]
     if not found:
         return None
-    names = Names(site.targets)
     return SiteSpec.of(
-        found, names=names, title=site.name, instructions=site.instructions, status=site.status
+        found, names=Names(site.targets), title=site.name, instructions=site.instructions, status=site.status
     )
 
 

@@ -16,7 +16,7 @@ import pytest
 from penstock.names import WHOLE_SITE
 from penstock.tunnel.errors import CloseCode
 from penstock.tunnel.frames import DoneReason
-from penstock_agent import control, daemon, state
+from penstock_agent import control, daemon, pausing, state
 from penstock_agent.children.child import ChildSpec
 from penstock_agent.children.pool import Children
 from penstock_agent.config import Options, Settings, load
@@ -25,6 +25,7 @@ from penstock_agent.dialer.served import Served
 from penstock_agent.enrolment.enrol import enrol
 from penstock_agent.exchange import Exchange, ExchangeGone
 from penstock_agent.gate.gate import Gate
+from penstock_agent.gate.pause import Paused
 from penstock_agent.problem import Exit, Problem
 from penstock_relay.switchboard import Answer, OutcomeUnknown
 from tests.harness.certs import Authority
@@ -47,12 +48,17 @@ class FakeEndpoint:
         self.answer = asyncio.Event()
         self.reloads: list[set[str]] = []
         self.shared_by_all: object = kwargs["shared_by_all"]
+        self.paused = kwargs["paused"]
         self.drained = False
         self.none_left = asyncio.Event()
         self.none_left.set()
 
     async def quiet(self) -> None:
         await self.none_left.wait()
+
+    def pause(self, paused: Paused) -> int:
+        self.paused = paused
+        return 2
 
     async def give_way(self) -> bool:
         return False
@@ -258,6 +264,30 @@ async def test_reload_offers_what_the_file_says_now(tmp_path: Path) -> None:
         assert agent.endpoint.reloads == [{"files", "more", "shut", WHOLE_SITE}], "two expose something"
         assert agent.endpoint.shared_by_all == {"shut"}
         assert (await control.status(agent.control)).whole_site == ["files", "more"]
+
+
+async def test_what_is_paused_is_in_force_shown_kept_and_found_again(tmp_path: Path) -> None:
+    async with agent_of(tmp_path, FILES + FILES.replace("files", "more")) as agent:
+        done = await control.pause(agent.control, "pause", "server", "files")
+        assert (done.changed, done.ended, [each.what for each in done.entries]) == (
+            True, 2, ["the server files"],
+        )  # fmt: skip
+        assert agent.endpoint.paused == pausing.load(agent.settings.state_dir)
+        assert agent.endpoint.reloads == [{"files", "more", WHOLE_SITE}]
+        assert [each.by_uid for each in (await control.status(agent.control)).paused] == [os.getuid()]
+        assert not (await control.pause(agent.control, "pause", "server", "files")).changed
+        await control.pause(agent.control, "pause", "everything", "")
+        assert (await control.pause(agent.control, "resume", "server", "files")).changed
+        with pytest.raises(control.ControlError, match="Say what"):
+            await control.ask(agent.control, "pause", kind="who")
+        kept = pausing.load(agent.settings.state_dir)
+        assert [each.what for each in kept.entries] == ["everything"]
+        agent.task.cancel()
+        await asyncio.wait([agent.task])
+        async with asyncio.TaskGroup() as tasks:
+            again = tasks.create_task(daemon.run(agent.settings))
+            await until(lambda: agent.control.exists() and agent.endpoint.paused == kept, "another life")
+            again.cancel()
 
 
 async def test_how_many_children_wait_is_read_at_the_start_and_again(

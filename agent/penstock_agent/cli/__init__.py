@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from penstock import __version__
-from penstock_agent.cli import check, expose, join, renew, run, status
+from penstock_agent.cli import check, expose, join, pause, renew, run, status
 
 app = typer.Typer(
     name="penstock-agent",
@@ -40,6 +40,8 @@ app.command("run")(run.run)
 app.command("expose")(expose.expose)
 app.command("hide")(expose.hide)
 app.command("status")(status.status)
+app.command("pause")(pause.pause)
+app.command("resume")(pause.resume)
 app.command("renew")(renew.renew)
 config_app.command("check")(check.check)
 app.add_typer(config_app, name="config")

@@ -60,6 +60,8 @@ def _show(settings: Settings, joined: state.Joined, running: control.Status | No
             f"link         down for {_duration(time.time() - running.since)}: "
             f"{running.problem or 'connecting'}"
         )
+    for entry in [] if running is None else running.paused:
+        say(f"PAUSED       {entry.what}, for {_duration(time.time() - entry.since)}, by uid {entry.by_uid}")
     ends = joined.expires.timestamp()
     say(f"certificate  {_until(ends - time.time(), ends)} ({utc(ends)})")
     say(f"renewal      {_renewal(running)}")

@@ -16,7 +16,7 @@ from math import inf
 from penstock.envelope import EnvelopeError, is_batch, parse_batch, parse_caller
 from penstock.http import Headers, check
 from penstock.log import get
-from penstock.names import AgentId
+from penstock.names import WHOLE_SITE, AgentId
 from penstock.outcome import rpc_error
 from penstock_agent import alone
 from penstock_agent.callers.trust import Anyone, NotProven
@@ -40,6 +40,7 @@ from penstock_agent.endpoint.session.sessions import Sessions
 from penstock_agent.endpoint.shared import Shared
 from penstock_agent.exchange import Exchange, ExchangeGone, Purpose
 from penstock_agent.gate.gate import Gate
+from penstock_agent.gate.pause import Paused
 from penstock_agent.tolerance import Tolerance
 
 _log = get(__name__)
@@ -99,6 +100,7 @@ class Endpoint:
         close_after: float = inf,
         tolerance: Tolerance = Tolerance(),  # noqa: B008 - frozen
         session_key: bytes | None = None,
+        paused: Paused = Paused(),  # noqa: B008 - frozen
     ) -> None:
         """``call_timeout``: seconds after which a call is given up, when its caller does not give up
         sooner. ``callers``: None when the relay's word about them is enough. ``shared_by_all``: servers that
@@ -123,6 +125,7 @@ class Endpoint:
             tolerance=tolerance,
             memory=Memory(lambda: asyncio.get_running_loop().time()),
             close_after=close_after,
+            paused=paused,
         )
         self._sessions = Sessions(agent, limits, session_key or os.urandom(sessionids.KEY_BYTES))
         self._handshake = Handshake(self._shared, self._sessions)
@@ -188,6 +191,31 @@ class Endpoint:
             if process.server in shown:
                 process.lists_changed()
 
+    def pause(self, paused: Paused) -> int:
+        """This is stopped from now on, and what runs of it ends at once. Returns how many sessions, processes
+        and requests that were.
+
+        What ends may have run; nothing more of it leaves the site.
+        """
+        shared, before = self._shared, self._shared.paused
+        shared.paused = paused
+        ended = 0
+        newly = paused.servers - before.servers
+        for session in self._sessions:
+            part = bool(newly) and session.server == WHOLE_SITE
+            if part or shared.stopped(session.server, session.principal) is not None:
+                session.end()
+                ended += 1
+        for process in self._modern.processes:
+            if paused.server(process.server):
+                process.end()
+                ended += 1
+            else:
+                ended += process.stop(paused.caller)
+        for server in newly:
+            shared.faces.forget(server)
+        return ended
+
     def status(self) -> Status:
         servers: dict[str, ServerStatus] = {}
         for name in self._shared.servers:
@@ -240,7 +268,11 @@ class Endpoint:
         if exchange.purpose is Purpose.CONSENT:
             await self._offer(exchange)
             return
+        stopped = self._shared.stopped(exchange.server, exchange.principal)
         if exchange.purpose in (Purpose.SSE, Purpose.MESSAGES):
+            if stopped is not None:
+                await refuse(exchange, 403, stopped.text)
+                return
             await self._http_sse.serve(exchange, self._callers)
             return
         shape, version, session_id = _sorted(exchange.headers)
@@ -250,6 +282,9 @@ class Endpoint:
         modern = [one for one in version if not versions.is_handshake(one)]
         if not modern and (len(version) > 1 or len(session_id) > 1):
             await refuse(exchange, 400, "A header of MCP stands twice: send each once.")
+            return
+        if stopped is not None:
+            await self._deny(exchange, stopped.text)
             return
         try:
             await self._callers.admit(exchange.server, exchange.principal)
@@ -272,6 +307,9 @@ class Endpoint:
         """What a page of the relay shows to a user who is about to grant it."""
         server, gate, caller = exchange.server, self._shared.gate, exchange.principal
         _log.info("asked_what_is_exposed", server=server, subject=caller.subject, client=caller.client)
+        if self._shared.stopped(server, caller) is not None:
+            await refuse(exchange, 503, "The site's administrator has stopped this for now.")
+            return
         if exchange.method != "POST" or server not in self._shared.servers:
             await refuse(exchange, 404, failures.no_server(server))
             return

@@ -216,6 +216,10 @@ PROCESS_ENDED: Final = outcome_unknown(
     "The server's process on site was ended while this request ran: its configuration has changed, or the "
     "agent is stopping. It may or may not have taken effect: check before you repeat it."
 )
+STOPPED: Final = outcome_unknown(
+    "The site's administrator has stopped what you do here. The request may have taken effect; nothing of "
+    "its answer is shown. Ask the administrator when it goes on."
+)
 LEFT_EARLY: Final = not_executed(
     "The connection was lost before the server on site was given the request. Try again."
 )

@@ -22,6 +22,7 @@ from penstock_agent.endpoint.ports import Children, Spawn
 from penstock_agent.endpoint.session.eventlog import Budget, EventIds
 from penstock_agent.endpoint.streams import Stream
 from penstock_agent.gate.gate import Denied, Gate
+from penstock_agent.gate.pause import Paused
 from penstock_agent.tolerance import Tolerance
 
 #: What a grant of "all read-only tools" decides by how the server marks them.
@@ -48,11 +49,18 @@ class Shared:
     """Starts a task that the endpoint owns. Raises Stopping."""
     tolerance: Tolerance
     memory: Memory
+    paused: Paused = Paused()  # noqa: RUF009 - frozen
+    """What the administrator has stopped; replaced when that changes."""
     close_after: float = inf
     """Seconds after which an event stream that has not brought its answer yet is closed, for its client to
     come back; only for clients that know of this (2025-11-25)."""
     running: bool = False
     """Whether tasks can be started."""
+
+    def stopped(self, server: str, caller: Principal) -> Failure | None:
+        """Why nothing may be done here now; None when it may."""
+        text = self.paused.why(server, caller) if self.paused.entries else None
+        return None if text is None else denied(text)
 
     async def judge(self, server: str, caller: Principal, message: Message) -> Failure | None:
         """Why the gate does not let this message of a caller in; None when it may go on to the server."""

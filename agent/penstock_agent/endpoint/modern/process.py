@@ -112,6 +112,16 @@ class Process:
         self.finish_all_listening()
         self._end_if_done()
 
+    def stop(self, whose: Callable[[Principal], bool]) -> int:
+        """The administrator stops these callers. Returns how many requests that ends."""
+        found = [flight for flight in self._flights if whose(flight.caller)]
+        for flight in found:
+            if flight.listens:
+                self.finish_listening(flight)
+            else:
+                self.expire(flight, failures.STOPPED)
+        return len(found)
+
     def lists_changed(self) -> None:
         """Other things are exposed: those who listen for such news are told."""
         for flight in self._flights:
@@ -184,6 +194,8 @@ class Process:
             raise NotRunning(failures.PROCESS_BUSY)
         while True:
             child = await self.lifeline.child()
+            if (stopped := self._shared.stopped(self.server, caller)) is not None:
+                raise NotRunning(stopped)
             self.witness.given(request)
             flight, message = self._flights.open(request, caller, stream)
             try:

@@ -131,6 +131,8 @@ class Dialogue(ABC):
             raise NotRunning(failures.TOO_MANY_CALLS)
         while True:
             child = await self.lifeline.child()
+            if (stopped := self._shared.stopped(self.server, stream.caller or self.principal)) is not None:
+                raise NotRunning(stopped)
             self._witness.given(request)
             call, message = self._correlator.open(request, stream)
             try:

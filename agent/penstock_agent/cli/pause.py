@@ -1,0 +1,111 @@
+"""``penstock-agent pause`` and ``resume``: the stop button."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from penstock_agent.cli.common import ConfigOption, JsonOption, StateDirOption, emit, problems, say, usage
+
+if TYPE_CHECKING:
+    from penstock_agent.config import Settings
+    from penstock_agent.control import Pause
+    from penstock_agent.gate.pause import Kind
+
+NameArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="[SERVER|CALLER]", help="A server, or a caller by subject or e-mail."),
+]
+CallerOption = Annotated[bool, typer.Option("--caller", help="NAME is a caller, not a server.")]
+
+
+def pause(
+    name: NameArgument = None,
+    caller: CallerOption = False,
+    config: ConfigOption = None,
+    state_dir: StateDirOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Stop everything, a server, or a caller, at once and until it is resumed; a restart changes nothing.
+
+    What runs ends and may have taken effect; nothing more of it leaves the site. Callers read that the
+    administrator has stopped it. The link stays up.
+    """
+    _do("pause", name, caller, config, state_dir, json)
+
+
+def resume(
+    name: NameArgument = None,
+    caller: CallerOption = False,
+    config: ConfigOption = None,
+    state_dir: StateDirOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Let go on what was paused: a server, a caller, or (without a name) everything.
+
+    What was paused by name stays so until it is resumed by name.
+    """
+    _do("resume", name, caller, config, state_dir, json)
+
+
+def _do(
+    verb: str,
+    name: str | None,
+    caller: bool,
+    config: ConfigOption,
+    state_dir: StateDirOption,
+    json: bool,
+) -> None:
+    with problems(json):
+        from penstock_agent.config import Options, load
+        from penstock_agent.gate.pause import Entry, Kind
+
+        settings = load(Options(config, state_dir))
+        if name is None and caller:
+            raise usage("--caller needs the caller's name.")
+        if name is None:
+            kind = Kind.EVERYTHING
+        else:
+            kind = Kind.CALLER if caller or name not in settings.servers else Kind.SERVER
+        done, running = asyncio.run(_change(settings, verb, kind, name or ""))
+        if json:
+            import msgspec
+
+            emit({**msgspec.to_builtins(done), "running": running})
+            return
+        what = Entry(kind, name or "").what
+        _say(verb, what, done, running)
+
+
+async def _change(settings: Settings, verb: str, kind: Kind, name: str) -> tuple[Pause, bool]:
+    """What came of it, and whether a running agent did it."""
+    from penstock_agent import control, pausing
+    from penstock_agent.gate.pause import Entry
+
+    try:
+        return await control.pause(control.socket_to_ask(settings), verb, kind.value, name), True
+    except control.NotRunning:
+        before = pausing.load(settings.state_dir)
+        entry = Entry(kind, name, time.time(), os.getuid())
+        after = before.with_(entry) if verb == "pause" else before.without(kind, name)
+        if after != before:
+            pausing.save(settings.state_dir, after)
+        return control.Pause(after != before, 0, list(after.entries)), False
+
+
+def _say(verb: str, what: str, done: Pause, running: bool) -> None:
+    subject = what[0].upper() + what[1:]
+    if verb == "pause":
+        again = "" if done.changed else " already"
+        ended = f" {done.ended} sessions and requests were ended." if done.ended else ""
+        say(f"{subject} is paused{again}.{ended} To let it go on: penstock-agent resume")
+    else:
+        say(f"{subject} goes on." if done.changed else f"{subject} was not paused.")
+        if done.entries:
+            say(f"Still paused: {', '.join(entry.what for entry in done.entries)}.")
+    if not running:
+        say("No agent runs here; it will be so when it starts.")
