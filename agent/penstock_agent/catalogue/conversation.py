@@ -56,6 +56,7 @@ class _Page(msgspec.Struct, frozen=True):
 
 class _Greeting(msgspec.Struct, frozen=True):
     capabilities: dict[str, msgspec.Raw] = {}
+    instructions: str | None = None
 
 
 _T = TypeVar("_T")
@@ -67,6 +68,8 @@ class Conversation:
     def __init__(self, name: str, child: Lines) -> None:
         self._name = name
         self._child = child
+        self.instructions = ""
+        """What the server told of itself when it was greeted."""
         self._last_id = 0
         self._meta: dict[str, object] | None = None
         """What each request says of itself, with a child that knows no handshake."""
@@ -92,7 +95,7 @@ class Conversation:
         result = await self._request("initialize", eras.initialize(b"0").params)
         if result is not None:
             await self._child.send(envelope.dump(envelope.notification("notifications/initialized", None)))
-            return self._decode(result, _Greeting).capabilities
+            return self._greeted(result)
         self._meta = eras.envelope_meta()
         result = await self._request("server/discover", {})
         if result is None:
@@ -100,7 +103,12 @@ class Conversation:
                 f"The server {self._name} refused initialize and server/discover. "
                 "Does it speak MCP over stdio?"
             )
-        return self._decode(result, _Greeting).capabilities
+        return self._greeted(result)
+
+    def _greeted(self, result: bytes) -> dict[str, msgspec.Raw]:
+        greeting = self._decode(result, _Greeting)
+        self.instructions = greeting.instructions or ""
+        return greeting.capabilities
 
     async def _pages(self, method: str, part: Callable[[_Page], list[_Named]]) -> list[_Named]:
         found: list[_Named] = []

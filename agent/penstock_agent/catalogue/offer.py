@@ -42,6 +42,8 @@ class Catalogue(msgspec.Struct, frozen=True):
 
     server: str
     items: list[Offer] = []
+    #: What the server tells every model that uses it.
+    instructions: str = ""
 
     def of(self, kind: Kind) -> list[Offer]:
         """The items of one kind."""

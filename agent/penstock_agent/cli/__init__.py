@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from penstock import __version__
-from penstock_agent.cli import check, expose, join, pause, renew, run, status
+from penstock_agent.cli import check, expose, join, pause, renew, run, status, tools
 
 app = typer.Typer(
     name="penstock-agent",
@@ -17,6 +17,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+tools_app = typer.Typer(no_args_is_help=True, help="Look at what servers offer.")
 config_app = typer.Typer(no_args_is_help=True, help="Look after agent.toml.")
 
 
@@ -43,6 +44,9 @@ app.command("status")(status.status)
 app.command("pause")(pause.pause)
 app.command("resume")(pause.resume)
 app.command("renew")(renew.renew)
+tools_app.command("list")(tools.list_tools)
+tools_app.command("lint")(tools.lint)
+app.add_typer(tools_app, name="tools")
 config_app.command("check")(check.check)
 app.add_typer(config_app, name="config")
 

@@ -59,18 +59,18 @@ def expose(
             raise usage("Give either GLOBs, --read-only or --all.")
         settings = load(Options(config, state_dir))
         settings.server(server)
-        catalogue = _catalogue(server, settings)
+        catalogue = offered(server, settings)
         if not any(forms):
             if json:
-                emit({"offers": _offers(catalogue, settings.server(server).expose)})
+                emit({"offers": offers(catalogue, settings.server(server).expose)})
                 raise typer.Exit(Exit.USAGE)
-            _show(catalogue, settings.server(server).expose)
+            show(catalogue, settings.server(server).expose)
             globs, read_only, everything = _choose(server)
         changed = _write(settings, server, catalogue, globs or [], read_only, everything, force)
         entries = changed.server(server).expose
         if not json and any(forms):
-            _show(catalogue, entries)
-        _tell(changed, server, json, {"offers": _offers(catalogue, entries)})
+            show(catalogue, entries)
+        _tell(changed, server, json, {"offers": offers(catalogue, entries)})
 
 
 def hide(
@@ -94,7 +94,8 @@ def hide(
         _tell(edit.set_expose(settings, server, left), server, json, {})
 
 
-def _catalogue(server: str, settings: Settings) -> Catalogue:
+def offered(server: str, settings: Settings) -> Catalogue:
+    """What a server offers: starts it once, or connects to it. Raises CatalogueError."""
     import msgspec
 
     from penstock import log
@@ -165,7 +166,8 @@ def _write(
     return edit.set_expose(settings, server, entries)
 
 
-def _show(catalogue: Catalogue, entries: tuple[str, ...]) -> None:
+def show(catalogue: Catalogue, entries: tuple[str, ...]) -> None:
+    """For a person."""
     from penstock_agent.catalogue.offer import Effect
     from penstock_agent.exposing import entries as exposing
     from penstock_agent.gate.expose import Item as Kind
@@ -185,7 +187,8 @@ def _show(catalogue: Catalogue, entries: tuple[str, ...]) -> None:
             say(f"    {mark} {printable(item.name, 100)}" + (f"   {first_line}" if first_line else ""))
 
 
-def _offers(catalogue: Catalogue, entries: tuple[str, ...]) -> list[dict[str, object]]:
+def offers(catalogue: Catalogue, entries: tuple[str, ...]) -> list[dict[str, object]]:
+    """For a program."""
     from penstock_agent.exposing import entries as exposing
 
     visible = exposing.shown(entries, catalogue.items)

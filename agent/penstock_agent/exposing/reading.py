@@ -37,7 +37,8 @@ async def read(name: str, server: ServerSettings, state_dir: Path) -> Catalogue:
             child = await Servers(children, remotes).start(what)
             try:
                 async with asyncio.timeout(TIMEOUT_S):
-                    return Catalogue(name, await Conversation(name, child).lists())
+                    conversation = Conversation(name, child)
+                    return Catalogue(name, await conversation.lists(), conversation.instructions)
             except CatalogueError as e:
                 raise CatalogueError(_explained(str(e), child)) from None
             finally:
