@@ -204,11 +204,11 @@ class Endpoint:
         for session in self._sessions:
             part = bool(newly) and session.server == WHOLE_SITE
             if part or shared.stopped(session.server, session.principal) is not None:
-                session.end()
+                session.end(failures.STOPPED)
                 ended += 1
         for process in self._modern.processes:
             if paused.server(process.server):
-                process.end()
+                process.end(failures.STOPPED)
                 ended += 1
             else:
                 ended += process.stop(paused.caller)

@@ -135,8 +135,10 @@ class Process:
             if flight.listens:
                 self.finish_listening(flight)
 
-    def end(self) -> None:
-        """Nothing is served any more; the task stops the process and ends. Idempotent."""
+    def end(self, why: Failure = failures.PROCESS_ENDED) -> None:
+        """Nothing is served any more; the task stops the process and ends. Idempotent. ``why``: what those
+        are told whose requests run.
+        """
         if self.ended:
             return
         self.ended = True
@@ -144,7 +146,7 @@ class Process:
         self.finish_all_listening()
         for flight in self._flights.clear():
             if flight.sent:
-                self._fail(flight, failures.PROCESS_ENDED)
+                self._fail(flight, why)
         self.lifeline.close(NotRunning(failures.STOPPING))
         if self._task is not None:
             self._task.cancel()

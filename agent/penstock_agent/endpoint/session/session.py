@@ -10,6 +10,7 @@ from penstock.log import get
 from penstock.principal import Principal
 from penstock_agent.children.child import ChildSpec
 from penstock_agent.endpoint import failures
+from penstock_agent.endpoint.failures import Failure
 from penstock_agent.endpoint.lifeline import NotRunning
 from penstock_agent.endpoint.ports import Stopping
 from penstock_agent.endpoint.session.dialogue import Dialogue
@@ -63,8 +64,10 @@ class Session(Dialogue):
         finally:
             self.end()
 
-    def end(self) -> None:
-        """Nothing is served any more; the task of ``run`` stops the child and ends. Idempotent."""
+    def end(self, why: Failure = failures.SESSION_ENDED) -> None:
+        """Nothing is served any more; the task of ``run`` stops the child and ends. Idempotent. ``why``: what
+        those are told whose calls run.
+        """
         if self.ended:
             return
         self.ended = True
@@ -72,7 +75,7 @@ class Session(Dialogue):
         self._on_end(self)
         for call in self._correlator.restart():
             if call.sent:  # the others learn from their lifeline that they were not executed
-                self._fail(call, failures.SESSION_ENDED)
+                self._fail(call, why)
         self._delivery.close()
         self.resumption.close()
         self.lifeline.close(NotRunning(failures.ENDED))
