@@ -19,10 +19,12 @@ def test_version() -> None:
 
 def test_the_commands_are_those_that_exist() -> None:
     names = {c.name for c in app.registered_commands} | {g.name for g in app.registered_groups}
-    assert names == {"join", "run", "expose", "hide", "status", "renew", "config"}
+    assert names == {
+        "join", "run", "expose", "hide", "status", "pause", "resume", "renew", "tools", "config",
+    }  # fmt: skip
 
 
-@pytest.mark.parametrize("command", ["join", "run", "expose", "hide", "status", "renew"])
+@pytest.mark.parametrize("command", ["join", "run", "expose", "hide", "status", "pause", "resume", "renew"])
 def test_every_command_has_help_and_the_common_options(command: str) -> None:
     status, text = invoke(command, "--help")
     assert status == 0
