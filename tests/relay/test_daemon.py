@@ -282,7 +282,9 @@ async def linked(relay: Relay) -> AsyncIterator[tuple[asyncio.Queue[Served], Dia
     tunnel.offer({"files"})
     up = asyncio.Event()
     url = relay.at.tunnel_url
-    target = Target(url, AGENT, b"i" * 16, relay.context(), None)
+    # In a thread: the relay may be in the middle of a write, which only this loop can end.
+    context = await asyncio.to_thread(relay.context)
+    target = Target(url, AGENT, b"i" * 16, context, None)
     dialer = Dialer(target, tunnel, lambda: frozenset({"files"}), lambda status: up.set())
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(dialer.run())
