@@ -29,7 +29,7 @@ from penstock_agent.dialer.served import Served, Tunnel
 from penstock_agent.endpoint import Endpoint
 from penstock_agent.gate.expose import Expose
 from penstock_agent.gate.gate import Exposed, Gate
-from penstock_agent.gate.pause import MOST, Entry, Paused, TooMany
+from penstock_agent.gate.pause import MOST, Entry, Kind, Paused, TooMany
 from penstock_agent.problem import Exit, Problem
 from penstock_agent.remote.remotes import Remotes
 from penstock_agent.renewal.renew import Renewed, renew
@@ -74,7 +74,7 @@ async def run(settings: Settings) -> int:
         settings.proxy_for(joined.relay_url),
     )
     paused = pausing.load(settings.state_dir)
-    specs, callers = _specs(settings, paused), _callers(settings, joined.id.site)
+    specs, callers = _specs(settings), _callers(settings, joined.id.site)
     async with (
         Children(settings.max_children) as children,
         Remotes() as remotes,
@@ -99,10 +99,11 @@ class _Daemon:
         children: Children,
         servers: Servers,
         notifier: Notifier,
-        paused: Paused = Paused(),  # noqa: B008 - frozen
+        paused: Paused,
     ) -> None:
         self._settings = settings
         self._paused = paused
+        self._specs = specs
         self._target = target
         self._children = children
         self._servers = servers
@@ -112,6 +113,7 @@ class _Daemon:
         self._tasks: asyncio.TaskGroup | None = None
         self._callers = callers
         self._judging: asyncio.Task[None] | None = None
+        specs = _with_site(settings, specs, paused)
         self._endpoint = Endpoint(
             target.agent,
             specs,
@@ -325,17 +327,22 @@ class _Daemon:
         return self._use(self._paused.without(entry.kind, entry.name), "resumed", entry, peer)
 
     def _use(self, paused: Paused, what: str, entry: Entry, peer: Peer) -> Args:
-        """First in force, then on disk: a full disk must not keep the stop button from working."""
+        """First in force, which takes no disk, then kept: a full one must not keep the stop button from
+        working, nor what was not kept from being kept by the next try.
+        """
         changed, self._paused = paused != self._paused, paused
         ended = self._endpoint.pause(paused)
         if changed:
-            specs = _specs(self._settings, paused)
-            self._endpoint.reload(
-                specs, _gate(self._settings, specs), self._callers, _shared_by_all(self._settings)
-            )
+            self._reload_endpoint()
             _log.warning(what, kind=entry.kind.value, name=entry.name, by_uid=peer.uid, ended=ended)
-            pausing.save(self._settings.state_dir, paused)
-        return msgspec.to_builtins(control.Pause(changed, ended, list(paused.entries)))  # type: ignore[no-any-return]
+        pausing.save(self._settings.state_dir, paused)
+        answer = control.Pause(changed, ended, list(paused.entries))
+        return msgspec.to_builtins(answer)  # type: ignore[no-any-return]  # a Struct becomes a dict
+
+    def _reload_endpoint(self) -> None:
+        settings = self._settings
+        specs = _with_site(settings, self._specs, self._paused)
+        self._endpoint.reload(specs, _gate(settings, specs), self._callers, _shared_by_all(settings))
 
     async def _reload(self, peer: Peer, args: Args) -> Args:
         self._reread()
@@ -353,11 +360,10 @@ class _Daemon:
     def _reread(self) -> None:
         """Servers and what is exposed, from the file as it is now; all or nothing. Raises Problem."""
         settings = self._settings.reload()
-        specs = _specs(settings, self._paused)
+        plain, callers = _specs(settings), _callers(settings, self._target.agent.site)
+        specs = _with_site(settings, plain, self._paused)
         gate = _gate(settings, specs)
-        callers = _callers(settings, self._target.agent.site)
-        self._settings = settings
-        self._callers = callers
+        self._settings, self._specs, self._callers = settings, plain, callers
         if self._judging is not None and self._tasks is not None:
             self._judging.cancel()
             self._judging = self._tasks.create_task(callers.run())
@@ -388,12 +394,15 @@ def _entry(args: Args, peer: Peer) -> Entry:
         given = msgspec.convert(dict(args), Entry)
     except msgspec.ValidationError:
         raise Problem("Say what: everything, a server or a caller.", Exit.USAGE) from None
+    if bool(given.name) is (given.kind is Kind.EVERYTHING):
+        raise Problem("A server and a caller have a name, and everything has none.", Exit.USAGE)
     return Entry(given.kind, given.name, time.time(), peer.uid)
 
 
-def _specs(settings: Settings, paused: Paused = Paused()) -> dict[str, ChildSpec]:  # noqa: B008 - frozen
+def _specs(settings: Settings) -> dict[str, ChildSpec]:
+    """Of the servers one by one; makes their folders. Raises Problem."""
     try:
-        specs = {
+        return {
             name: spec(settings.state_dir, name, server, os.environ)
             for name, server in settings.servers.items()
         }
@@ -404,6 +413,10 @@ def _specs(settings: Settings, paused: Paused = Paused()) -> dict[str, ChildSpec
             f"The folders of the servers in {settings.state_dir} cannot be made: {error.strerror}.",
             Exit.USAGE,
         ) from None
+
+
+def _with_site(settings: Settings, specs: Mapping[str, ChildSpec], paused: Paused) -> Mapping[str, ChildSpec]:
+    """And of all of them together, without those that are stopped."""
     site = whole_site(settings.site, settings.servers, specs, paused.servers)
     return specs if site is None else {**specs, WHOLE_SITE: site}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -27,6 +29,7 @@ from penstock_agent.exchange import Exchange, ExchangeGone
 from penstock_agent.gate.gate import Gate
 from penstock_agent.gate.pause import Paused
 from penstock_agent.problem import Exit, Problem
+from penstock_agent.site.spec import SiteSpec
 from penstock_relay.switchboard import Answer, OutcomeUnknown
 from tests.harness.certs import Authority
 from tests.harness.link_pair import until
@@ -48,7 +51,9 @@ class FakeEndpoint:
         self.answer = asyncio.Event()
         self.reloads: list[set[str]] = []
         self.shared_by_all: object = kwargs["shared_by_all"]
-        self.paused = kwargs["paused"]
+        paused = kwargs["paused"]
+        assert isinstance(paused, Paused)
+        self.paused = paused
         self.drained = False
         self.none_left = asyncio.Event()
         self.none_left.set()
@@ -70,6 +75,7 @@ class FakeEndpoint:
         self, specs: Mapping[str, ChildSpec], gate: Gate, callers: object, shared_by_all: object
     ) -> None:
         self.reloads.append(set(specs))
+        self.specs = dict(specs)
         self.shared_by_all = shared_by_all
 
     async def drain(self) -> None:
@@ -280,6 +286,9 @@ async def test_what_is_paused_is_in_force_shown_kept_and_found_again(tmp_path: P
         assert (await control.pause(agent.control, "resume", "server", "files")).changed
         with pytest.raises(control.ControlError, match="Say what"):
             await control.ask(agent.control, "pause", kind="who")
+        for kind, name in (("server", ""), ("everything", "files")):
+            with pytest.raises(control.ControlError, match="have a name"):
+                await control.pause(agent.control, "pause", kind, name)
         kept = pausing.load(agent.settings.state_dir)
         assert [each.what for each in kept.entries] == ["everything"]
         agent.task.cancel()
@@ -288,6 +297,29 @@ async def test_what_is_paused_is_in_force_shown_kept_and_found_again(tmp_path: P
             again = tasks.create_task(daemon.run(agent.settings))
             await until(lambda: agent.control.exists() and agent.endpoint.paused == kept, "another life")
             again.cancel()
+
+
+async def test_a_disk_that_takes_nothing_keeps_the_stop_button_from_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with agent_of(
+        tmp_path, FILES + FILES.replace("files", "more") + FILES.replace("files", "third")
+    ) as agent:
+        with monkeypatch.context() as full:
+            full.setattr(pausing, "write_atomic", _full)
+            full.setattr(daemon, "spec", _full)
+            with pytest.raises(control.ControlError, match="No space left"):
+                await control.pause(agent.control, "pause", "server", "files")
+            assert agent.endpoint.paused.servers == {"files"}
+            site = agent.endpoint.specs[WHOLE_SITE]
+            assert isinstance(site, SiteSpec)
+            assert [member.name for member in site.members] == ["more", "third"]
+        await control.pause(agent.control, "pause", "server", "files")
+        assert pausing.load(agent.settings.state_dir).servers == {"files"}
+
+
+def _full(*_: object) -> NoReturn:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 async def test_how_many_children_wait_is_read_at_the_start_and_again(

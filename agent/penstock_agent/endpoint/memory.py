@@ -18,6 +18,7 @@ from typing import Final
 
 from penstock.envelope import Message, member
 from penstock_agent.children.child import ChildSpec, ProcessSpec
+from penstock_agent.endpoint.meta import CHANGED
 from penstock_agent.gate.gate import LISTS
 
 ANSWER_MAX: Final = 1 << 20
@@ -32,9 +33,9 @@ AGE_S: Final = 24 * 3600.0
 QUESTIONS: Final = frozenset({"initialize", "server/discover", *LISTS})
 _HARMLESS: Final = QUESTIONS | {"ping"}
 _CHANGED: Final[Mapping[str, frozenset[str]]] = {
-    "notifications/tools/list_changed": frozenset({"tools/list"}),
-    "notifications/prompts/list_changed": frozenset({"prompts/list"}),
-    "notifications/resources/list_changed": frozenset({"resources/list", "resources/templates/list"}),
+    CHANGED["tools"]: frozenset({"tools/list"}),
+    CHANGED["prompts"]: frozenset({"prompts/list"}),
+    CHANGED["resources"]: frozenset({"resources/list", "resources/templates/list"}),
 }
 
 Identity = tuple[str, str, str]

@@ -8,7 +8,6 @@ from typing import Final
 
 import msgspec
 
-from penstock.names import WHOLE_SITE
 from penstock.principal import Principal
 
 MOST: Final = 1000
@@ -36,6 +35,17 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """In words."""
         return "everything" if self.kind is Kind.EVERYTHING else f"the {self.kind.value} {self.name}"
 
+    def server(self, name: str) -> bool:
+        """Whether nobody may use this server."""
+        return self.kind is Kind.EVERYTHING or (self.kind is Kind.SERVER and self.name == name)
+
+    def caller(self, caller: Principal) -> bool:
+        """Whether this caller may use nothing."""
+        if self.kind is not Kind.CALLER:
+            return self.kind is Kind.EVERYTHING
+        name = self.name.casefold()
+        return name == caller.subject.casefold() or (bool(caller.email) and name == caller.email.casefold())
+
 
 _TEXTS: Final = {
     Kind.EVERYTHING: "The site's administrator has stopped all use of this site for now.",
@@ -58,23 +68,17 @@ class Paused:
     def why(self, server: str, caller: Principal) -> str | None:
         """What a caller is told who may not use this server now; None for one who may."""
         for entry in self.entries:
-            if _stops(entry, server, caller):
+            if entry.server(server) or entry.caller(caller):
                 return _TEXTS[entry.kind] + _NEXT
         return None
 
     def server(self, name: str) -> bool:
         """Whether nobody may use this server."""
-        return any(
-            entry.kind is Kind.EVERYTHING or (entry.kind is Kind.SERVER and entry.name == name)
-            for entry in self.entries
-        )
+        return any(entry.server(name) for entry in self.entries)
 
     def caller(self, caller: Principal) -> bool:
         """Whether this caller may use nothing."""
-        return any(
-            entry.kind is Kind.EVERYTHING or (entry.kind is Kind.CALLER and _is(entry.name, caller))
-            for entry in self.entries
-        )
+        return any(entry.caller(caller) for entry in self.entries)
 
     @property
     def servers(self) -> frozenset[str]:
@@ -92,14 +96,3 @@ class Paused:
     def without(self, kind: Kind, name: str) -> Paused:
         """That no more."""
         return Paused(tuple(one for one in self.entries if (one.kind, one.name) != (kind, name)))
-
-
-def _stops(entry: Entry, server: str, caller: Principal) -> bool:
-    if entry.kind is Kind.SERVER:
-        return entry.name == server and server != WHOLE_SITE
-    return entry.kind is Kind.EVERYTHING or _is(entry.name, caller)
-
-
-def _is(name: str, caller: Principal) -> bool:
-    wanted = name.casefold()
-    return wanted == caller.subject.casefold() or (bool(caller.email) and wanted == caller.email.casefold())

@@ -25,6 +25,7 @@ from penstock_agent.endpoint import failures
 from penstock_agent.endpoint.failures import Failure
 from penstock_agent.endpoint.held import Held, Share
 from penstock_agent.endpoint.lifeline import NotRunning
+from penstock_agent.endpoint.meta import CHANGED
 from penstock_agent.endpoint.ports import Children, Spawn
 from penstock_agent.endpoint.session.correlate import MAX_ASKED
 from penstock_agent.gate import read
@@ -44,10 +45,10 @@ MAX_SUBSCRIBED: Final = 4096
 """Subscriptions whose server is remembered."""
 INITIALIZED: Final = "notifications/initialized"
 TASK_STATUS: Final = "notifications/tasks/status"
-CHANGED: Final[Mapping[str, Item]] = {
-    "notifications/tools/list_changed": Item.TOOL,
-    "notifications/prompts/list_changed": Item.PROMPT,
-    "notifications/resources/list_changed": Item.RESOURCE,
+CHANGES: Final[Mapping[str, Item]] = {
+    CHANGED["tools"]: Item.TOOL,
+    CHANGED["prompts"]: Item.PROMPT,
+    CHANGED["resources"]: Item.RESOURCE,
 }
 _NOTHING: Final = Expose()
 _NO_METHOD: Final = (
@@ -294,13 +295,13 @@ class Aggregate:
             return
         client.missed = False
         self._asking.known.changed(client.name)
-        for method, item in CHANGED.items():
+        for method, item in CHANGES.items():
             if client.exposes(item) and client.offers(CAPABILITY[item]):
                 self._push(dump(Message(Kind.NOTIFICATION, None, method, None, None, None)))
 
     def said(self, client: Client, message: Message) -> None:
         if message.kind is Kind.NOTIFICATION:
-            if (item := CHANGED.get(message.method or "")) is not None:
+            if (item := CHANGES.get(message.method or "")) is not None:
                 if item is Item.RESOURCE:
                     self._asking.known.changed(client.name)
                 if not client.exposes(item):

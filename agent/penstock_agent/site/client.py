@@ -30,6 +30,7 @@ from penstock_agent.children.child import ChildGone
 from penstock_agent.children.lines import Oversize
 from penstock_agent.endpoint import failures
 from penstock_agent.endpoint.failures import Failure
+from penstock_agent.endpoint.faults import Faults
 from penstock_agent.endpoint.held import Share
 from penstock_agent.endpoint.lifeline import Lifeline, NotRunning
 from penstock_agent.endpoint.ports import Child, Children, Spawn, Stopping
@@ -92,6 +93,7 @@ class Client:
         self._chance = chance
         self._lifeline = Lifeline(site_member.spec, children, self, held)
         self._correlator: Correlator[Answered] = Correlator(lambda: os.urandom(16).hex())
+        self._faults = Faults(self.name, self.counts)
         self._replies = Replies(self._lifeline, spawn, REPLIES, self.counts)
         self._questions = Questions(self._correlator, self._replies.send, asked)
         self._hello = request(b'"site"', "initialize", None)
@@ -262,7 +264,7 @@ class Client:
 
     def take(self, line: bytes | Oversize) -> None:
         if isinstance(line, Oversize):
-            self._count("oversize")
+            self._faults.count("oversize")
             calls = self._correlator.in_flight()
             if len(calls) == 1:  # else nobody knows whose answer it was
                 self._end(calls[0], failures.TOO_LARGE)
@@ -270,7 +272,7 @@ class Client:
         try:
             message = parse_child(line)
         except EnvelopeError as e:
-            self._count("junk")
+            self._faults.count("junk")
             call = None if e.id is None else self._correlator.answered(e.id)
             if call is not None:
                 text = f"The answer of the server on site cannot be passed on. {e} The request has run."
@@ -324,7 +326,7 @@ class Client:
         call = None if message.id is None else self._correlator.answered(message.id)
         if call is None:
             if not self._standing.settles(message):
-                self._count("unexpected_answer")
+                self._faults.count("unexpected_answer")
             return
         if message.kind is Kind.RESPONSE:
             self._standing.granted(call.request)
@@ -347,13 +349,6 @@ class Client:
         out = self._questions.asked(message)
         if out is not None:
             self._owner.said(self, out)
-
-    def _count(self, what: str) -> None:
-        """Log the 1st, 2nd, 4th, 8th …, so that a flood cannot fill the log."""
-        self.counts[what] += 1
-        count = self.counts[what]
-        if count & (count - 1) == 0:
-            _log.warning(f"child_{what}", server=self.name, times=count)
 
     def _end(self, call: Call[Answered], failure: Failure) -> None:
         self._correlator.retire(call)

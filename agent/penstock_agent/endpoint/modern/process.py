@@ -34,6 +34,7 @@ from penstock_agent.endpoint.held import Share
 from penstock_agent.endpoint.lifeline import Lifeline, NotRunning
 from penstock_agent.endpoint.manners import too_long
 from penstock_agent.endpoint.memory import Witness
+from penstock_agent.endpoint.meta import TOOLS_CHANGED
 from penstock_agent.endpoint.modern import messages
 from penstock_agent.endpoint.modern.flights import Flight, Flights
 from penstock_agent.endpoint.modern.schemas import Schemas
@@ -46,7 +47,6 @@ from penstock_agent.endpoint.streams import Stream
 PROGRESS: Final = "notifications/progress"
 CANCELLED: Final = "notifications/cancelled"
 LOGGED: Final = "notifications/message"
-TOOLS_CHANGED: Final = "notifications/tools/list_changed"
 DISCOVER: Final = "server/discover"
 
 _log = get(__name__)

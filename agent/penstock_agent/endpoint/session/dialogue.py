@@ -34,6 +34,7 @@ from penstock_agent.endpoint.held import Share
 from penstock_agent.endpoint.lifeline import Lifeline, NotRunning, SessionOver
 from penstock_agent.endpoint.manners import Manners
 from penstock_agent.endpoint.memory import Witness
+from penstock_agent.endpoint.meta import TOOLS_CHANGED
 from penstock_agent.endpoint.ports import Child
 from penstock_agent.endpoint.replies import Replies
 from penstock_agent.endpoint.session.beginning import INITIALIZED, Beginning
@@ -43,7 +44,6 @@ from penstock_agent.endpoint.shared import Shared
 from penstock_agent.endpoint.streams import Stream
 
 PROGRESS: Final = "notifications/progress"
-TOOLS_CHANGED: Final = "notifications/tools/list_changed"
 
 S = TypeVar("S", bound=Stream)
 

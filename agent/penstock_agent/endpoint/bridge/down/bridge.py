@@ -17,6 +17,7 @@ from penstock_agent.endpoint.bridge.down.rooms import Lease, Room, Rooms
 from penstock_agent.endpoint.bridge.down.state import BadState
 from penstock_agent.endpoint.bridge.down.translate import Said, Wanted
 from penstock_agent.endpoint.lifeline import NotRunning
+from penstock_agent.endpoint.meta import ASKING
 from penstock_agent.endpoint.session.correlate import Call
 from penstock_agent.endpoint.session.sessions import Sessions
 from penstock_agent.endpoint.shared import Shared
@@ -94,7 +95,7 @@ class Bridge:
             else:  # what a site does not expose looks like what its server does not have
                 await reply(exchange, 404, rpc_error(message.id, METHOD_NOT_FOUND, failure.text))
             return
-        if message.method not in translate.ASKING:
+        if message.method not in ASKING:
             async with self._rooms.shared(server, caller, said, until) as room:
                 if (told := await recall.answer(room.session, asked, self._shared)) is not None:
                     run = _Run(self, exchange, message, said, room, until)

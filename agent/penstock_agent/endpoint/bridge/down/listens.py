@@ -14,7 +14,7 @@ from penstock.envelope import Kind, Message, dump, members, notification, parse_
 from penstock.outcome import INVALID_PARAMS, rpc_error
 from penstock_agent.endpoint.answers import Answer, reply
 from penstock_agent.endpoint.bridge.down.rooms import Room
-from penstock_agent.endpoint.meta import SUBSCRIPTION
+from penstock_agent.endpoint.meta import CHANGED, SUBSCRIPTION
 from penstock_agent.endpoint.shared import Shared
 from penstock_agent.endpoint.streams import Item, Stream
 from penstock_agent.endpoint.watch import Watch
@@ -27,9 +27,7 @@ MAX_URIS: Final = 256
 
 #: What a filter names, the notification that it means, and the capability that the server must have.
 _CHANGES: Final[Mapping[str, tuple[str, str]]] = {
-    "toolsListChanged": ("notifications/tools/list_changed", "tools"),
-    "promptsListChanged": ("notifications/prompts/list_changed", "prompts"),
-    "resourcesListChanged": ("notifications/resources/list_changed", "resources"),
+    f"{kind}ListChanged": (method, kind) for kind, method in CHANGED.items()
 }
 _UPDATED: Final = "notifications/resources/updated"
 _ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"

@@ -14,23 +14,24 @@ import msgspec
 
 from penstock import __version__
 from penstock.envelope import Kind, Message, member, request, text_member
-from penstock_agent.endpoint.meta import CAPABILITIES, CLIENT, LEVEL, LEVELS, SERVER, VERSION, severe_enough
+from penstock_agent.endpoint.meta import (
+    ASKED,
+    CAPABILITIES,
+    CLIENT,
+    LEVEL,
+    LEVELS,
+    SERVER,
+    VERSION,
+    severe_enough,
+)
 from penstock_agent.endpoint.modern.ladder import STATUS
 
 #: What is agreed on with the server: the newest version of its era.
 SPOKEN: Final = "2025-11-25"
-#: Requests whose answer may be that the caller is asked first.
-ASKING: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
 #: Requests whose answers say how long they are good.
 CACHED: Final = frozenset(
     {"tools/list", "prompts/list", "resources/list", "resources/templates/list", "resources/read"}
 )
-#: What a server may ask of a client, and the capability by which the client says that it may.
-ASKED: Final[Mapping[str, str]] = {
-    "elicitation/create": "elicitation",
-    "sampling/createMessage": "sampling",
-    "roots/list": "roots",
-}
 
 _NOT_FOUND: Final = -32002
 _INVALID_PARAMS: Final = -32602

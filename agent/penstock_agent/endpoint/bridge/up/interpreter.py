@@ -16,7 +16,7 @@ from penstock_agent.endpoint.bridge.up import translate
 from penstock_agent.endpoint.bridge.up.out import Out
 from penstock_agent.endpoint.bridge.up.subscription import Subscription
 from penstock_agent.endpoint.bridge.up.translate import Client, Wanted
-from penstock_agent.endpoint.meta import LEVELS, SUBSCRIPTION, severe_enough
+from penstock_agent.endpoint.meta import ASKED, LEVELS, SUBSCRIPTION, severe_enough
 
 ROUNDS: Final = 10
 """How often a server may ask before it answers one call; the official clients stop there, too."""
@@ -214,7 +214,7 @@ class Interpreter:
             return
         for method, params in wanted.questions.values():
             if not self._client.may_be_asked(method, params):
-                known = method if method in translate.ASKED else "something"
+                known = method if method in ASKED else "something"
                 text = f"The server needs to ask the user ({known}), which this client does not support."
                 self._fail_in_words(call, out, text)
                 return

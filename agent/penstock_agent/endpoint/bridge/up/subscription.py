@@ -15,16 +15,10 @@ from penstock.envelope import Message, member, request
 from penstock.http import LISTEN
 from penstock.outcome import INVALID_PARAMS
 from penstock_agent.endpoint.bridge.up.out import Out
+from penstock_agent.endpoint.meta import CHANGED
 
 MOST_URIS: Final = 1000
 """Resources that one session may subscribe to."""
-
-#: What a server says that it tells of, and how it is asked to.
-_CHANGES: Final = (
-    ("tools", "toolsListChanged"),
-    ("prompts", "promptsListChanged"),
-    ("resources", "resourcesListChanged"),
-)
 
 _NOT_SUBSCRIBED: Final = "The server does not tell of changes of this resource: read it again instead."
 
@@ -39,7 +33,7 @@ class Subscription:
         self._mint = mint
         self._complete = complete
         self._changes = [
-            name for kind, name in _CHANGES if member(capabilities, kind, "listChanged") == b"true"
+            f"{kind}ListChanged" for kind in CHANGED if member(capabilities, kind, "listChanged") == b"true"
         ]
         self._uris: dict[str, None] = {}
         self._waiting: list[tuple[bytes, str]] = []

@@ -13,16 +13,17 @@ import msgspec
 
 from penstock import http
 from penstock.envelope import Kind, Message, member, text_member
-from penstock_agent.endpoint.meta import CAPABILITIES, CLIENT, LEVEL, SERVER, SUBSCRIPTION, VERSION
+from penstock_agent.endpoint.meta import (
+    ASKED,
+    ASKING,
+    CAPABILITIES,
+    CLIENT,
+    LEVEL,
+    SERVER,
+    SUBSCRIPTION,
+    VERSION,
+)
 
-#: Requests whose answer may be that the client is asked first.
-ASKING: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
-#: What a server may ask of a client, and the capability by which the client says that it may.
-ASKED: Final[Mapping[str, str]] = {
-    "elicitation/create": "elicitation",
-    "sampling/createMessage": "sampling",
-    "roots/list": "roots",
-}
 MOST_ASKED: Final = 16
 """Questions in one ``input_required``."""
 #: The first version whose elicitations say of which mode they are.
