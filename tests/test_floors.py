@@ -24,9 +24,9 @@ CORE_FLOORS = (
             *(
                 f"penstock.{name}"
                 for name in (
-                    "allowance", "diagnosis", "enrolment", "envelope", "fingerprint", "heap", "http",
-                    "joinstring", "jwk", "jwks", "jwt", "log", "lookalike", "names", "outcome", "principal",
-                    "refusal", "renewal", "revocation", "strictjson", "tls", "voucher",
+                    "allowance", "canonical", "diagnosis", "enrolment", "envelope", "fingerprint", "heap",
+                    "http", "joinstring", "jwk", "jwks", "jwt", "log", "lookalike", "names", "outcome",
+                    "principal", "refusal", "renewal", "revocation", "strictjson", "tls", "voucher",
                 )
             ),
         ),
@@ -44,6 +44,7 @@ AGENT_FLOORS = (
             f"{AGENT}.renewal.schedule",
         ),
     ),
+    Floor("the ledger", (f"{AGENT}.ledger.*",)),
     Floor("the gate", (f"{AGENT}.gate.*",)),
     Floor("whose word counts", (f"{AGENT}.callers.*",)),
     Floor("children", (f"{AGENT}.children.*",)),
@@ -151,9 +152,9 @@ PURE = (
     *(
         f"penstock.{name}"
         for name in (
-            "allowance", "diagnosis", "enrolment", "envelope", "fingerprint", "http", "joinstring", "jwk",
-            "jwt", "lookalike", "names", "outcome", "principal", "refusal", "renewal", "revocation",
-            "strictjson", "voucher",
+            "allowance", "canonical", "diagnosis", "enrolment", "envelope", "fingerprint", "http",
+            "joinstring", "jwk", "jwt", "lookalike", "names", "outcome", "principal", "refusal", "renewal",
+            "revocation", "strictjson", "voucher",
         )
     ),
     *(
@@ -165,8 +166,8 @@ PURE = (
             "endpoint.session.standing",
             *(f"endpoint.bridge.up.{n}" for n in ("interpreter", "out", "subscription", "translate")),
             *(f"endpoint.modern.{n}" for n in ("flights", "ladder", "messages", "schemas", "tasks")),
-            "exchange", "gate.*", "problem", "dialer.proxy", "dialer.redial", "renewal.schedule",
-            "remote.address", "remote.protocol", "remote.sse", "remote.words",
+            "exchange", "gate.*", "ledger.entries", "problem", "dialer.proxy", "dialer.redial",
+            "renewal.schedule", "remote.address", "remote.protocol", "remote.sse", "remote.words",
         )
     ),
     *(

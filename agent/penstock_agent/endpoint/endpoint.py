@@ -26,6 +26,7 @@ from penstock_agent.children.child import ChildSpec
 from penstock_agent.endpoint import failures, offers, versions
 from penstock_agent.endpoint.answers import SESSION_ID, VERSION, fail, refuse, reply
 from penstock_agent.endpoint.bridge.up.face import Faces
+from penstock_agent.endpoint.failures import Failure
 from penstock_agent.endpoint.handshake.handshake import Handshake
 from penstock_agent.endpoint.handshake.httpsse import HttpSse
 from penstock_agent.endpoint.held import Held
@@ -41,6 +42,7 @@ from penstock_agent.endpoint.shared import Shared
 from penstock_agent.exchange import Exchange, ExchangeGone, Purpose
 from penstock_agent.gate.gate import Gate
 from penstock_agent.gate.pause import Paused
+from penstock_agent.ledger.entries import Ledger, Unrecorded, Verdict
 from penstock_agent.tolerance import Tolerance
 
 _log = get(__name__)
@@ -101,6 +103,7 @@ class Endpoint:
         tolerance: Tolerance = Tolerance(),  # noqa: B008 - frozen
         session_key: bytes | None = None,
         paused: Paused = Paused(),  # noqa: B008 - frozen
+        ledger: Ledger | None = None,
     ) -> None:
         """``call_timeout``: seconds after which a call is given up, when its caller does not give up
         sooner. ``callers``: None when the relay's word about them is enough. ``shared_by_all``: servers that
@@ -125,6 +128,7 @@ class Endpoint:
             tolerance=tolerance,
             memory=Memory(lambda: asyncio.get_running_loop().time()),
             close_after=close_after,
+            ledger=ledger or Unrecorded(),
             paused=paused,
         )
         self._sessions = Sessions(agent, limits, session_key or os.urandom(sessionids.KEY_BYTES))
@@ -284,12 +288,12 @@ class Endpoint:
             await refuse(exchange, 400, "A header of MCP stands twice: send each once.")
             return
         if stopped is not None:
-            await self._deny(exchange, stopped.text)
+            await self._deny(exchange, stopped, "paused")
             return
         try:
             await self._callers.admit(exchange.server, exchange.principal)
         except NotProven as e:
-            await self._deny(exchange, str(e))
+            await self._deny(exchange, failures.denied(str(e)), "trust")
             return
         if modern:
             await self._post_modern(exchange, modern[0])
@@ -323,17 +327,18 @@ class Endpoint:
         body = offers.answer(catalogue, lambda item, name: gate.exposes(server, item, name), challenge)
         await reply(exchange, 200, body)
 
-    async def _deny(self, exchange: Exchange, text: str) -> None:
-        """To a caller whom the site does not believe, whatever was asked."""
+    async def _deny(self, exchange: Exchange, failure: Failure, rule: str) -> None:
+        """Whatever was asked."""
         if exchange.method != "POST":
-            await refuse(exchange, 403, text)
+            await refuse(exchange, 403, failure.text)
             return
         try:
             message = parse_caller(exchange.body)
         except EnvelopeError as e:
             await reply(exchange, 400, rpc_error(e.id, e.code, str(e)))
             return
-        await fail(exchange, message, failures.denied(text))
+        told = self._shared.decided(exchange, message, Verdict.DENIED, rule, failure)
+        await fail(exchange, message, told or failure)
 
     async def _post_modern(self, exchange: Exchange, header: str) -> None:
         try:

@@ -105,7 +105,7 @@ async def serve_modern(process: Process, exchange: Exchange, request: Message, s
     told = Message(Kind.RESPONSE, request.id, None, None, replaced(known, b"0", "ttlMs"), None)
     if request.method == DISCOVER:
         told = messages.with_supported(told, versions.SERVED)
-    out = shared.let_out(process.server, caller, request, told)
+    out = shared.let_out(process.server, caller, request, told, exchange.key)
     if out is None:
         return False
     _told(process.server, request)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from math import inf
 from typing import Final
 
+from penstock import canonical
 from penstock.allowance import Later
-from penstock.envelope import Message
+from penstock.envelope import Kind, Message, member
 from penstock.principal import Principal
 from penstock_agent.catalogue.catalogues import Catalogues
 from penstock_agent.catalogue.offer import CatalogueError
 from penstock_agent.children.child import ChildSpec
+from penstock_agent.endpoint import failures
 from penstock_agent.endpoint.failures import UNMARKED, Failure, denied
 from penstock_agent.endpoint.held import Held
 from penstock_agent.endpoint.limits import Limits
@@ -21,12 +24,24 @@ from penstock_agent.endpoint.memory import Memory
 from penstock_agent.endpoint.ports import Children, Spawn
 from penstock_agent.endpoint.session.eventlog import Budget, EventIds
 from penstock_agent.endpoint.streams import Stream
-from penstock_agent.gate.gate import Denied, Gate
+from penstock_agent.exchange import Exchange
+from penstock_agent.gate.gate import Denied, Gate, used
 from penstock_agent.gate.pause import Paused
+from penstock_agent.ledger.entries import CannotRecord, Decision, Ledger, Unrecorded, Verdict
 from penstock_agent.tolerance import Tolerance
 
 #: What a grant of "all read-only tools" decides by how the server marks them.
 _BY_MARK: Final = frozenset({"tools/call", "tools/list"})
+
+#: Characters of what a caller wrote that an entry of the ledger holds at most.
+MAX_METHOD: Final = 200
+MAX_ID: Final = 200
+MAX_ITEM: Final = 2048
+
+NOT_RECORDED: Final = (
+    "This could not be recorded in the site's ledger, so nothing was done. Try again in a minute; if it "
+    "lasts, the site's administrator finds the reason with penstock-agent status."
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -49,6 +64,7 @@ class Shared:
     """Starts a task that the endpoint owns. Raises Stopping."""
     tolerance: Tolerance
     memory: Memory
+    ledger: Ledger = field(default_factory=Unrecorded)
     paused: Paused = Paused()  # noqa: RUF009 - frozen
     """What the administrator has stopped; replaced when that changes."""
     close_after: float = inf
@@ -62,8 +78,47 @@ class Shared:
         text = self.paused.why(server, caller) if self.paused.entries else None
         return None if text is None else denied(text)
 
-    async def judge(self, server: str, caller: Principal, message: Message) -> Failure | None:
-        """Why the gate does not let this message of a caller in; None when it may go on to the server."""
+    async def judge(self, exchange: Exchange, message: Message) -> Failure | None:
+        """Why this message of a caller goes no further; None when it may go on to the server.
+
+        What is decided about a request is in the ledger before this returns, and what cannot be recorded
+        goes no further.
+        """
+        if message.kind is not Kind.REQUEST:
+            return None  # notifications ask for nothing, and answers are matched with what the child asked
+        if (why := self.ledger.refuses) is not None:
+            return failures.not_executed(why)
+        verdict, rule, failure = await self._decide(exchange.server, exchange.principal, message)
+        return self.decided(exchange, message, verdict, rule, failure)
+
+    def decided(
+        self, exchange: Exchange, message: Message, verdict: Verdict, rule: str, failure: Failure | None
+    ) -> Failure | None:
+        """Record what was decided. Returns ``failure``, or the one that it could not be recorded."""
+        use, digest = used(message), ""
+        if message.params is not None and (arguments := member(message.params, "arguments")) is not None:
+            with suppress(ValueError):
+                digest = canonical.digest(arguments)
+        entry = Decision(
+            exchange.key,
+            exchange.server,
+            exchange.principal,
+            (message.method or "")[:MAX_METHOD],
+            verdict,
+            rule,
+            (message.id or b"").decode("utf-8", "replace")[:MAX_ID],
+            "" if use is None else str(use)[:MAX_ITEM],
+            arguments=digest,
+        )
+        try:
+            self.ledger.record(entry)
+        except CannotRecord:
+            return failures.not_executed(self.ledger.refuses or NOT_RECORDED)
+        return failure
+
+    async def _decide(
+        self, server: str, caller: Principal, message: Message
+    ) -> tuple[Verdict, str, Failure | None]:
         allowance = caller.allowance
         if (
             allowance is not None
@@ -71,14 +126,18 @@ class Shared:
             and message.method in _BY_MARK
             and not await self._knows_marks(server)
         ):
-            return UNMARKED
-        verdict = self.gate.inbound(server, caller, message, self.marked(server))
-        return denied(verdict.text) if isinstance(verdict, Denied) else None
+            return Verdict.FAILED, "grant", UNMARKED
+        found = self.gate.inbound(server, caller, message, self.marked(server))
+        if isinstance(found, Denied):
+            return Verdict.DENIED, found.rule, denied(found.text)
+        return Verdict.ALLOWED, found.rule, None
 
     def let_out(
-        self, server: str, caller: Principal, request: Message | None, message: Message
+        self, server: str, caller: Principal, request: Message | None, message: Message, key: str
     ) -> Message | None:
-        """What of a child's message may leave towards this caller; None for nothing."""
+        """What of a child's message may leave towards this caller; None for nothing. ``key``: of the exchange
+        whose request it belongs to; empty where it is not known.
+        """
         return self.gate.outbound(server, caller, request, message, self.marked(server))
 
     def marked(self, server: str) -> Collection[str]:

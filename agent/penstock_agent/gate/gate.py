@@ -24,6 +24,9 @@ from penstock_agent.gate.expose import Expose, Item
 class Allowed:
     """The message may go on to the server."""
 
+    rule: str = "expose"
+    """What allows it, for the ledger."""
+
 
 @dataclass(frozen=True, slots=True)
 class Denied:
@@ -31,9 +34,12 @@ class Denied:
 
     text: str
     """For the caller: cause and next step, without anything that the caller sent."""
+    rule: str = "expose"
+    """What denies it, for the ledger."""
 
 
 ALLOWED: Final = Allowed()
+_BY_METHOD: Final = Allowed("method")
 
 #: Requests that use one item: the item's kind and the parameter that names it.
 USES: Final[Mapping[str, tuple[Item, str]]] = {
@@ -96,11 +102,13 @@ _NOT_ALLOWED: Final[Mapping[Item, Denied]] = {
     Item.TOOL: Denied(
         "This application may use no tool of that name on this server: its user did not allow it, or the "
         "site does not expose it. Use a tool that tools/list shows, or ask the user to change what this "
-        "application may use, on the relay's page of connected applications."
+        "application may use, on the relay's page of connected applications.",
+        "grant",
     ),
     Item.METHOD: Denied(
         "This application may use only tools of this server, as its user chose. Ask the user to change that "
-        "on the relay's page of connected applications."
+        "on the relay's page of connected applications.",
+        "grant",
     ),
 }
 _NOTHING: Final = Expose()
@@ -146,6 +154,36 @@ class View:
         return _NOT_ALLOWED[Item.TOOL if item is Item.TOOL else Item.METHOD]
 
 
+@dataclass(frozen=True, slots=True)
+class Use:
+    """The item that a request uses."""
+
+    item: Item
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.item.value}:{self.name}"
+
+
+def used(message: Message) -> Use | None:
+    """What this request of a caller uses; None for one that names nothing."""
+    method, params = message.method, message.params
+    if method is None or params is None:
+        return None
+    if (use := USES.get(method)) is not None:
+        item, key = use
+    elif method == COMPLETE:
+        reference = member(params, "ref")
+        known = None if reference is None else REFERENCES.get(text_member(reference, "type") or "")
+        if known is None:
+            return None
+        params, (item, key) = reference or b"", known
+    else:
+        return None
+    name = text_member(params, key)
+    return None if name is None else Use(item, name)
+
+
 def knows(method: str | None) -> bool:
     """Whether it is judged by more than whether the site exposes it by name."""
     return method in USES or method in LISTS or method in OPEN or method == COMPLETE
@@ -182,7 +220,7 @@ class Gate:
             item, key = use
             return view.judge(item, _text(message.params, key))
         if method in LISTS or method in OPEN:
-            return ALLOWED
+            return _BY_METHOD
         if method == COMPLETE:
             return self._completion(view, message.params)
         return view.judge(Item.METHOD, method)

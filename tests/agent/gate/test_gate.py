@@ -14,7 +14,7 @@ from penstock.allowance import Allowance
 from penstock.envelope import Kind, Message, notification, request
 from penstock.principal import Principal
 from penstock_agent.gate.expose import Expose
-from penstock_agent.gate.gate import ALLOWED, LISTS, OPEN, USES, Denied, Gate, knows
+from penstock_agent.gate.gate import LISTS, OPEN, USES, Allowed, Denied, Gate, knows
 
 ALICE = Principal("https://idp.example", "alice")
 
@@ -29,8 +29,8 @@ def asks(method: str, **params: object) -> Message:
 
 def allowed(gate: Gate, message: Message, server: str = "files") -> bool:
     verdict = gate.inbound(server, ALICE, message)
-    assert verdict is ALLOWED or isinstance(verdict, Denied)
-    return verdict is ALLOWED
+    assert isinstance(verdict, Allowed | Denied)
+    return isinstance(verdict, Allowed)
 
 
 def response(result: bytes) -> Message:
@@ -235,7 +235,7 @@ def limited(**values: object) -> Principal:
 
 
 def may(who: Principal, message: Message, *entries: str, marked: tuple[str, ...] = ()) -> bool:
-    return gate(*entries or EVERYTHING).inbound("files", who, message, marked) is ALLOWED
+    return isinstance(gate(*entries or EVERYTHING).inbound("files", who, message, marked), Allowed)
 
 
 EVERYTHING = ("*", "prompt:*", "resource:**", "method:*")

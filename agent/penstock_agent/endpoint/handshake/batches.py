@@ -150,7 +150,7 @@ class BatchServer:
     async def _judge(self, message: Message) -> Failure | None:
         if self._left:
             return failures.LEFT_EARLY
-        return await self._shared.judge(self._session.server, self._exchange.principal, message)
+        return await self._shared.judge(self._exchange, message)
 
     def _given(self, call: Call[Stream]) -> None:
         self._calls.append(call)

@@ -203,7 +203,7 @@ class Handshake:
     async def _in_session(self, session: Session, exchange: Exchange, message: Message) -> None:
         session.principal = exchange.principal  # the same identity, but what it may use can have changed
         with session.in_use():
-            if (failure := await self._shared.judge(session.server, exchange.principal, message)) is not None:
+            if (failure := await self._shared.judge(exchange, message)) is not None:
                 await fail(exchange, message, failure)
                 return
             until = self._shared.until(exchange.deadline)

@@ -179,7 +179,7 @@ class HttpSse:
             await callers.admit(exchange.server, exchange.principal)
         except NotProven as e:
             return denied(str(e))
-        return await self._shared.judge(exchange.server, exchange.principal, message)
+        return await self._shared.judge(exchange, message)
 
     async def _call(self, channel: Channel, exchange: Exchange, request: Message) -> None:
         """Give a request to the child.

@@ -125,7 +125,7 @@ class Modern:
 
     async def _request(self, exchange: Exchange, message: Message, headers: Headers, spec: ChildSpec) -> None:
         server, caller = exchange.server, exchange.principal
-        if (failure := await self._shared.judge(server, caller, message)) is not None:
+        if (failure := await self._shared.judge(exchange, message)) is not None:
             if gate.knows(message.method):
                 await fail(exchange, message, failure)
             else:  # what a site does not expose looks like what its server does not have

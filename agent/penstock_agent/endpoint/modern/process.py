@@ -309,7 +309,7 @@ class Process:
                 self._fail(flight, failure)
                 self._end_if_done()
                 return
-        out = self._shared.let_out(self.server, flight.caller, request, answer)
+        out = self._shared.let_out(self.server, flight.caller, request, answer, flight.stream.key)
         if out is None:
             self._fail(flight, failures.denied("The site does not let the answer to this request out."))
         else:
@@ -352,7 +352,8 @@ class Process:
             self.counts["dropped_notification"] += 1
             return
         flight, own = found
-        out = self._shared.let_out(self.server, flight.caller, None, notification(method, own))
+        note = notification(method, own)
+        out = self._shared.let_out(self.server, flight.caller, None, note, flight.stream.key)
         if out is None:
             self.counts["hidden_notification"] += 1
         elif not flight.stream.put(dump(out), droppable=True):

@@ -297,7 +297,8 @@ class Dialogue(ABC):
         if request.method == "initialize" and message.kind is Kind.RESPONSE:
             self._manners.begun(request, message.result or b"")
             beginning.accepted(request, message.result or b"")
-        answer = self._let_out(call.stream.caller or self.principal, request, with_id(message, request.id))
+        caller, own = call.stream.caller or self.principal, with_id(message, request.id)
+        answer = self._let_out(caller, request, own, call.stream.key)
         if answer is None:
             self._fail(call, failures.denied("The site does not let the answer to this request out."))
         elif isinstance(settled := self._manners.settle(request, answer), Failure):
@@ -360,8 +361,10 @@ class Dialogue(ABC):
         else:
             self._delivery.ask(out)
 
-    def _let_out(self, caller: Principal, request: Message | None, message: Message) -> Message | None:
-        return self._shared.let_out(self.server, caller, request, message)
+    def _let_out(
+        self, caller: Principal, request: Message | None, message: Message, key: str = ""
+    ) -> Message | None:
+        return self._shared.let_out(self.server, caller, request, message, key)
 
     # Towards the child, and failures.
 

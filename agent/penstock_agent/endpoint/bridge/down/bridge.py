@@ -89,7 +89,7 @@ class Bridge:
         except ValueError as e:
             await reply(exchange, 400, rpc_error(message.id, INVALID_PARAMS, str(e)))
             return
-        if (failure := await self._shared.judge(server, caller, asked)) is not None:
+        if (failure := await self._shared.judge(exchange, asked)) is not None:
             if gate.knows(message.method):
                 await fail(exchange, message, failure)
             else:  # what a site does not expose looks like what its server does not have

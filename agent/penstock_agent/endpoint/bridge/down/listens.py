@@ -231,7 +231,7 @@ class Listens:
             return False
         params = msgspec.json.encode({"uri": uri})
         asked = request(b"0", "resources/subscribe", params)
-        if await self._shared.judge(room.session.server, exchange.principal, asked) is not None:
+        if await self._shared.judge(exchange, asked) is not None:
             return False
         async with heard.changing:
             if not heard.uris[uri] and not await room.ask("resources/subscribe", params, until):
