@@ -144,8 +144,8 @@ _DENIED: Final = (
     "repeat it unless the user says so."
 )
 _USED: Final = (
-    "Request {id} was approved on site for one call, and another equal call of yours has used it. Nothing was "
-    "done. If it shall be done twice, call again, which asks anew."
+    "Request {id} was approved on site for one call, and another equal call of yours has used it. Nothing "
+    "was done. If it shall be done twice, call again, which asks anew."
 )
 _EXPIRED: Final = (
     "Nobody on site has approved this call in time (request {id}), which counts as a denial. Nothing was "
