@@ -73,7 +73,7 @@ AGENT_FLOORS = (
     ),
     Floor(
         "administration",
-        (f"{AGENT}.asuser", f"{AGENT}.control", f"{AGENT}.exposing.*"),
+        (f"{AGENT}.approvals", f"{AGENT}.asuser", f"{AGENT}.control", f"{AGENT}.exposing.*"),
     ),
     Floor("the daemon", (f"{AGENT}.daemon",)),
     Floor("commands", (f"{AGENT}.cli.*",)),

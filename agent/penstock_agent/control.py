@@ -134,6 +134,37 @@ class Pause(msgspec.Struct, frozen=True):
     """All that is paused now."""
 
 
+class Approval(msgspec.Struct, frozen=True):
+    """A call that waits for somebody on site, or has its answer. Times are seconds since 1970."""
+
+    id: str
+    state: str
+    """waiting, approved or denied."""
+    name: str
+    """Who calls: a display name, the verified e-mail, the issuer's subject, and the client."""
+    email: str
+    subject: str
+    client: str
+    server: str
+    item: str
+    arguments: str
+    """As the caller wrote them; only the beginning, where ``cut`` says so."""
+    arguments_hash: str
+    why: str
+    asked_at: float
+    expires_at: float
+    cut: bool = False
+    by_uid: int = -1
+
+
+class Approvals(msgspec.Struct, frozen=True):
+    """The answer to ``approvals`` {id}: the calls that are open, oldest first; with an id that one only, and
+    all of its arguments that fit into an answer.
+    """
+
+    requests: list[Approval] = []
+
+
 class Renewal(msgspec.Struct, frozen=True):
     """The answer to ``renew``: until when the new certificate is good, in seconds since 1970."""
 
@@ -365,6 +396,16 @@ async def renew(path: Path, timeout: float) -> Renewal:
 async def pause(path: Path, verb: str, kind: str, name: str) -> Pause:
     """Stop something or let it go on (``verb`` is pause or resume). Raises :exc:`ControlError`."""
     return _typed(await ask(path, verb, kind=kind, name=name), Pause, path)
+
+
+async def approvals(path: Path, id: str = "") -> Approvals:
+    """What waits for approval. Raises :exc:`ControlError`."""
+    return _typed(await ask(path, "approvals", id=id), Approvals, path)
+
+
+async def approve(path: Path, id: str, approved: bool) -> Approval:
+    """Approve or deny one call. Raises :exc:`ControlError`."""
+    return _typed(await ask(path, "approve" if approved else "deny", id=id), Approval, path)
 
 
 _T = TypeVar("_T")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from penstock import __version__
-from penstock_agent.cli import check, expose, join, pause, renew, run, status, tools
+from penstock_agent.cli import approvals, check, expose, join, pause, renew, run, status, tools
 
 app = typer.Typer(
     name="penstock-agent",
@@ -18,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 tools_app = typer.Typer(no_args_is_help=True, help="Look at what servers offer.")
+approvals_app = typer.Typer(no_args_is_help=True, help="Answer the calls that wait for approval.")
 config_app = typer.Typer(no_args_is_help=True, help="Look after agent.toml.")
 
 
@@ -47,6 +48,11 @@ app.command("renew")(renew.renew)
 tools_app.command("list")(tools.list_tools)
 tools_app.command("lint")(tools.lint)
 app.add_typer(tools_app, name="tools")
+approvals_app.command("list")(approvals.list_approvals)
+approvals_app.command("show")(approvals.show)
+approvals_app.command("approve")(approvals.approve)
+approvals_app.command("deny")(approvals.deny)
+app.add_typer(approvals_app, name="approvals")
 config_app.command("check")(check.check)
 app.add_typer(config_app, name="config")
 

@@ -1,0 +1,133 @@
+"""``penstock-agent approvals``: the calls that wait for somebody on site."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from penstock_agent.cli.common import ConfigOption, JsonOption, StateDirOption, emit, problems, say
+
+if TYPE_CHECKING:
+    from penstock_agent.control import Approval
+
+IdArgument = Annotated[str, typer.Argument(metavar="REQUEST", help="As approvals list shows it.")]
+
+SHOWN = 2000
+"""Characters of arguments that a list shows of each call."""
+
+
+def list_approvals(
+    config: ConfigOption = None, state_dir: StateDirOption = None, json: JsonOption = False
+) -> None:
+    """Show the calls that wait: who asks for what, with which arguments, and why it needs approval."""
+    with problems(json):
+        from penstock_agent import control
+        from penstock_agent.config import Options, load
+
+        path = control.socket_to_ask(load(Options(config, state_dir)))
+        found = asyncio.run(control.approvals(path)).requests
+        if json:
+            import msgspec
+
+            emit({"requests": msgspec.to_builtins(found)})
+            return
+        if not found:
+            say("No call waits for approval.")
+            return
+        for one in found:
+            _show(one)
+            say()
+        say("Answer: penstock-agent approvals approve REQUEST, or deny REQUEST")
+
+
+def approve(
+    request: IdArgument,
+    config: ConfigOption = None,
+    state_dir: StateDirOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Let this one call be carried out, once."""
+    _answer(request, True, config, state_dir, json)
+
+
+def deny(
+    request: IdArgument,
+    config: ConfigOption = None,
+    state_dir: StateDirOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Do not let it be carried out; the caller is told."""
+    _answer(request, False, config, state_dir, json)
+
+
+def show(
+    request: IdArgument,
+    config: ConfigOption = None,
+    state_dir: StateDirOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show one call with all of its arguments."""
+    with problems(json):
+        from penstock_agent import control
+        from penstock_agent.config import Options, load
+
+        path = control.socket_to_ask(load(Options(config, state_dir)))
+        (found,) = asyncio.run(control.approvals(path, request)).requests
+        if json:
+            import msgspec
+
+            emit(msgspec.to_builtins(found))
+            return
+        _show(found, whole=True)
+
+
+def _answer(id: str, approved: bool, config: ConfigOption, state_dir: StateDirOption, json: bool) -> None:
+    with problems(json):
+        from penstock_agent import control
+        from penstock_agent.config import Options, load
+
+        path = control.socket_to_ask(load(Options(config, state_dir)))
+        done = asyncio.run(control.approve(path, id, approved))
+        if json:
+            import msgspec
+
+            emit(msgspec.to_builtins(done))
+            return
+        what = f"{_who(done)} may use {done.item} of {done.server or 'the site'}"
+        if approved:
+            say(f"Approved: {what} once with these arguments, within {_minutes(done)}.")
+        else:
+            say(f"Denied: {_who(done)} is told so.")
+
+
+def _show(one: Approval, whole: bool = False) -> None:
+    state = "waits" if one.state == "waiting" else f"{one.state} by uid {one.by_uid}, not used yet"
+    say(f"{one.id}  {one.item} of {one.server or 'the whole site'}: {state}")
+    say(f"  who        {_who(one)}")
+    say(f"  client     {_visible(one.client) or 'unknown'}")
+    say(f"  why        {_visible(one.why)}")
+    ago = max(0, int(time.time() - one.asked_at))
+    say(f"  asked      {ago} s ago; denied by itself in {_minutes(one)}")
+    text = _visible(one.arguments)
+    cut = one.cut or (len(text) > SHOWN and not whole)
+    say(f"  arguments  {text if whole else text[:SHOWN]}")
+    if cut:
+        say(f"             … not all of it is shown: penstock-agent approvals show {one.id} --json")
+
+
+def _who(one: Approval) -> str:
+    names = [_visible(part) for part in (one.name, one.email) if part]
+    return f"{', '.join(names)} ({_visible(one.subject)})" if names else _visible(one.subject)
+
+
+def _minutes(one: Approval) -> str:
+    left = max(0, int(one.expires_at - time.time()))
+    return f"{left // 60} min" if left >= 120 else f"{left} s"
+
+
+def _visible(text: str) -> str:
+    """What does not show is escaped: the approver must see all that the server will read."""
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
