@@ -24,6 +24,12 @@ def test_spaces_order_and_escapes_make_no_difference(value: object) -> None:
     assert json.loads(tidy) == value
 
 
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.booleans()))
+def test_compact_and_spaced_numbers_are_the_same(numbers: list[float]) -> None:
+    compact = json.dumps(numbers, separators=(",", ":")).encode()
+    assert canonical(compact) == canonical(json.dumps(numbers, indent=1).encode()) == compact
+
+
 @given(VALUES, VALUES)
 def test_what_differs_has_another_form(one: object, other: object) -> None:
     same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
