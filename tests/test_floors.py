@@ -199,12 +199,15 @@ ALONE = {
 
 # Imported when the first server with a url is started, and not before.
 NEEDS_HTTP = (f"{AGENT}.remote.web",)
+# Imported when the first pattern of an operator's own is read.
+NEEDS_RE2 = (f"{AGENT}.gate.redaction.custom",)
 
 # Import name -> the dependency of pyproject.toml that brings it, where the names differ.
 BROUGHT_BY = {
     "argon2": "argon2-cffi",
     "prometheus_client": "prometheus-client",
     "pydantic_core": "pydantic",
+    "re2": "google-re2",
     "pydantic_settings": "pydantic-settings",
     "yarl": "aiohttp",
 }
@@ -341,12 +344,13 @@ def test_what_the_agent_imports_is_in_the_base_install_and_the_rest_in_the_extra
         AGENT: base,
         RELAY: base | names(extras["relay"]),
     }
-    http = base | names(extras["http"])
+    needing = {module: base | names(extras["http"]) for module in NEEDS_HTTP}
+    needing |= {module: base | names(extras["redaction"]) for module in NEEDS_RE2}
     wrong = []
     for found in imports(SOURCES):
         top = found.target.split(".")[0]
         ours = top in allowed or top in sys.stdlib_module_names
-        known = http if found.module in NEEDS_HTTP else allowed[found.module.split(".")[0]]
+        known = needing.get(found.module, allowed[found.module.split(".")[0]])
         if not ours and BROUGHT_BY.get(top, top) not in known:
             wrong.append(str(found))
         if top not in sys.stdlib_module_names and matches(found.module, ["penstock.tunnel.*"]):

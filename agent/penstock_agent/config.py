@@ -29,6 +29,7 @@ from pydantic_core import ErrorDetails
 from penstock.names import BadName, parse_name
 from penstock_agent.callers.settings import CallerSettings, absolute
 from penstock_agent.dialer import proxy as proxies
+from penstock_agent.gate.redaction.settings import RedactSettings
 from penstock_agent.problem import Exit, Problem
 from penstock_agent.server_settings import ServerSettings
 from penstock_agent.site.settings import SiteSettings
@@ -325,6 +326,8 @@ def _sentence(error: ErrorDetails, config: Path, sources: Mapping[str, str]) -> 
             "tolerance": Tolerance,
         }
         model = models.get(path[0], _File) if len(path) > 1 else _File
+        if path[0] == "servers" and path[2:3] == ["redact"]:
+            model = RedactSettings
         return f"{where}: unknown key. Known here: {', '.join(model.model_fields)}."
     if error["type"] == "missing":
         return f"{where}: missing."

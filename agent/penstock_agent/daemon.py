@@ -35,7 +35,7 @@ from penstock_agent.remote.remotes import Remotes
 from penstock_agent.renewal.renew import Renewed, renew
 from penstock_agent.renewal.renewer import Renewer
 from penstock_agent.renewal.verdict import Revoked, judge
-from penstock_agent.servers import Servers, members, spec, whole_site
+from penstock_agent.servers import Servers, members, redactors, spec, whole_site
 from penstock_agent.site.spec import SiteSpec, SiteView
 from penstock_agent.systemd import Notifier
 
@@ -450,7 +450,7 @@ def _gate(settings: Settings, specs: Mapping[str, ChildSpec]) -> Gate:
     site = specs.get(WHOLE_SITE)
     if isinstance(site, SiteSpec):
         exposed[WHOLE_SITE] = SiteView(site)
-    return Gate(exposed)
+    return Gate(exposed, redactors(settings.servers, site))
 
 
 def _shared_by_all(settings: Settings) -> frozenset[str]:

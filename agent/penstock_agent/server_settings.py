@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, St
 
 from penstock_agent.callers.settings import absolute
 from penstock_agent.children.demand import SETTING_MAX
+from penstock_agent.gate.redaction.settings import MAX_RULES, RedactSettings
 from penstock_agent.remote import address
 from penstock_agent.remote.headers import MAX_HEADERS, Header
 
@@ -79,6 +80,8 @@ class ServerSettings(BaseModel):
     ca_file: Annotated[Path, AfterValidator(absolute)] | None = None
     #: What callers may see and use: ``kind:glob`` or ``glob`` for tools. Nothing without it.
     expose: tuple[Annotated[StrictStr, AfterValidator(_pattern)], ...] = ()
+    #: What is taken out of its answers: tables [[servers.NAME.redact]].
+    redact: Annotated[tuple[RedactSettings, ...], Field(max_length=MAX_RULES)] = ()
     #: The child's network. This version gives every child the network of the machine.
     network: Literal["host"] = "host"
     #: How the child is confined. In this version: a process group of its own and a clean environment.

@@ -17,6 +17,8 @@ from penstock_agent.endpoint.bridge.up.face import Faces
 from penstock_agent.endpoint.ports import Child, Stopping
 from penstock_agent.endpoint.room import GiveWay, WithRoom
 from penstock_agent.gate.expose import Expose
+from penstock_agent.gate.redaction.rules import Redactor
+from penstock_agent.gate.redaction.settings import rules
 from penstock_agent.remote.address import looks_like_sse
 from penstock_agent.remote.headers import Header
 from penstock_agent.remote.remotes import Remotes
@@ -24,6 +26,7 @@ from penstock_agent.remote.spec import RemoteSpec
 from penstock_agent.server_settings import ServerSettings
 from penstock_agent.site.aggregate import Aggregate
 from penstock_agent.site.names import Names
+from penstock_agent.site.redacting import SiteRedactor
 from penstock_agent.site.settings import SiteSettings
 from penstock_agent.site.spec import Member, SiteSpec
 
@@ -65,6 +68,14 @@ def whole_site(
     return SiteSpec.of(
         found, names=Names(site.targets), title=site.name, instructions=site.instructions, status=site.status
     )
+
+
+def redactors(servers: Mapping[str, ServerSettings], site: ChildSpec | None) -> dict[str, Redactor]:
+    """What is taken out of what servers say, by server, and of what they say as one."""
+    found = {name: made for name, server in servers.items() if (made := rules(server.redact)) is not None}
+    if isinstance(site, SiteSpec) and (whole := SiteRedactor.of(site, found)) is not None:
+        return {**found, site.name: whole}
+    return dict(found)
 
 
 class Servers:

@@ -185,6 +185,7 @@ def _as_json(settings: Settings, wrong: list[str], notes: list[str]) -> dict[str
                 "trust": server.trust,
                 "process_per": server.process_per,
                 "warm": server.warm,
+                "redact": [rule.model_dump(mode="json") for rule in server.redact],
             }
             for name, server in settings.servers.items()
         },
@@ -211,6 +212,8 @@ def _show(settings: Settings, wrong: list[str], notes: list[str]) -> None:
         if server.env:
             say(f"  env = {', '.join(sorted(server.env))}   (values not shown)")
         say(f"  expose = {list(server.expose)}")
+        for rule in server.redact:
+            say(f"  redact {rule.in_words()}")
         confined = (
             f'network = "{server.network}", isolation = "{server.isolation}", ' if server.command else ""
         )

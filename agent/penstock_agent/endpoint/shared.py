@@ -11,7 +11,8 @@ from typing import Final
 
 from penstock import canonical
 from penstock.allowance import Later
-from penstock.envelope import Kind, Message, member
+from penstock.envelope import Kind, Message, member, parse_child
+from penstock.log import get
 from penstock.principal import Principal
 from penstock_agent.catalogue.catalogues import Catalogues
 from penstock_agent.catalogue.offer import CatalogueError
@@ -27,7 +28,8 @@ from penstock_agent.endpoint.streams import Stream
 from penstock_agent.exchange import Exchange
 from penstock_agent.gate.gate import Denied, Gate, used
 from penstock_agent.gate.pause import Paused
-from penstock_agent.ledger.entries import CannotRecord, Decision, Ledger, Unrecorded, Verdict
+from penstock_agent.gate.redaction.outgoing import Outcome, redacted
+from penstock_agent.ledger.entries import CannotRecord, Decision, Ledger, Masked, Unrecorded, Verdict
 from penstock_agent.tolerance import Tolerance
 
 #: What a grant of "all read-only tools" decides by how the server marks them.
@@ -42,6 +44,13 @@ NOT_RECORDED: Final = (
     "This could not be recorded in the site's ledger, so nothing was done. Try again in a minute; if it "
     "lasts, the site's administrator finds the reason with penstock-agent status."
 )
+NOT_SHOWN: Final = (
+    "What the site takes out of this answer could not be recorded in its ledger, so nothing of the answer is "
+    "shown. The request has run: check before you repeat it. The site's administrator finds the reason with "
+    "penstock-agent status."
+)
+
+_log = get(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -138,7 +147,29 @@ class Shared:
         """What of a child's message may leave towards this caller; None for nothing. ``key``: of the exchange
         whose request it belongs to; empty where it is not known.
         """
-        return self.gate.outbound(server, caller, request, message, self.marked(server))
+        out = self.gate.outbound(server, caller, request, message, self.marked(server))
+        redactor = self.gate.redactors.get(server)
+        if redactor is None or out is None:
+            return out
+        outcome = redacted(redactor, request, out)
+        if outcome is None:
+            return out
+        text = outcome.text
+        try:
+            self.masked(server, caller, key, outcome)
+        except CannotRecord:
+            text = NOT_SHOWN
+        if not text or request is None:
+            return None if text else outcome.message
+        return parse_child(denied(text).answer(request, key)[1])
+
+    def masked(self, server: str, caller: Principal, key: str, outcome: Outcome) -> None:
+        """Record what was taken out of a message, or why it is not let out: how much of what, never what it
+        said. Raises :exc:`~penstock_agent.ledger.entries.CannotRecord`.
+        """
+        item, action, found = outcome.item[:MAX_ITEM], outcome.action.value, dict(outcome.found)
+        self.ledger.record(Masked(key, server, caller, item, action, found))
+        _log.info("masked", server=server, exchange=key, action=action, **found)
 
     def marked(self, server: str) -> Collection[str]:
         """Which tools of a server are marked as read-only, as far as that is known."""

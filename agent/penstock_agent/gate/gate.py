@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, Protocol
 
 from penstock.allowance import Allowance
@@ -18,6 +19,7 @@ from penstock.outcome import INTERNAL
 from penstock.principal import Principal
 from penstock_agent.gate import read
 from penstock_agent.gate.expose import Expose, Item
+from penstock_agent.gate.redaction.rules import Redactor
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +194,12 @@ def knows(method: str | None) -> bool:
 class Gate:
     """The policy of the site as it stands now; a changed policy is a new gate."""
 
-    def __init__(self, exposed: Mapping[str, Exposed]) -> None:
+    def __init__(
+        self, exposed: Mapping[str, Exposed], redactors: Mapping[str, Redactor] = MappingProxyType({})
+    ) -> None:
         self._exposed: dict[str, Exposed] = dict(exposed)
+        self.redactors = redactors
+        """By server, what is taken out of what it says; servers of which nothing is are not among them."""
 
     @classmethod
     def of(cls, entries: Mapping[str, tuple[str, ...]]) -> Gate:

@@ -1,0 +1,326 @@
+"""A raw JSON value taken apart into what can be looked through, and put together again.
+
+Only what changes is written anew: every other byte stays as the server wrote it. A text that is JSON itself,
+and base64 that is text, are looked through as what they are, within bounds.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import codecs
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from penstock_agent.gate.redaction.pointers import Tree
+
+MAX_VALUES: Final = 1_000_000
+"""Strings, names of members, objects and arrays in one message and in its texts; and all other tokens of
+JSON, where places of fields or parts of numbers are asked for.
+"""
+MAX_NESTED: Final = 2
+"""How often JSON inside of the text of JSON is taken apart; below that it counts as text."""
+LONG_NUMBER: Final = 12
+"""Characters of a number from which on it is looked at as a text is, where nothing else is asked for."""
+
+#: What both ends know messages by, or have to bring back as it is: never looked at. In a message's own
+#: object, and the names of the protocol's own in its ``_meta``.
+HANDLES: Final = frozenset(
+    {"progressToken", "requestId", "taskId", "elicitationId", "requestState", "nextCursor"}
+)
+_META: Final = ("io.modelcontextprotocol/", "penstock/", "progressToken")
+
+_STRING: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_ALL: Final = re.compile(_STRING + rb'(\s*+:)?+|[{}\[\],]|[^\s{}\[\]:,"]++', re.DOTALL)
+#: Where nobody asks for the places of values, neither commas nor short numbers are of interest.
+_MOST: Final = re.compile(_STRING + rb"(\s*+:)?+|[{}\[\]]|-?[0-9][0-9.eE+-]{11,}+", re.DOTALL)
+_QUOTE, _OPEN, _COMMA = b'"{,'
+_OPENERS, _CLOSERS = b"{[", b"}]"
+
+_decode = msgspec.json.Decoder(str).decode
+_any = msgspec.json.Decoder(msgspec.Raw).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class TooMuch(Exception):
+    """The message has more in it than is looked through."""
+
+
+class Leaf(msgspec.Struct, eq=False, gc=False):  # many of them, and never in circles
+    """A string, the name of a member, or a number: its token is ``raw[start:end]`` of its document."""
+
+    start: int
+    end: int
+    text: str
+    is_key: bool = False
+    is_number: bool = False
+    inner: "Document | None" = None  # noqa: UP037  read by msgspec
+    """What the text is when it is JSON itself."""
+    coding: str = ""
+    """How the text stands in base64 here; empty where it does not."""
+    new: str | None = None
+    """What the text becomes."""
+
+
+@dataclass(slots=True)
+class Document:
+    """``cuts``: values that a pointer names, as (start, end, what the pointers say)."""
+
+    raw: bytes
+    leaves: list[Leaf] = field(default_factory=list)
+    cuts: list[tuple[int, int, list[str]]] = field(default_factory=list)
+    rows: list[tuple[str, list[Leaf]]] = field(default_factory=list)
+    """Texts that stand next to each other in one array, and what to read between them: a value may be cut
+    over them.
+    """
+
+    def all_leaves(self) -> Iterator[Leaf]:
+        """With those inside of texts, in order."""
+        for leaf in self.leaves:
+            if leaf.inner is None:
+                yield leaf
+            else:
+                yield from leaf.inner.all_leaves()
+
+    def documents(self) -> Iterator[Document]:
+        """This one, and those inside of its texts."""
+        yield self
+        for leaf in self.leaves:
+            if leaf.inner is not None:
+                yield from leaf.inner.documents()
+
+    def outer(self) -> Iterator[Leaf]:
+        """Leaves that hold documents, the innermost first."""
+        for leaf in self.leaves:
+            if leaf.inner is not None:
+                yield from leaf.inner.outer()
+                yield leaf
+
+    def written(self, removed: bytes) -> bytes:
+        """The value with every change; ``removed`` is what a cut becomes, as raw JSON."""
+        changes = [(start, end, removed) for start, end, _ in self.cuts]
+        changes += [(leaf.start, leaf.end, _written(leaf)) for leaf in self.leaves if leaf.new is not None]
+        if not changes:
+            return self.raw
+        parts: list[bytes] = []
+        at = 0
+        for start, end, new in sorted(changes):
+            parts += (self.raw[at:start], new)
+            at = end
+        parts.append(self.raw[at:])
+        return b"".join(parts)
+
+
+def _written(leaf: Leaf) -> bytes:
+    text = leaf.new or ""
+    if leaf.coding:
+        return b'"' + base64.b64encode(text.encode(leaf.coding)) + b'"'
+    try:
+        return _encode(text)
+    except UnicodeEncodeError:  # half of a surrogate pair, in JSON that is inside of a text
+        return json.dumps(text).encode()
+
+
+def read(raw: bytes, fields: Tree[str] | None, *, numbers: bool) -> Document:
+    """Take a message's own object apart, and what its texts hold. Raises :exc:`TooMuch`.
+
+    ``fields``: what is to be cut out of ``structuredContent``, and out of texts that are JSON. ``numbers``:
+    whether every number counts, or long ones only.
+    """
+    return _Reader(fields, numbers).read(raw, 0)
+
+
+class _Frame(msgspec.Struct, eq=False, gc=False):
+    """An object or array that is open."""
+
+    is_object: bool
+    nodes: tuple[Tree[str], ...]
+    key: str = ""
+    index: int = 0
+    exempt: bool = False
+    named: dict[str, Leaf] | None = None
+    """Leaves of an object by the names that say what they are."""
+    row: list[Leaf] | None = None
+    """Of an array: the texts that it has had last, without anything else between them."""
+    joint: str = ""
+    is_meta: bool = False
+
+
+class _Reader:
+    def __init__(self, fields: Tree[str] | None, numbers: bool) -> None:
+        self._fields = fields
+        self._least = 1 if numbers else LONG_NUMBER
+        self._token = _ALL if numbers or fields is not None else _MOST
+        self._left = MAX_VALUES
+
+    def read(self, raw: bytes, level: int) -> Document:
+        doc = Document(raw)
+        leaves = doc.leaves
+        stack: list[_Frame] = []
+        frame = _Frame(False, ())
+        root: tuple[Tree[str], ...] = (self._fields,) if self._fields is not None else ()
+        cut_from, cut_depth, cut_why = 0, -1, list[str]()
+        for token in self._token.finditer(raw):
+            self._left -= 1
+            if self._left < 0:
+                raise TooMuch
+            start = token.start()
+            first = raw[start]
+            if first == _COMMA:
+                frame.index += 1
+                continue
+            if first in _CLOSERS:
+                closed = frame
+                frame = stack.pop() if stack else frame
+                if len(stack) == cut_depth:
+                    doc.cuts.append((cut_from, token.end(), cut_why))
+                    cut_depth = -1
+                elif cut_depth < 0:
+                    self._close(doc, closed, frame)
+                continue
+            if first == _QUOTE and (colon := token.start(1)) >= 0:
+                frame.key = text = _text(raw[start:colon])
+                if cut_depth < 0 and not frame.exempt:
+                    leaves.append(Leaf(start, colon, text, is_key=True))
+                continue
+            # A value begins.
+            nodes: tuple[Tree[str], ...] = ()
+            if root and cut_depth < 0:
+                if not stack:
+                    nodes = root if level else ()
+                elif frame.nodes:
+                    name = frame.key if frame.is_object else str(frame.index)
+                    nodes = tuple(node for one in frame.nodes for node in one.step(name))
+                elif len(stack) == 1 and not level and frame.key == "structuredContent":
+                    nodes = root
+                why = [value for node in nodes for value in node.values]
+                if why:
+                    if first in _OPENERS:
+                        cut_from, cut_depth, cut_why = start, len(stack), why
+                    else:
+                        doc.cuts.append((start, token.end(), why))
+                        continue
+            if first in _OPENERS:
+                outermost = not level and len(stack) == 1
+                exempt = frame.exempt or (outermost and frame.key in HANDLES)
+                is_meta = outermost and frame.key == "_meta"
+                if frame.is_meta and frame.key.startswith(_META):
+                    exempt = True
+                stack.append(frame)
+                frame = _Frame(first == _OPEN, nodes, exempt=exempt, is_meta=is_meta)
+                continue
+            if cut_depth >= 0 or frame.exempt:
+                continue
+            if not level and (
+                (len(stack) == 1 and frame.key in HANDLES) or (frame.is_meta and frame.key.startswith(_META))
+            ):
+                continue
+            if first == _QUOTE:
+                leaf = Leaf(start, token.end(), _text(raw[start : token.end()]))
+                leaves.append(leaf)
+                if not frame.is_object:
+                    frame.joint = "\n"  # the lines of something
+                    frame.row = frame.row or []
+                    frame.row.append(leaf)
+                elif frame.key in _NAMED:
+                    frame.named = frame.named or {}
+                    frame.named[frame.key] = leaf
+            elif token.end() - start >= self._least and (first == 45 or 48 <= first <= 57):
+                leaves.append(Leaf(start, token.end(), raw[start : token.end()].decode(), is_number=True))
+        doc.leaves = [leaf for leaf in leaves if leaf.coding != _BINARY]
+        if level < MAX_NESTED:
+            for leaf in doc.leaves:
+                if not leaf.is_key and not leaf.is_number:
+                    self._open(leaf, level)
+        return doc
+
+    def _close(self, doc: Document, closed: _Frame, parent: _Frame) -> None:
+        if closed.row is not None and len(closed.row) > 1:
+            doc.rows.append((closed.joint, closed.row))
+        named = closed.named
+        text = None
+        if named is not None:
+            blob = named.get("blob") or (named.get("data") if "mimeType" in named else None)
+            if blob is not None:
+                _unpack(blob, named["mimeType"].text if "mimeType" in named else "")
+            text = named.get("text")
+        if not parent.is_object and closed.is_object:
+            if text is not None:
+                parent.row = parent.row or []
+                parent.row.append(text)
+            elif parent.row:
+                # Something else stands between them.
+                if len(parent.row) > 1:
+                    doc.rows.append((parent.joint, parent.row))
+                parent.row = None
+
+    def _open(self, leaf: Leaf, level: int) -> None:
+        """Take apart a text that is JSON."""
+        text = leaf.text
+        head = text[:64].lstrip()[:1]
+        if head not in ("{", "[") or text[-64:].rstrip()[-1:] not in ("}", "]"):
+            return
+        try:
+            raw = text.encode()
+            _any(raw)
+        except (UnicodeEncodeError, msgspec.DecodeError, RecursionError):
+            return
+        leaf.inner = self.read(raw, level + 1)
+
+
+_NAMED: Final = frozenset({"text", "blob", "data", "mimeType"})
+_BINARY: Final = "binary"
+_TEXTUAL: Final = re.compile(
+    r"\s*(?:text/|message/|application/(?:[\w.+-]*\+)?(?:json|xml|yaml|toml|javascript|sql|x-pem-file|x-sh|"
+    r"x-yaml|x-ndjson|x-www-form-urlencoded|pgp-keys|pkcs8|graphql)\b|image/svg)",
+    re.IGNORECASE,
+)
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/]*+={0,2}")
+_PEEK: Final = 4096
+
+
+def _unpack(leaf: Leaf, mime: str) -> None:
+    """What a base64 text holds, if that is text; anything else is marked, and not looked at."""
+    text = leaf.text
+    if "\n" in text:
+        text = "".join(text.split())
+    if len(text) % 4 or _BASE64.fullmatch(text) is None:
+        return  # not what it says it is: looked at as it stands
+    head = binascii.a2b_base64(text[:_PEEK])
+    coding = _coding(head, mime, len(text) <= _PEEK)
+    if not coding:
+        leaf.coding = _BINARY
+        return
+    data = binascii.a2b_base64(text)
+    try:
+        leaf.text, leaf.coding = data.decode(coding), coding
+    except UnicodeError:
+        # Good for a while: each byte for itself still shows everything that is ASCII.
+        leaf.text, leaf.coding = data.decode("latin-1"), "latin-1"
+
+
+def _coding(head: bytes, mime: str, whole: bool) -> str:
+    """How these bytes are text; empty where they are not."""
+    if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return "utf-16-le" if head[:2] == codecs.BOM_UTF16_LE else "utf-16-be"
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head, whole)
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" not in text:
+        return "utf-8"
+    return "latin-1" if _TEXTUAL.match(mime) else ""
+
+
+def _text(token: bytes) -> str:
+    if b"\\" not in token:
+        return token[1:-1].decode()
+    try:
+        return _decode(token)
+    except msgspec.DecodeError:
+        return str(json.loads(token))

@@ -1,0 +1,53 @@
+"""Patterns of the operator's own."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock_agent.gate.redaction.custom import MAX_PATTERN, BadRegex, compile_pattern
+
+
+def taken(pattern: str, text: str) -> list[str]:
+    return [text[start:end] for start, end in compile_pattern("own", pattern).find(text)]
+
+
+def test_a_pattern_is_found_in_any_script() -> None:
+    assert taken(r"EMP-\d{3}", "EMP-123, €ü𝄞 EMP-456") == ["EMP-123", "EMP-456"]
+    assert taken(r"(?i)geheim\w*", "Geheimnis ÄÖÜ geheim") == ["Geheimnis", "geheim"]
+
+
+def test_where_there_is_a_group_only_that_counts() -> None:
+    assert taken(r"password: (\S+)", "password: hunter2 password: é") == ["hunter2", "é"]
+    assert taken(r"a(b)?c", "ac abc") == ["ac", "b"]
+
+
+@pytest.mark.parametrize("pattern", ["(", "a(?=b)", r"(a)\1", "[z-a]", "x{2000}", "a*", "", "x?|y"])
+def test_what_cannot_be_looked_for_is_refused_in_words(pattern: str) -> None:
+    with pytest.raises(BadRegex, match=r"RE2|matches where nothing is"):
+        compile_pattern("own", pattern)
+
+
+def test_there_is_an_end_to_a_pattern() -> None:
+    with pytest.raises(BadRegex, match="longer than"):
+        compile_pattern("own", "x" * (MAX_PATTERN + 1))
+
+
+def test_without_the_engine_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "re2", None)
+    with pytest.raises(BadRegex, match=r"pip install 'penstock\[redaction\]'"):
+        compile_pattern("own", "x")
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"^ab+$", r"b$", r"^a", r"\bab\b", r"a[^x]b", r"a\sb", r"\Aab\z", r"(?i)AB", "ä"]
+)
+@given(texts=st.lists(st.text("ab x\n\0\u00e4", max_size=6), max_size=6))
+def test_several_texts_are_read_as_each_of_them_alone(pattern: str, texts: list[str]) -> None:
+    custom = compile_pattern("own", pattern)
+    assert list(custom.find_each(texts)) == [
+        (n, span) for n, text in enumerate(texts) for span in custom.find(text)
+    ]
