@@ -99,6 +99,19 @@ def test_what_this_version_does_not_enforce_is_refused(line: str, words: str) ->
         ("servers = 3", "servers: should be a table"),
         ("[servers]\nfiles = 3", "servers.files: should be a table"),
         ("close_stream_after = -1", "close_stream_after: should be greater than or equal to 0"),
+        (SERVER + "[[servers.files.redact]]\n", "servers.files.redact.0: looks for nothing; write find = "),
+        (
+            SERVER + '[[servers.files.redact]]\nfind = ["cvv"]',
+            "redact.0.find.0: is nothing that can be found",
+        ),
+        (
+            SERVER + "[[servers.files.redact]]\nfinds = []",
+            "redact.0.finds: unknown key. Known here: tools, find",
+        ),
+        (
+            SERVER + "[[servers.files.redact]]\npatterns.x = '('",
+            "redact.0.patterns: x: is no regular expression",
+        ),
         ("[tolerance]\nsesionless = true", "tolerance.sesionless: unknown key. Known here: sessionless"),
         ("[tolerance]\nsessionless = 1", "tolerance.sessionless: should be a valid boolean"),
     ],

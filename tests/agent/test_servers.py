@@ -12,15 +12,29 @@ from penstock_agent.children.child import Child, ChildSpec, ChildStartError, Pro
 from penstock_agent.children.pool import Children
 from penstock_agent.endpoint.ports import Stopping
 from penstock_agent.gate.expose import Expose
+from penstock_agent.gate.redaction.settings import RedactSettings
 from penstock_agent.remote.headers import Header
 from penstock_agent.remote.remotes import Remotes
 from penstock_agent.remote.spec import RemoteSpec
 from penstock_agent.remote.streamable import Streamable
 from penstock_agent.server_settings import ServerSettings
-from penstock_agent.servers import Servers, members, spec, whole_site
+from penstock_agent.servers import Servers, members, redactors, spec, whole_site
 from penstock_agent.site.names import Target
 from penstock_agent.site.settings import SiteSettings
 from tests.agent.remote.kit import Scripted
+
+
+def test_rules_are_there_for_servers_that_have_some_and_for_the_site() -> None:
+    rule = RedactSettings(find=("card",))
+    servers = {
+        "a": ServerSettings(command=("x",), expose=("*",), redact=(rule,)),
+        "b": ServerSettings(command=("x",), expose=("*",)),
+    }
+    site = whole_site(SiteSettings(), servers, {name: ChildSpec(name) for name in servers})
+    assert set(redactors(servers, site)) == {"a", WHOLE_SITE}
+    assert set(redactors(servers, None)) == {"a"}
+    without = {name: server.model_copy(update={"redact": ()}) for name, server in servers.items()}
+    assert redactors(without, site) == {}
 
 
 def test_a_command_becomes_a_process_with_folders_of_its_own(tmp_path: Path) -> None:

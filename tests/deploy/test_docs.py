@@ -15,6 +15,8 @@ from penstock import __version__
 from penstock_agent import cli as agent_cli
 from penstock_agent import config as agent_config
 from penstock_agent.callers.settings import CallerSettings
+from penstock_agent.gate.redaction.detectors import DETECTORS
+from penstock_agent.gate.redaction.settings import RedactSettings
 from penstock_agent.server_settings import ServerSettings
 from penstock_agent.site.settings import SiteSettings
 from penstock_agent.tolerance import Tolerance
@@ -161,6 +163,11 @@ def test_default_files_are_the_documented_ones(program: str) -> None:
 def test_every_setting_of_a_server_is_documented_and_no_other() -> None:
     text = section(PAGES["agent"], "Settings").split("`[servers.NAME]`")[1].split("`[caller]`")[0]
     assert [row[0].strip("`") for row in rows(text)] == list(ServerSettings.model_fields)
+
+
+def test_every_setting_of_redaction_is_documented_and_all_that_can_be_found() -> None:
+    documented = [row[0].strip("`") for row in rows(section(PAGES["agent"], "Redaction"))]
+    assert documented == [*RedactSettings.model_fields, *DETECTORS]
 
 
 def test_every_setting_about_callers_is_documented_and_no_other() -> None:

@@ -42,6 +42,18 @@ def test_settings_that_are_not_the_defaults_are_shown_with_the_servers_and_the_s
     assert (tolerance["answer_while_starting"], tolerance["sessionless"]) == (False, True)
 
 
+def test_what_is_taken_out_is_shown_with_each_server(site: Site) -> None:
+    site.configure(
+        '[servers.files]\ncommand = ["true"]\n[[servers.files.redact]]\nfind = ["card"]\n'
+        '[[servers.files.redact]]\ntools = ["x_*"]\nfields = ["/a"]\naction = "block"\n'
+    )
+    _, text = check(site)
+    assert "  redact mask: card   (in everything)\n  redact block: /a   (in x_*)\n" in text
+    servers = site.run("config", "check", "--json").json["servers"]
+    assert isinstance(servers, dict)
+    assert [rule["action"] for rule in servers["files"]["redact"]] == ["mask", "block"]
+
+
 def test_json_has_the_same(site: Site) -> None:
     site.join()
     site.add_server(["read_*"])

@@ -323,4 +323,8 @@ def _text(token: bytes) -> str:
     try:
         return _decode(token)
     except msgspec.DecodeError:
-        return str(json.loads(token))
+        pass
+    try:  # half of a surrogate pair, or what only some parsers take
+        return str(json.loads(token, strict=False))
+    except ValueError:
+        return token[1:-1].decode()

@@ -10,13 +10,15 @@ from penstock_agent.gate.redaction.addresses import find
 @pytest.mark.parametrize(
     "address",
     [
-        "bob@example.com", "bob.smith+news@mail.example.co.uk", "b@x.io", "BOB@EXAMPLE.COM", "a_b-c%d@e-f.org",
+        "bob@example.com", "bob.smith+news@mail.example.co.uk", "b@x.io", "BOB@EXAMPLE.COM",
+        "a_b-c%d@e-f.org",
         "jürgen@exämple.de", "info@xn--exmple-cua.de", "x@a.b.c.d.example.museum",
     ],
 )  # fmt: skip
 def test_an_address_is_found_and_nothing_around_it(address: str) -> None:
     for before, after in [
-        ("", ""), ("mail ", "."), ("<", ">"), ("mailto:", "?subject=x"), ('"', '"'), ("(", "), and"), ("\1", "\0"),
+        ("", ""), ("mail ", "."), ("<", ">"), ("mailto:", "?subject=x"), ('"', '"'), ("(", "), and"),
+        ("\1", "\0"),
         ("user=", "&x"), ("'", "'"), (",", ";"),
     ]:  # fmt: skip
         text = f"{before}{address}{after}"

@@ -15,17 +15,22 @@ MIB = 1 << 20
 BOUND = 10.0
 
 HOSTILE: dict[str, str] = {
-    "at": "@", "at_a": "a@", "labels": "@" + "a." * 8, "long_label": "@" + "a" * 70, "local": "a", "dots": "a.",
+    "at": "@", "at_a": "a@", "labels": "@" + "a." * 8, "long_label": "@" + "a" * 70, "local": "a",
+    "dots": "a.",
     "dash": "-", "begin": "-----BEGIN PRIVATE KEY-----", "end": "-----END PRIVATE KEY-----",
     "begin_line": "-----BEGIN PRIVATE KEY-----\n" + "A" * 64 + "\n",
     "end_line": ("A" * 64 + "\n") * 3 + "-----END PRIVATE KEY-----\n",
     "begin_header": "-----BEGIN PRIVATE KEY-----\nComment: 1\n", "base64_lines": "A" * 64 + "\n",
     "putty": "PuTTY-User-Key-File-2: ", "mac": "Private-MAC: " + "a" * 40 + "\n",
-    "digit": "4", "digit_blank": "4 ", "fours": "4111 ", "card": "4111111111111111 ", "no_card": "4111111111111112 ",
-    "iban": "DE89", "iban_blank": "DE89 ", "real_iban": "GB82WEST12345698765432 ", "no_iban": "GB82WEST12345698765431 ",
-    "jwt": "eyJ", "jwt_dash": "-eyJ", "jwt_blank": " -eyJaaaaaaaaaa.", "jwt_parts": "eyJaaaaaaaaaa.", "escape": "\\neyJ",
+    "digit": "4", "digit_blank": "4 ", "fours": "4111 ", "card": "4111111111111111 ",
+    "no_card": "4111111111111112 ",
+    "iban": "DE89", "iban_blank": "DE89 ", "real_iban": "GB82WEST12345698765432 ",
+    "no_iban": "GB82WEST12345698765431 ",
+    "jwt": "eyJ", "jwt_dash": "-eyJ", "jwt_blank": " -eyJaaaaaaaaaa.", "jwt_parts": "eyJaaaaaaaaaa.",
+    "escape": "\\neyJ",
     "ghp": "ghp_", "sk": "sk-", "ya29": "ya29.", "sig": "sig=%", "azure": "aaa1Q~", "secret": "secretKey ",
-    "session": "sessionToken ", "value": "value ", "base64": "QUJD", "equals": "==", "pad": "value QUJDQUJD==",
+    "session": "sessionToken ", "value": "value ", "base64": "QUJD", "equals": "==",
+    "pad": "value QUJDQUJD==",
     "google": "private_key -----BEGIN PRIVATE KEY-----",
 }  # fmt: skip
 

@@ -49,7 +49,22 @@ def test_a_string_that_holds_json_is_taken_apart_and_one_within_as_well() -> Non
     assert texts(raw.encode()) == ["text", "mail", "a@b", "inner", "c@d", '{"deep": 1}']
 
 
-@pytest.mark.parametrize("text", ["{", "[1,", "{]", "[a]", "{'a': 1}", "[1] and more", "", "[note]"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a" "b"}',
+        '{"a":01}',
+        '{"a":"\\x"}',
+        "{",
+        "[1,",
+        "{]",
+        "[a]",
+        "{'a': 1}",
+        "[1] and more",
+        "",
+        "[note]",
+    ],
+)
 def test_a_string_that_only_begins_like_json_is_text(text: str) -> None:
     assert texts(json.dumps([text]).encode()) == [text]
 
@@ -104,7 +119,8 @@ def test_what_both_ends_know_messages_by_is_not_looked_at() -> None:
 
 RESULT = (
     b'{"phone":"1","content":[{"type":"text","text":"{\\"customer\\": {\\"phone\\" : 2}}"}],'
-    b'"structuredContent" : {"customer":{"phone": "3","name":"n"},"rows":[ {"x":[1,{"y":2}]}, {"x":null}, 7 ], "a/b":true}}'
+    b'"structuredContent" : {"customer":{"phone": "3","name":"n"},'
+    b'"rows":[ {"x":[1,{"y":2}]}, {"x":null}, 7 ], "a/b":true}}'
 )
 
 
