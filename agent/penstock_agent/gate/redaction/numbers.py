@@ -8,12 +8,14 @@ from typing import Final
 from penstock_agent.gate.redaction.keys import Span
 
 _SEPARATORS: Final = " \u00a0\u202f\u2009\u2011-"
+_DROP: Final = str.maketrans("", "", _SEPARATORS)
 
 # Cards: runs of digits and single separators. What follows a run is looked at by hand: a look-ahead that
 # fails after a long run would have the search begin again inside of it.
 _RUN: Final = re.compile(rf"(?<![0-9A-Za-z_])[0-9](?:[{_SEPARATORS}]?[0-9]){{12,}}+")
 _GROUP: Final = re.compile(r"[0-9]+")
 _LEAST, _MOST = 13, 19
+_MOST_GROUPS = 5
 _DOUBLED: Final = str.maketrans("0123456789", "0246813579")
 _FIRST: Final = frozenset("234568")
 
@@ -40,18 +42,19 @@ def cards(text: str) -> list[Span]:
 
 def _card(text: str, groups: list[Span], first: int) -> int | None:
     """The last group of the longest card number that begins with group ``first``."""
-    digits, separator, last = "", "", None
-    for at in range(first, len(groups)):
+    begin, end = groups[first]
+    length, last, separator = 0, None, text[end : end + 1]
+    for at in range(first, min(first + _MOST_GROUPS, len(groups))):
         start, end = groups[at]
-        if at > first:
-            if separator and text[start - 1] != separator:
-                break
-            separator = text[start - 1]
-        digits += text[start : min(end, start + _MOST + 1)]
-        if len(digits) > _MOST:
+        if at > first and text[start - 1] != separator:
             break
-        if len(digits) >= _LEAST and _is_card(digits) and not _goes_on(text, end):
-            last = at
+        length += end - start
+        if length > _MOST:
+            break
+        if length >= _LEAST:
+            digits = text[begin:end].translate(_DROP)
+            if _is_card(digits) and not _goes_on(text, end):
+                last = at
         if end - start < 4:  # only the last group of a number is short
             break
     return last
@@ -111,7 +114,6 @@ LENGTHS: Final = {
     "RU": 33, "SA": 24, "SC": 31, "SD": 18, "SE": 24, "SI": 19, "SK": 24, "SM": 27, "SO": 23, "ST": 25,
     "SV": 28, "TL": 23, "TN": 24, "TR": 26, "UA": 29, "VA": 22, "VG": 24, "XK": 20, "YE": 30,
 }  # fmt: skip
-_DROP: Final = str.maketrans("", "", _SEPARATORS)
 
 
 def ibans(text: str) -> list[Span]:
