@@ -23,6 +23,8 @@ MAX_VALUES: Final = 1_000_000
 """Strings, names of members, objects and arrays in one message and in its texts; and all other tokens of
 JSON, where places of fields or parts of numbers are asked for.
 """
+MAX_TEXT: Final = 4 << 20
+"""Characters of text in one message that are looked through."""
 MAX_NESTED: Final = 2
 """How often JSON inside of the text of JSON is taken apart; below that it counts as text."""
 LONG_NUMBER: Final = 12
@@ -233,6 +235,8 @@ class _Reader:
             elif token.end() - start >= self._least and (first == 45 or 48 <= first <= 57):
                 leaves.append(Leaf(start, token.end(), raw[start : token.end()].decode(), is_number=True))
         doc.leaves = [leaf for leaf in leaves if leaf.coding != _BINARY]
+        if not level and sum(len(leaf.text) for leaf in doc.leaves) > MAX_TEXT:
+            raise TooMuch  # before more is made of it
         if level < MAX_NESTED:
             for leaf in doc.leaves:
                 if not leaf.is_key and not leaf.is_number:

@@ -25,10 +25,11 @@ _MARK: Final = re.compile(
 _REST: Final = re.compile(
     r"(?: ?(?:ssh|ecdsa)-[a-z0-9-]{3,40})?+"
     r"(?:[\s\\rn]{0,8}(?:Proc-Type|DEK-Info|Comment|Version|Hash|Public-Lines|Private-Lines|Encryption)"
-    r"[^\n\\\x00]{0,200}"
+    r"[^\n\\\x00\x01]{0,200}"
     r"|[^A-Za-z/=\x00\x01]{0,24}+[A-Za-z0-9+/=]{16,}+)*+"
 )
 _LINE: Final = re.compile(r"[^A-Za-z/=\x00\x01]{0,24}[A-Za-z0-9+/=]{1,200}\\?[rn\s]{0,4}\Z")
+_BORDER: Final = re.compile(r"[\x00\x01]")  # between two texts: a key is in one of them
 _LEAST: Final = 16
 _LONGEST: Final = 200
 
@@ -51,7 +52,7 @@ def _find(text: str) -> Iterator[Span]:
             continue
         if begins:
             near = not next_begins and next_start - end <= MAX_KEY
-            if near and text.find("\0", end, next_start) < 0:
+            if near and _BORDER.search(text, end, next_start) is None:
                 skip = at + 1
                 done = next_end
                 yield start, next_end
@@ -62,7 +63,9 @@ def _find(text: str) -> Iterator[Span]:
                 done = stop
                 yield start, stop
         else:
-            begin = _before(text, max(done, start - MAX_KEY), start)
+            low = max(done, start - MAX_KEY)
+            low = max(low, text.rfind("\0", low, start) + 1, text.rfind("\1", low, start) + 1)
+            begin = _before(text, low, start)
             if start - begin >= _LEAST:
                 yield begin, end
             done = end

@@ -10,9 +10,9 @@ from typing import Final
 from penstock.envelope import Kind, Message
 from penstock_agent.gate.gate import LISTS, used
 from penstock_agent.gate.redaction.detectors import DETECTORS, FIELD
-from penstock_agent.gate.redaction.document import MAX_VALUES, TooMuch, read
+from penstock_agent.gate.redaction.document import MAX_TEXT, MAX_VALUES, TooMuch, read
 from penstock_agent.gate.redaction.rules import Action, Plan, Redactor, strictest
-from penstock_agent.gate.redaction.scan import MAX_FOUND, MAX_TEXT, REMOVED, Scan
+from penstock_agent.gate.redaction.scan import MAX_FOUND, REMOVED, Scan
 
 UNREAD: Final = "unread"
 """What a message is counted as that has more in it than is looked through."""

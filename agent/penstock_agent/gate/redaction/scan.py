@@ -12,11 +12,9 @@ from typing import Final
 
 from penstock_agent.gate.redaction.custom import Custom
 from penstock_agent.gate.redaction.detectors import FIELD, Detector, Find, mask
-from penstock_agent.gate.redaction.document import Document, Leaf, TooMuch
+from penstock_agent.gate.redaction.document import MAX_TEXT, Document, Leaf, TooMuch
 from penstock_agent.gate.redaction.keys import Span
 
-MAX_TEXT: Final = 4 << 20
-"""Characters of text in one message that are looked through."""
 MAX_FOUND: Final = 20_000
 """Findings in one message."""
 REMOVED: Final = f'"{mask(FIELD)}"'.encode()
@@ -125,8 +123,14 @@ class Scan:
                     (run[n], max(0, start - starts[n]), min(len(run[n].text), end - starts[n]))
                     for n in range(first, last + 1)
                 ]
-                if first == last or any(_has(hits.get(leaf, ()), one.name, *span) for leaf, *span in parts):
+                if first == last:
                     continue
+                if one.name == Find.PRIVATE_KEY:  # what was found of it is a part, and not the whole
+                    for leaf, begin, stop in parts:
+                        own = hits.get(leaf, [])
+                        own[:] = [hit for hit in own if not _is(hit, one.name, begin, stop)]
+                elif any(_is(hit, one.name, *span) for leaf, *span in parts for hit in hits.get(leaf, ())):
+                    continue  # that is the whole, and here it has a neighbour's word before or behind it
                 for n, (leaf, begin, stop) in enumerate(parts):
                     if begin < stop:
                         hits[leaf].append(_Hit(begin, stop, rank, one.name, goes_on=n > 0))
@@ -202,9 +206,9 @@ def _touching(text: str, hits: Iterable[_Hit]) -> bool:
     )
 
 
-def _has(hits: Iterable[_Hit], name: str, start: int, end: int) -> bool:
-    """Whether something of this name was found within these bounds."""
-    return any(hit.name == name and hit.start < end and start < hit.end for hit in hits)
+def _is(hit: _Hit, name: str, start: int, end: int) -> bool:
+    """Whether it is of this name and within these bounds, if only in part."""
+    return hit.name == name and hit.start < end and start < hit.end
 
 
 def _merged(hits: Iterable[_Hit]) -> list[_Hit]:

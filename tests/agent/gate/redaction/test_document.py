@@ -170,6 +170,13 @@ def test_texts_next_to_each_other_make_a_row() -> None:
     ]
 
 
+def test_there_is_an_end_to_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(document, "MAX_TEXT", 20)
+    assert texts(json.dumps({"data": base64.b64encode(b"\xff" * 99).decode(), "mimeType": "a/b"}).encode())
+    with pytest.raises(TooMuch):
+        read(json.dumps({"text": "[" + " " * 20 + "]"}).encode(), None, numbers=False)
+
+
 def test_there_is_an_end_to_values(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(document, "MAX_VALUES", 10)
     assert len(texts(b'["a","a","a","a"]')) == 4

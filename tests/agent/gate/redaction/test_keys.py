@@ -79,6 +79,13 @@ def test_the_last_lines_of_a_key_are_found_without_its_beginning() -> None:
     assert without(f"the end of it:\n{tail}\nthat is all") == "the end of it:\nX\nthat is all"
 
 
+@pytest.mark.parametrize("border", ["\0", "\1"])
+def test_a_key_that_stands_in_two_texts_is_found_in_both(border: str) -> None:
+    lines = pem().splitlines()
+    text = "\n".join(lines[:3]) + border + "\n".join(lines[3:])
+    assert without(f"a {text} b") == f"a X{border}X b"
+
+
 def test_two_keys_with_words_between_them_are_two() -> None:
     assert without(f"{pem()}\nsecret of another kind\n{pem()}") == "X\nsecret of another kind\nX"
 
@@ -100,6 +107,7 @@ def test_ends_that_are_far_apart_are_not_those_of_one_key() -> None:
         "It ends with a line\n-----END PRIVATE KEY-----",
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPcontent me@host",
         "-----BEGIN PRIVATE KEY-----\0-----END PRIVATE KEY-----",
+        "-----BEGIN PRIVATE KEY-----\1-----END PRIVATE KEY-----",
     ],
 )
 def test_what_is_no_key_stays(text: str) -> None:

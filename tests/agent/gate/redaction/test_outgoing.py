@@ -154,6 +154,12 @@ def test_what_stood_beside_something_else_is_found_when_that_is_gone() -> None:
     assert found == {"email": 1, "card": 1}
 
 
+def test_a_key_in_the_name_of_a_member_and_in_its_value_is_taken_out_of_both() -> None:
+    begin, body, end = KEY.splitlines()
+    text, _ = left({"structuredContent": {f"{begin}\n{body}": f"{body}\n{end}", "x": [f"{body}\n{end}"]}})
+    assert "MII" not in text
+
+
 FIELDS = made({"fields": ["/customer/phone", "/rows/*/pin"], "patterns": {"employee": r"EMP-\d+"}})
 
 
