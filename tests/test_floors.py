@@ -25,8 +25,9 @@ CORE_FLOORS = (
                 f"penstock.{name}"
                 for name in (
                     "allowance", "canonical", "diagnosis", "enrolment", "envelope", "fingerprint", "heap",
-                    "http", "joinstring", "jwk", "jwks", "jwt", "log", "lookalike", "names", "outcome",
-                    "principal", "refusal", "renewal", "revocation", "strictjson", "tls", "voucher",
+                    "http", "joinstring", "jwk", "jwks", "jwt", "ledgerhead", "log", "lookalike", "names",
+                    "outcome", "principal", "refusal", "renewal", "revocation", "strictjson", "tls",
+                    "voucher",
                 )
             ),
         ),
@@ -153,8 +154,8 @@ PURE = (
         f"penstock.{name}"
         for name in (
             "allowance", "canonical", "diagnosis", "enrolment", "envelope", "fingerprint", "http",
-            "joinstring", "jwk", "jwt", "lookalike", "names", "outcome", "principal", "refusal", "renewal",
-            "revocation", "strictjson", "voucher",
+            "joinstring", "jwk", "jwt", "ledgerhead", "lookalike", "names", "outcome", "principal", "refusal",
+            "renewal", "revocation", "strictjson", "voucher",
         )
     ),
     *(

@@ -1,4 +1,4 @@
-"""Makes frames.json, conversations.json and certificates.json anew: `python tests/vectors/make.py`, from the repository.
+"""Makes the files of vectors anew: `python tests/vectors/make.py`, from the repository.
 
 The committed files are the authority. A change of them is a change of the protocol: look at the diff.
 """
@@ -12,19 +12,22 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 sys.path[:0] = [str(FOLDER.parents[1]), str(FOLDER.parents[1] / "core")]
 
+from penstock.ledgerhead import to_frame  # noqa: E402 - found through the path above
 from penstock.tunnel.fields import Key  # noqa: E402 - found through the path above
 from penstock.tunnel.frames import (  # noqa: E402
     HEADER, Attach, Credit, Data, Done, DoneReason, End, EndReason, Frame, FrameType, GoAway, GoAwayReason, Head,
-    Hello, Lane, Lost, Method, Offer, Open, Ping, Principal, Purpose, Role, Welcome,
+    Hello, Lane, Ledger, Lost, Method, Offer, Open, Ping, Principal, Purpose, Role, Welcome,
 )
 from tests.vectors.certificates import certificates  # noqa: E402
 from tests.vectors.conversations import conversations  # noqa: E402
+from tests.vectors.heads import a_head, heads  # noqa: E402
 from tests.vectors.values import Json, described, packed  # noqa: E402
 
 BOOT = bytes(range(16))
 KEY = Key(BOOT, 1)
 LAST = Key(b"\xff" * 16, 2**64 - 1)
 D32 = bytes(range(32))
+LEDGER = to_frame(a_head())
 
 
 # -- frames -------------------------------------------------------------------------------------------
@@ -72,10 +75,12 @@ def good() -> list[tuple[str, Frame, str]]:
         ("HELLO, bulk lane", a_hello(lane=Lane.BULK), ""),
         ("HELLO of a replica", a_hello(role=Role.REPLICA, epoch=0, servers=()), "between replicas"),
         ("HELLO, nothing in it", a_hello(name="", versions=(), servers=()), "well-formed; refused for version"),
+        ("HELLO, versions 2 and 1", a_hello(versions=(2, 1)), ""),
         ("HELLO, 255 versions", a_hello(versions=tuple(range(255))), "a count of 8 bits"),
         ("HELLO, longest name", a_hello(name="n" * 255), "255 bytes of UTF-8"),
         ("HELLO, name beyond ASCII", a_hello(name="Pumpenhäuschen ⛲"), "lengths count bytes"),
         ("WELCOME", a_welcome(), ""),
+        ("WELCOME, version 2", a_welcome(version=2), ""),
         ("WELCOME, no urls", a_welcome(urls=(), public_url=""), ""),
         ("WELCOME, largest numbers", a_welcome(
             version=2**16 - 1, replicas=2**16 - 1, heartbeat_ms=2**32 - 1, max_exchanges=2**32 - 1,
@@ -86,6 +91,8 @@ def good() -> list[tuple[str, Frame, str]]:
         ("PING, ACK", Ping(1, ack=True), "flag 0x01"),
         ("LOST of a link", Lost(), "towards an origin; `link` names the agent's link"),
         ("LOST of a boot", Lost(BOOT), "towards an agent"),
+        ("LEDGER", LEDGER, "signed as heads.json says; the codec does not look"),
+        ("LEDGER, largest numbers", Ledger(D32, 2**64 - 1, D32, 2**64 - 1, bytes(64)), "well-formed; refused for its numbers"),
         ("PRINCIPAL", Principal(D32, Principal.pack(b'{"sub":"a"}', b'{"servers":[]}', b"token")), "the codec does not check the digest; the agent does"),
         ("PRINCIPAL, empty parts", Principal(D32, Principal.pack(b"")), ""),
         ("PRINCIPAL, 48 KiB", Principal(D32, Principal.pack(b"x" * (48 * 1024 - 6))), "the largest"),
@@ -130,7 +137,7 @@ def bad() -> list[tuple[str, bytes, str]]:
         for frame in (
             a_hello(), a_welcome(), Offer(D32, ("files",)), Ping(1), GoAway(GoAwayReason.DRAIN, 1),
             Principal(D32, Principal.pack(b"x")), Credit(KEY, 0, 1), Attach(KEY, 1, 1, 0, 1),
-            Done(KEY, DoneReason.OK), End(KEY, 0),
+            Done(KEY, DoneReason.OK), End(KEY, 0), LEDGER,
         )
     ]  # fmt: skip
     long = [
@@ -138,6 +145,7 @@ def bad() -> list[tuple[str, bytes, str]]:
         for frame in (
             Offer(D32, ("files",)), Ping(1), GoAway(GoAwayReason.DRAIN, 1), Principal(D32, Principal.pack(b"x")),
             Credit(KEY, 0, 1), Attach(KEY, 1, 1, 0, 1), Done(KEY, DoneReason.OK), End(KEY, 0), Lost(BOOT),
+            LEDGER,
         )
     ]  # fmt: skip
     flags = [
@@ -145,7 +153,7 @@ def bad() -> list[tuple[str, bytes, str]]:
         for frame in (
             a_hello(), a_welcome(), Offer(D32, ()), GoAway(GoAwayReason.DRAIN, 1), Lost(),
             Principal(D32, Principal.pack(b"x")), End(KEY, 0), Credit(KEY, 0, 1), Attach(KEY, 1, 1, 0, 1),
-            Done(KEY, DoneReason.OK),
+            Done(KEY, DoneReason.OK), LEDGER,
         )
     ] + [
         (f"{frame.type.name}, flag 0x02", raw(frame.type, frame.encode()[10:], 2), "only 0x01 is known here")
@@ -153,7 +161,7 @@ def bad() -> list[tuple[str, bytes, str]]:
     ]  # fmt: skip
     return [
         ("type 0x00", raw(0, b""), "unknown"),
-        ("type 0x07", raw(7, b""), "unknown: between LOST and PRINCIPAL"),
+        ("type 0x08", raw(8, b""), "unknown: between LEDGER and PRINCIPAL"),
         ("type 0x18", raw(0x18, b""), "unknown: behind DONE"),
         ("type 0xff", raw(0xFF, b""), "unknown"),
         ("too long to wait for", HEADER.pack(2**32 - 1, FrameType.DATA, 0, 0), "refused at the header"),
@@ -232,6 +240,7 @@ def made() -> dict[str, str]:
         "frames.json": dumped(frames()),
         "conversations.json": dumped(conversations()),
         "certificates.json": dumped(certificates()),
+        "heads.json": dumped(heads()),
     }
 
 

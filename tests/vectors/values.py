@@ -14,7 +14,7 @@ Json: TypeAlias = "None | bool | int | str | list[Json] | dict[str, Json]"
 
 LONG = 64
 """Runs of one byte that are at least so long are written as a rule."""
-U64 = frozenset({"epoch", "seq", "offset", "have", "limit", "token", "answer_budget"})
+U64 = frozenset({"epoch", "seq", "offset", "have", "limit", "token", "answer_budget", "n", "at_ms"})
 
 
 def packed(data: bytes) -> Json:

@@ -119,7 +119,7 @@ class Agent:
     def receive(self, link: Link, data: bytes, now: float) -> list[Frame]:
         """What arrived on `link`; RemoteError closes it (then call `link_gone`).
 
-        Returns the frames that are for whoever dials: GOAWAY.
+        Returns the frames that are for whoever dials: GOAWAY and LEDGER.
         """
         others = []
         for hop, frame in link.receive(data, now):

@@ -36,6 +36,7 @@ class FrameType(IntEnum):
     PING = 0x04
     GOAWAY = 0x05
     LOST = 0x06
+    LEDGER = 0x07
     PRINCIPAL = 0x10
     OPEN = 0x11
     HEAD = 0x12
@@ -128,6 +129,7 @@ _END = struct.Struct("!16sQQB")
 _CREDIT = struct.Struct("!16sQQQ")
 _ATTACH = struct.Struct("!16sQIQQQ")
 _DONE = struct.Struct("!16sQB")
+_LEDGER = struct.Struct("!32sQ32sQ64s")
 
 
 @dataclass(slots=True)
@@ -272,6 +274,31 @@ class Lost:
         if len(boot) not in (0, 16):
             raise RemoteError(CloseCode.MALFORMED, "a boot has 16 bytes")
         return cls(boot)
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The head of the agent's ledger, or the newest that the relay has stored. Since version 2.
+
+    ledger 32 · n u64 · hash 32 · at_ms u64 · signature 64
+
+    `ledger` is its public key, `n` the number of its newest record, `hash` that of the chain there.
+    """
+
+    ledger: bytes
+    n: int
+    hash: bytes
+    at_ms: int
+    signature: bytes
+    type: ClassVar[FrameType] = FrameType.LEDGER
+
+    def encode(self, link: int = 0) -> bytes:
+        w = Writer().fixed(self.ledger, 32).u64(self.n).fixed(self.hash, 32).u64(self.at_ms)
+        return _frame(self.type, 0, link, w.fixed(self.signature, 64))
+
+    @classmethod
+    def decode(cls, r: Reader, flags: int) -> Ledger:
+        return cls(*r.unpack(_LEDGER))
 
 
 @dataclass(slots=True)
@@ -490,7 +517,7 @@ class Done:
         return cls(Key(boot, seq), member(DoneReason, reason))
 
 
-LinkFrame: TypeAlias = Hello | Welcome | Offer | Ping | GoAway | Lost
+LinkFrame: TypeAlias = Hello | Welcome | Offer | Ping | GoAway | Lost | Ledger
 ExchangeFrame: TypeAlias = Principal | Open | Head | Data | End | Credit | Attach | Done
 Frame: TypeAlias = LinkFrame | ExchangeFrame
 

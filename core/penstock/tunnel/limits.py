@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSIONS = (1,)
+VERSIONS = (2, 1)
 """Protocol versions that this build speaks, best first."""
 
 SUBPROTOCOL = "penstock.1"
@@ -52,6 +52,12 @@ ANSWER_BUDGET = 512 * 1024 * 1024
 """The same, for all agents of a relay together."""
 ROOM = 64 * 1024
 """A writer of the agent that waits goes on when no more than this is left to send."""
+LEDGER_EVERY = 60.0
+"""Seconds between two LEDGERs of an agent on a link, at least; the first and the last do not wait."""
+LEDGER_BURST = 8
+"""LEDGERs that a link may bring at once."""
+LEDGER_AGAIN = 10.0
+"""Seconds after which it may bring one more."""
 MAX_CONTROL = 32 * 1024
 """Control frames that may wait on a link; a peer that asks for more answers than it reads is cut off."""
 BATCH = 32 * 1024

@@ -14,7 +14,7 @@ from penstock.tunnel.codec import Decoder
 from penstock.tunnel.errors import CloseCode, LocalError, RemoteError
 from penstock.tunnel.frames import Frame, FrameType, GoAway, GoAwayReason, Hello, Ping, Welcome
 from penstock.tunnel.limits import BATCH, HEARTBEAT, MAX_CONTROL, MISSES
-from penstock.tunnel.states import LEGAL, LINK, End, LinkInput, LinkState, step
+from penstock.tunnel.states import LEGAL, LINK, End, LinkInput, LinkState, legal, step
 
 
 class Sender(Protocol):
@@ -112,7 +112,12 @@ class Link:
 
     def _enter(self, given: LinkInput) -> None:
         self.state = step(LINK, self.state, given) or self.state
-        self._legal = LEGAL[self.end, self.state]
+        self._legal = legal(self.end, self.state, self.version)
+
+    @property
+    def version(self) -> int:
+        """The protocol version of the link; 0 while none was chosen."""
+        return 0 if self.welcome is None else self.welcome.version
 
     # -- what leaves --------------------------------------------------------------------------------
 
@@ -127,6 +132,7 @@ class Link:
             raise LocalError("WELCOME answers HELLO")
         self.welcome = welcome
         self.heartbeat = welcome.heartbeat_ms / 1000
+        self._legal = legal(self.end, self.state, self.version)
         self.control(welcome)
 
     def go_away(self, reason: GoAwayReason, spread_ms: int) -> None:

@@ -62,6 +62,7 @@ _TO_RELAY = frozenset(
         FrameType.OFFER,
         FrameType.PING,
         FrameType.GOAWAY,
+        FrameType.LEDGER,
         FrameType.HEAD,
         FrameType.DATA,
         FrameType.END,
@@ -73,6 +74,7 @@ _TO_AGENT = frozenset(
         FrameType.PING,
         FrameType.GOAWAY,
         FrameType.LOST,
+        FrameType.LEDGER,
         FrameType.PRINCIPAL,
         FrameType.OPEN,
         FrameType.DATA,
@@ -82,6 +84,9 @@ _TO_AGENT = frozenset(
         FrameType.DONE,
     }
 )
+
+_AGENTS_LINK_ONLY = frozenset({FrameType.OFFER, FrameType.LEDGER})
+"""What ends at the replica that has the agent's link."""
 
 LEGAL: Mapping[tuple[End, LinkState], frozenset[FrameType]] = {
     (End.RELAY, LinkState.GREETING): frozenset({FrameType.HELLO}),
@@ -93,11 +98,19 @@ LEGAL: Mapping[tuple[End, LinkState], frozenset[FrameType]] = {
     (End.AGENT, LinkState.DRAINING): _TO_AGENT,
     (End.AGENT, LinkState.CLOSED): frozenset(),
     (End.PAIR, LinkState.GREETING): frozenset({FrameType.HELLO, FrameType.WELCOME}),
-    (End.PAIR, LinkState.OPEN): (_TO_RELAY | _TO_AGENT) - {FrameType.OFFER},
-    (End.PAIR, LinkState.DRAINING): (_TO_RELAY | _TO_AGENT) - {FrameType.OFFER},
+    (End.PAIR, LinkState.OPEN): (_TO_RELAY | _TO_AGENT) - _AGENTS_LINK_ONLY,
+    (End.PAIR, LinkState.DRAINING): (_TO_RELAY | _TO_AGENT) - _AGENTS_LINK_ONLY,
     (End.PAIR, LinkState.CLOSED): frozenset(),
 }
 """What an end may receive. Anything else closes the link as WRONG_STATE."""
+
+SINCE: Mapping[FrameType, int] = {FrameType.LEDGER: 2}
+"""The version of the link from which a frame is legal at all, where that is not the first."""
+
+
+def legal(end: End, state: LinkState, version: int) -> frozenset[FrameType]:
+    """What an end may receive on a link of that version; 0 while none was chosen."""
+    return LEGAL[end, state] - {kind for kind, since in SINCE.items() if version < since}
 
 
 class OriginState(_Named):

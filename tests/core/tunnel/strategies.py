@@ -17,6 +17,7 @@ from penstock.tunnel.frames import (
     Head,
     Hello,
     Lane,
+    Ledger,
     Lost,
     Method,
     Offer,
@@ -51,6 +52,7 @@ frames: st.SearchStrategy[Frame] = st.one_of(
     st.builds(Ping, u64, st.booleans()),
     st.builds(GoAway, st.sampled_from(GoAwayReason), u32),
     st.builds(Lost, boots | st.just(b"")),
+    st.builds(Ledger, digests, u64, digests, u64, st.binary(min_size=64, max_size=64)),
     st.builds(Principal, digests, st.builds(Principal.pack, parts, parts, parts)),
     st.builds(
         Open, keys, u64, text8, text8, st.sampled_from(Method), st.sampled_from(Purpose), digests, u32, u32,

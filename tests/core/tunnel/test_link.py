@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,35 +17,37 @@ from penstock.tunnel.frames import (
     FrameType,
     GoAway,
     GoAwayReason,
+    Ledger,
     Lost,
     Offer,
     Ping,
     Welcome,
 )
 from penstock.tunnel.link import Link
-from penstock.tunnel.states import LEGAL, LinkState
+from penstock.tunnel.states import LEGAL, SINCE, LinkState
 from penstock.tunnel.states import End as LinkEnd
 from tests.core.tunnel.strategies import frames
 from tests.harness import wire
 
+LEDGER = Ledger(bytes(32), 1, bytes(32), 2, bytes(64))
 HELLO, WELCOME = wire.hello("a1", 7), wire.welcome(b"o" * 16)
 
 
-def at_relay(state: LinkState = LinkState.OPEN) -> Link:
+def at_relay(state: LinkState = LinkState.OPEN, version: int = 1) -> Link:
     link = Link(LinkEnd.RELAY, 1, 0.0)
     if state is not LinkState.GREETING:
         list(link.receive(HELLO.encode(), 0.0))
-        link.admit(WELCOME)
+        link.admit(replace(WELCOME, version=version))
         link.take(0.0)
     return into(link, state)
 
 
-def at_agent(state: LinkState = LinkState.OPEN) -> Link:
+def at_agent(state: LinkState = LinkState.OPEN, version: int = 1) -> Link:
     link = Link(LinkEnd.AGENT, 1, 0.0)
-    link.greet(HELLO)
+    link.greet(replace(HELLO, versions=tuple(range(version, 0, -1))))
     link.take(0.0)
     if state is not LinkState.GREETING:
-        list(link.receive(WELCOME.encode(), 0.0))
+        list(link.receive(replace(WELCOME, version=version).encode(), 0.0))
     return into(link, state)
 
 
@@ -115,21 +119,26 @@ def test_an_agent_takes_no_heartbeat_that_would_hurt_it(heartbeat_ms: int, secon
 # -- what is legal -----------------------------------------------------------------------------------
 
 
-@given(st.sampled_from([LinkEnd.RELAY, LinkEnd.AGENT]), st.sampled_from(LinkState), frames)
+@given(
+    st.sampled_from([LinkEnd.RELAY, LinkEnd.AGENT]),
+    st.sampled_from(LinkState),
+    st.sampled_from(limits.VERSIONS),
+    frames,
+)
 def test_every_frame_in_every_state_is_legal_or_closes_the_link(
-    end: LinkEnd, state: LinkState, frame: Frame
+    end: LinkEnd, state: LinkState, version: int, frame: Frame
 ) -> None:
-    link = at_relay(state) if end is LinkEnd.RELAY else at_agent(state)
+    link = at_relay(state, version) if end is LinkEnd.RELAY else at_agent(state, version)
     code = None
     passed_on: list[Frame] = []
     try:
         passed_on = heard(link, frame)
     except RemoteError as error:
         code = error.code
-    if frame.type not in LEGAL[end, state]:
+    if frame.type not in LEGAL[end, state] or SINCE.get(frame.type, 1) > version:
         assert code is CloseCode.WRONG_STATE
         return
-    if isinstance(frame, Welcome) and frame.version != 1:
+    if isinstance(frame, Welcome) and not 1 <= frame.version <= version:
         assert code is CloseCode.VERSION
         return
     assert code is None
@@ -153,6 +162,32 @@ def test_a_message_is_heard_alike_whole_and_byte_by_byte(said: list[Frame]) -> N
             code = error.code
         results.append((passed_on, code, link.state, sent(link)))
     assert results[0] == results[1]
+
+
+def test_a_ledger_head_travels_once_version_2_was_chosen_and_not_before() -> None:
+    for link, legal in (
+        (at_relay(version=1), False),
+        (at_relay(version=2), True),
+        (at_relay(LinkState.DRAINING, 2), True),
+        (at_agent(version=1), False),
+        (at_agent(version=2), True),
+        (at_agent(LinkState.DRAINING, 2), True),
+        (at_relay(LinkState.GREETING), False),
+        (at_agent(LinkState.GREETING, 2), False),
+    ):
+        if legal:
+            assert heard(link, LEDGER) == [LEDGER]
+            continue
+        with pytest.raises(RemoteError) as caught:
+            heard(link, LEDGER)
+        assert caught.value.code is CloseCode.WRONG_STATE
+
+
+def test_a_ledger_head_right_behind_hello_is_too_early_to_know_the_version() -> None:
+    link = Link(LinkEnd.RELAY, 1, 0.0)
+    with pytest.raises(RemoteError) as caught:
+        list(link.receive(replace(HELLO, versions=(2, 1)).encode() + LEDGER.encode(), 0.0))
+    assert caught.value.code is CloseCode.WRONG_STATE
 
 
 def test_a_second_hello_closes_the_link() -> None:

@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 
-from penstock import http
+from penstock import http, ledgerhead
 from penstock.tunnel import frames, limits, states
 from penstock.tunnel.errors import CloseCode
 from penstock.tunnel.frames import ExchangeFrame, FrameType, LinkFrame
@@ -189,6 +189,9 @@ def test_limits() -> None:
         "heartbeat": f"{limits.HEARTBEAT:g} s",
         "handshake": f"{limits.HANDSHAKE:g} s",
         "frames that wait for a peer that does not read": str(limits.MAX_CONTROL),
+        "ledger heads of an agent on a link": (
+            f"{limits.LEDGER_BURST}, and 1 more each {limits.LEDGER_AGAIN:g} s"
+        ),
     }
 
 
@@ -210,4 +213,20 @@ def test_close_codes() -> None:
 
 def test_versions() -> None:
     assert f"This is version {limits.VERSIONS[0]}." in section(17)
+    assert f"# The Penstock tunnel, version {limits.VERSIONS[0]}" in TEXT
+    brought = {int(row[0]): row[1] for row in tables(section(17))[0][1:]}
+    assert set(brought) == set(limits.VERSIONS)
+    assert set(states.SINCE.values()) <= set(brought)
+    for kind, since in states.SINCE.items():
+        assert kind.name in brought[since]
+        assert f"{kind.name} is legal on a link of version {since}" in section(14)
+
+
+def test_what_a_ledger_head_is() -> None:
+    text = " ".join(section(21).split())
+    assert f'"{ledgerhead._CONTEXT[:-1].decode()}" 0x00 · ledger 32 · n u64 · hash 32 · at_ms u64' in text
+    assert ledgerhead._CONTEXT.endswith(b"\0")
+    assert ledgerhead.MAX_N == 2**53 - 1
+    assert "at most 2^53 - 1" in text
+    assert f"at most every {limits.LEDGER_EVERY:g} s on a link" in text
     assert f"`{limits.SUBPROTOCOL}`" in section(2)

@@ -20,6 +20,7 @@ from penstock.tunnel.states import (
     OriginInput,
     OriginState,
     Verdict,
+    legal,
     step,
     verdict,
 )
@@ -57,6 +58,17 @@ def test_the_table_of_the_agent_has_an_answer_to_every_frame_for_what_it_holds()
 def test_every_table_of_legal_frames_is_there() -> None:
     assert set(LEGAL) == {(end, state) for end in End for state in LinkState}
     assert set(FrameType) == frozenset().union(*LEGAL.values())
+
+
+def test_what_a_later_version_brought_is_taken_from_the_table_before_it() -> None:
+    for end in End:
+        for state in LinkState:
+            assert legal(end, state, 2) == LEGAL[end, state]
+            assert legal(end, state, 1) == legal(end, state, 0) == LEGAL[end, state] - {FrameType.LEDGER}
+
+
+def test_what_the_replica_with_the_link_answers_goes_to_no_other_replica() -> None:
+    assert not LEGAL[End.PAIR, LinkState.OPEN] & {FrameType.OFFER, FrameType.LEDGER}
 
 
 @pytest.mark.parametrize("state", OriginState)
