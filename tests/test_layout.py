@@ -154,6 +154,7 @@ OF_SEVERAL: dict[str, str] = {
     f"{TA}/dialer/test_dialer_obstacles.py": "dialer.py's other half: what stands between agent and relay",
     f"{TR}/switchboard/test_links.py": "switchboard.py's other half: links that come and go",
     f"{TR}/switchboard/test_affinity.py": "switchboard.py's third part: callers and the agents of a site",
+    f"{TR}/switchboard/test_suspension.py": "switchboard.py's fourth part: sites that get no calls",
     "tests/core/tunnel/test_rules.py": "the rules of an exchange: both ends, and links between them",
     "tests/core/test_envelope_batch.py": "envelope.py's third part: arrays of 2025-03-26",
     "tests/core/test_envelope_child.py": "envelope.py's other half: what children write",

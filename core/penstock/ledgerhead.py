@@ -119,7 +119,7 @@ class _File(msgspec.Struct):
 def as_json(head: LedgerHead, site: str, agent: str) -> dict[str, str | int]:
     """The members of a file. `site` and `agent` say where it was found: they are not signed."""
     return {
-        "key": _text(head.key),
+        "key": name_of(head.key),
         "n": head.n,
         "hash": head.hash.hex(),
         "at": moment(head),
@@ -127,6 +127,11 @@ def as_json(head: LedgerHead, site: str, agent: str) -> dict[str, str | int]:
         "site": site,
         "agent": agent,
     }
+
+
+def name_of(key: bytes) -> str:
+    """How a ledger is called where people read it: its key, as in a file."""
+    return _text(key)
 
 
 def moment(head: LedgerHead) -> str:

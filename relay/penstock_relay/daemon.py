@@ -209,6 +209,7 @@ class _Daemon:
                 readiness=self._readiness,
                 stats=self._stats,
                 links=lambda: self._switchboard.links,
+                heads=self._door.heads.counts,
             )
         except OSError as error:
             raise _not_open("ops_listen", address, error) from None

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from aiohttp import web
@@ -20,6 +21,7 @@ from prometheus_client.registry import Collector
 from penstock import __version__
 from penstock.log import get
 from penstock_relay.edge.stats import Stats
+from penstock_relay.store import Brought
 
 PATHS: Final = ("/healthz", "/readyz", "/metrics")
 """All that is answered here, to GET."""
@@ -68,9 +70,10 @@ class Readiness:
 class _Figures(Collector):
     """Reads the counters of the edge, and how many links there are, when somebody asks."""
 
-    def __init__(self, stats: Stats, links: Callable[[], int]) -> None:
+    def __init__(self, stats: Stats, links: Callable[[], int], heads: Mapping[Brought, int]) -> None:
         self._stats = stats
         self._links = links
+        self._heads = heads
 
     def collect(self) -> Iterator[Metric]:
         stats = self._stats
@@ -95,6 +98,14 @@ class _Figures(Collector):
         for digit in range(2, 6):
             requests.add_metric([f"{digit}xx"], stats.by_class[digit])
         yield requests
+        heads = CounterMetricFamily(
+            "penstock_relay_ledger_heads",
+            "Heads of ledgers that agents said, by what they were.",
+            labels=["was"],
+        )
+        for brought in Brought:
+            heads.add_metric([brought.value], self._heads.get(brought, 0))
+        yield heads
 
 
 async def serve_ops(
@@ -105,10 +116,11 @@ async def serve_ops(
     readiness: Readiness,
     stats: Stats,
     links: Callable[[], int],
+    heads: Mapping[Brought, int] = MappingProxyType({}),
 ) -> None:
     """Serves until it is cancelled. `listening` is told the real host and port. Raises OSError."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Figures(stats, links))
+    registry.register(_Figures(stats, links, heads))
 
     async def health() -> web.Response:
         return web.Response(text="ok\n")

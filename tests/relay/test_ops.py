@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from penstock_relay import ops
 from penstock_relay.edge.stats import Stats
 from penstock_relay.ops import Readiness, serve_ops
+from penstock_relay.store import Brought
 
 
 class Store:
@@ -41,6 +42,7 @@ async def running(readiness: Readiness, stats: Stats) -> AsyncIterator[aiohttp.C
                 readiness=readiness,
                 stats=stats,
                 links=lambda: 3,
+                heads={Brought.NEWER: 8, Brought.FORKED: 1},
             )
         )
         async with aiohttp.ClientSession(f"http://127.0.0.1:{await opened}") as session:
@@ -107,7 +109,7 @@ async def test_metrics_show_the_figures_and_no_name() -> None:
         for sample in family.samples:
             figures[sample.name + "".join(sample.labels.values())] = sample.value
             labels |= set(sample.labels)
-    assert labels == {"version", "status"}
+    assert labels == {"version", "status", "was"}
     assert figures["penstock_relay_links"] == 3
     assert figures["penstock_relay_exchanges_in_flight"] == 5
     assert figures["penstock_relay_public_connections"] == 6
@@ -115,6 +117,9 @@ async def test_metrics_show_the_figures_and_no_name() -> None:
     assert figures["penstock_relay_requests_total2xx"] == 2
     assert figures["penstock_relay_requests_total4xx"] == 1
     assert figures["penstock_relay_requests_total5xx"] == 1
+    assert figures["penstock_relay_ledger_heads_totalnewer"] == 8
+    assert figures["penstock_relay_ledger_heads_totalforked"] == 1
+    assert figures["penstock_relay_ledger_heads_totalrolled_back"] == 0
 
 
 async def test_anything_else_is_not_there() -> None:

@@ -352,6 +352,10 @@ class Origin:
         events, self._events = self._events, []
         return events
 
+    def exchanges(self) -> Sequence[Exchange]:
+        """Those that are not finished, and those that are revoked until the agent has said that it knows."""
+        return list(self._open.values())
+
     @property
     def open_exchanges(self) -> int:
         return len(self._open)

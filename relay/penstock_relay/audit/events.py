@@ -33,6 +33,8 @@ class Kind(Enum):
     AUDIT_PRUNED = ("audit_pruned", "before", "through", "hash")
 
     SITE_ADDED = ("site_added", "site", "approval")
+    SITE_SUSPENDED = ("site_suspended", "site")
+    SITE_RESUMED = ("site_resumed", "site")
     AGENT_INVITED = ("agent_invited", "site", "invite", "replaces", "expires_at")
     AGENT_ENROLLED = ("agent_enrolled", "site", "agent", "serial", "not_after", "state")
     AGENT_REPLACED = ("agent_replaced", "site", "agent", "serial", "not_after", "state")
@@ -41,6 +43,8 @@ class Kind(Enum):
     AGENT_LOCKED = ("agent_locked", "site", "agent", "reason")
     CERTIFICATE_RENEWED = ("certificate_renewed", "site", "agent", "generation", "serial", "not_after")
     ENROLMENT_REFUSED = ("enrolment_refused", "reason")
+    LEDGER_OPENED = ("ledger_opened", "site", "agent", "ledger", "n", "follows")
+    LEDGER_CONFLICT = ("ledger_conflict", "site", "agent", "ledger", "n", "stored_n", "reason")
 
     CA_ROTATED = ("ca_rotated", "phase", "forced")
 

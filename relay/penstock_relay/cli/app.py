@@ -12,6 +12,7 @@ from penstock_relay.cli import (
     clients,
     config,
     grants,
+    heads,
     serve,
     sites,
     tokens,
@@ -59,6 +60,8 @@ app.command("serve")(serve.serve)
 _sites = _group("Sites: the places that agents serve.")
 _sites.command("add")(sites.add)
 _sites.command("list")(sites.list_sites)
+_sites.command("suspend")(sites.suspend)
+_sites.command("resume")(sites.resume)
 app.add_typer(_sites, name="site")
 
 _agents = _group("Agents of sites.")
@@ -66,6 +69,7 @@ _agents.command("invite")(sites.invite)
 _agents.command("list")(agents.list_agents)
 _agents.command("approve")(agents.approve)
 _agents.command("revoke")(agents.revoke)
+_agents.command("heads")(heads.list_heads)
 app.add_typer(_agents, name="agent")
 
 _tokens = _group("Personal access tokens.")

@@ -93,7 +93,7 @@ def invite(
 
 @guarded
 def list_sites(ctx: typer.Context, config: ConfigOption = None, json: JsonOption = False) -> None:
-    """List the sites and how many agents have joined."""
+    """List the sites, how many agents have joined, and which are suspended."""
 
     async def work(store: "Store") -> "list[Site]":
         return await store.sites.list()
@@ -107,6 +107,7 @@ def list_sites(ctx: typer.Context, config: ConfigOption = None, json: JsonOption
                     "created_at": moment(s.created_at),
                     "agents": s.agents,
                     "require_approval": s.require_approval,
+                    "suspended_at": None if s.suspended_at is None else moment(s.suspended_at),
                 }
                 for s in sites
             ]
@@ -115,7 +116,58 @@ def list_sites(ctx: typer.Context, config: ConfigOption = None, json: JsonOption
     if not sites:
         explain("There are no sites yet. Make one with: penstock-relay site add NAME")
         return
-    say_table(("SITE", "CREATED", "AGENTS"), [(s.name, moment(s.created_at), str(s.agents)) for s in sites])
+    say_table(
+        ("SITE", "CREATED", "AGENTS", "SUSPENDED"),
+        [
+            (
+                s.name,
+                moment(s.created_at),
+                str(s.agents),
+                "-" if s.suspended_at is None else f"since {moment(s.suspended_at)}",
+            )
+            for s in sites
+        ],
+    )
+
+
+@guarded
+def suspend(
+    ctx: typer.Context, site: SiteArgument, config: ConfigOption = None, json: JsonOption = False
+) -> None:
+    """Let no request go to a site any more, and end what runs there. Twice is harmless."""
+
+    async def work(store: "Store") -> bool:
+        return await store.sites.suspend(site, time.time())
+
+    suspended = with_store(settings_of(ctx, config), work)
+    if wants_json(ctx, json):
+        say_json({"site": site, "suspended": True, "was_suspended": not suspended})
+        return
+    if not suspended:
+        explain(f"Site {site} was suspended before.")
+        return
+    explain(f"Site {site} is suspended: a running relay ends what runs there within 5 seconds, and")
+    explain(f"tells its callers so. To let it go on: penstock-relay site resume {site}")
+
+
+@guarded
+def resume(
+    ctx: typer.Context, site: SiteArgument, config: ConfigOption = None, json: JsonOption = False
+) -> None:
+    """Let requests go to a site again, as far as the site allows them. Twice is harmless."""
+
+    async def work(store: "Store") -> bool:
+        return await store.sites.resume(site)
+
+    resumed = with_store(settings_of(ctx, config), work)
+    if wants_json(ctx, json):
+        say_json({"site": site, "suspended": False, "was_suspended": resumed})
+        return
+    explain(
+        f"Requests go to site {site} again, within 5 seconds."
+        if resumed
+        else f"Site {site} is not suspended."
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Which certificates open a link, and which links must end: the store decides, TLS alone does not."""
+"""Which certificates open a link, which links must end, and which sites get no calls: as the store says."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final, NoReturn
 from sqlalchemy.exc import SQLAlchemyError
 
 from penstock import log
+from penstock.ledgerhead import LedgerHead
 from penstock.names import AgentId
 from penstock.refusal import Refusal
 from penstock.tunnel.errors import CloseCode
@@ -38,6 +39,8 @@ class Admission:
         self._ca = ca
         self._switchboard = switchboard
         self._checked: tuple[int, int] | None = None
+        self._suspending = asyncio.Lock()
+        self._suspended_known = False
         self._failing = False
 
     async def judge(self, agent: AgentId, serial: str) -> Refusal | None:
@@ -46,6 +49,8 @@ class Admission:
         TLS has shown that it holds the key. Raises SQLAlchemyError, TimeoutError: nobody is let in then.
         """
         async with asyncio.timeout(STORE_TIMEOUT_S):
+            if not self._suspended_known:
+                await self._suspend()  # without a link no call goes anywhere
             found = await self._store.certificates.lineage(serial)
             if found is None or found.agent != agent:
                 return UNKNOWN
@@ -58,8 +63,20 @@ class Admission:
         _log.warning("link_refused", site=agent.site, agent=agent.agent, why=standing.value)
         return refused(standing, found, serial, self._ca, time.time())
 
+    async def head(self, agent: AgentId) -> LedgerHead | None:
+        """What is stored of the agent's ledger. Raises SQLAlchemyError, TimeoutError."""
+        async with asyncio.timeout(STORE_TIMEOUT_S):
+            return await self._store.heads.current(agent)
+
+    async def _suspend(self) -> None:
+        """Tells the switchboard which sites are suspended. One at a time: what was read last must count."""
+        async with self._suspending:
+            self._switchboard.suspend(await self._store.sites.suspended())
+            self._suspended_known = True
+
     async def watch(self) -> NoReturn:
-        """Ends links of agents that were revoked or locked, and retires those of old certificates, for ever.
+        """Ends links of agents that were revoked or locked, retires those of old certificates, and tells
+        the switchboard which sites are suspended, for ever.
 
         A TaskGroup owns it.
         """
@@ -75,6 +92,7 @@ class Admission:
                 state = (self._switchboard.opened, await self._store.change_sequence())
                 if state == self._checked:
                     return
+                await self._suspend()
                 ended = await self._store.certificates.ended(self._switchboard.serials())
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             if not self._failing:

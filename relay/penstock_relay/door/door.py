@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http
 import logging
 import socket
@@ -29,6 +30,7 @@ from penstock_relay.ca import CertificateAuthority, serial_text
 from penstock_relay.door.admission import Admission
 from penstock_relay.door.conversations import Conversations
 from penstock_relay.store import Store
+from penstock_relay.switchboard.heads import Heads
 from penstock_relay.switchboard.switchboard import Switchboard
 
 LINK_PATH: Final = "/link"
@@ -60,6 +62,7 @@ class Door:
         self._ca = ca
         self._admission = Admission(store, ca, switchboard)
         self._conversations = Conversations(store, ca, switchboard)
+        self.heads = switchboard.heads = Heads(store)
         self._talking = 0
         self._leaves: deque[bytes] = deque(maxlen=LEAVES)
 
@@ -89,7 +92,9 @@ class Door:
             logger=logging.getLogger("websockets.door"),
         ):
             try:
-                await self._admission.watch()
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self.heads.run())
+                    await self._admission.watch()
             finally:
                 # Each link drops a peer that does not read; websockets would wait for it.
                 self._switchboard.stop()
@@ -143,9 +148,19 @@ class Door:
                 return
             peer = _peer(connection)
             if peer is not None:
-                await self._switchboard.serve(connection, *peer)
+                await self._link(connection, *peer)
         except (ConnectionClosed, TimeoutError):
             pass  # the agent went, or never said anything: there is nobody to tell
+
+    async def _link(self, connection: ServerConnection, agent: AgentId, serial: str) -> None:
+        try:
+            head = await self._admission.head(agent)
+        except (SQLAlchemyError, TimeoutError) as error:
+            # Without it the agent would take what is stored for nothing.
+            _log.error("ledger_head_not_read", cause=type(error).__name__)
+            await connection.close(1011, "the relay's store cannot be used now")
+            return
+        await self._switchboard.serve(connection, agent, serial, head)
 
 
 def _peer(connection: ServerConnection) -> tuple[AgentId, str] | None:

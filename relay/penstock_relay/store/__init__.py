@@ -9,6 +9,7 @@ from penstock_relay.store.endings import Ended
 from penstock_relay.store.factors import Factor
 from penstock_relay.store.granted import Code, Grant, GrantToken, Holder
 from penstock_relay.store.grants import NoSuchGrant
+from penstock_relay.store.heads import Brought, Kept, StoredHead
 from penstock_relay.store.invites import Invite, Unusable
 from penstock_relay.store.lineage import Certificate, Lineage, Lock, Standing
 from penstock_relay.store.logins import LoginRecord
@@ -24,6 +25,7 @@ __all__ = [
     "CALLING",
     "Account",
     "Agent",
+    "Brought",
     "Certificate",
     "ClientRecord",
     "Code",
@@ -35,6 +37,7 @@ __all__ = [
     "GroupMembership",
     "Holder",
     "Invite",
+    "Kept",
     "Lineage",
     "Lock",
     "LoginRecord",
@@ -54,6 +57,7 @@ __all__ = [
     "Standing",
     "Store",
     "StoreError",
+    "StoredHead",
     "Successor",
     "Token",
     "Unusable",

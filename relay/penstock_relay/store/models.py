@@ -5,6 +5,7 @@ A change here needs a migration in ``migrations/versions``; a test compares the 
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Double,
     ForeignKey,
@@ -49,6 +50,8 @@ class SiteRow(Base):
     created_at: Mapped[float] = mapped_column(Double)
     require_approval: Mapped[bool] = mapped_column(Boolean, server_default=false())
     """Whether new agents wait until somebody has compared their fingerprint."""
+    suspended_at: Mapped[float | None] = mapped_column(Double)
+    """Since when no call goes to it."""
 
 
 class AgentRow(Base):
@@ -364,3 +367,22 @@ class CertificateRow(Base):
     seen_at: Mapped[float | None] = mapped_column(Double)
     abandoned_at: Mapped[float | None] = mapped_column(Double)
     revoked_at: Mapped[float | None] = mapped_column(Double)
+
+
+class LedgerHeadRow(Base):
+    """A head of an agent's ledger: the newest of each ledger, and the last of each day before it."""
+
+    __tablename__ = "ledger_heads"
+    __table_args__ = (ForeignKeyConstraint(["site", "agent"], ["agents.site", "agents.agent"]),)
+
+    site: Mapped[str] = mapped_column(String(40), primary_key=True)
+    agent: Mapped[str] = mapped_column(String(40), primary_key=True)
+    ordinal: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    """Which of the ledgers that this agent has had: 1, 2, …"""
+    n: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    ledger: Mapped[bytes] = mapped_column(LargeBinary(32))
+    """Public key of the ledger."""
+    hash: Mapped[bytes] = mapped_column(LargeBinary(32))
+    at_ms: Mapped[int] = mapped_column(BigInteger)
+    signature: Mapped[bytes] = mapped_column(LargeBinary(64))
+    stored_at: Mapped[float] = mapped_column(Double)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from penstock_relay.audit import Kind
@@ -31,6 +31,8 @@ class Site:
     agents: int
     require_approval: bool = False
     """Whether new agents wait until somebody has compared their fingerprint."""
+    suspended_at: float | None = None
+    """Since when no call goes to it."""
 
 
 class Sites:
@@ -64,11 +66,45 @@ class Sites:
     async def list(self) -> list[Site]:
         """All sites, by name."""
         agents = select(func.count()).where(AgentRow.site == SiteRow.name).scalar_subquery()
-        query = select(SiteRow.name, SiteRow.created_at, agents, SiteRow.require_approval).order_by(
-            SiteRow.name
-        )
+        query = select(
+            SiteRow.name, SiteRow.created_at, agents, SiteRow.require_approval, SiteRow.suspended_at
+        ).order_by(SiteRow.name)
         async with self._database.reading() as connection:
             return [Site(*row) for row in await connection.execute(query)]
+
+    async def suspend(self, name: str, now: float) -> bool:
+        """No call goes to it from now on; False when that was so before. Raises NoSuchSite."""
+        async with self._database.writing() as connection:
+            if not await _set_suspended(connection, name, now):
+                return False
+            await record(connection, Kind.SITE_SUSPENDED, site=name)
+            return True
+
+    async def resume(self, name: str) -> bool:
+        """Calls go to it again; False when it was not suspended. Raises NoSuchSite."""
+        async with self._database.writing() as connection:
+            if not await _set_suspended(connection, name, None):
+                return False
+            await record(connection, Kind.SITE_RESUMED, site=name)
+            return True
+
+    async def suspended(self) -> frozenset[str]:
+        """The names of those to which no call goes."""
+        query = select(SiteRow.name).where(SiteRow.suspended_at.is_not(None))
+        async with self._database.reading() as connection:
+            return frozenset((await connection.execute(query)).scalars())
+
+
+async def _set_suspended(connection: AsyncConnection, name: str, at: float | None) -> bool:
+    """Whether that changed anything. Raises NoSuchSite."""
+    query = select(SiteRow.suspended_at).where(SiteRow.name == name)
+    row = (await connection.execute(query)).first()
+    if row is None:
+        raise NoSuchSite(name)
+    if (row.suspended_at is None) == (at is None):
+        return False
+    await connection.execute(update(SiteRow).where(SiteRow.name == name).values(suspended_at=at))
+    return True
 
 
 async def has_site(connection: AsyncConnection, name: str) -> bool:

@@ -14,6 +14,7 @@ from penstock_relay.store.database import Database
 from penstock_relay.store.factors import Factors
 from penstock_relay.store.fleet import Fleets
 from penstock_relay.store.grants import Grants
+from penstock_relay.store.heads import Heads
 from penstock_relay.store.invites import Invites
 from penstock_relay.store.logins import Logins
 from penstock_relay.store.memberships import Memberships
@@ -39,6 +40,7 @@ class Store:
         self.agents = Agents(database)
         self.certificates = Certificates(database)
         self.invites = Invites(database)
+        self.heads = Heads(database)
         self.tokens = Tokens(database)
         self.users = Users(database)
         self.memberships = Memberships(database)

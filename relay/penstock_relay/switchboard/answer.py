@@ -146,6 +146,15 @@ class LiveAnswer:
                 return
             await self._wait()
 
+    def withdraw(self, text: str) -> None:
+        """The site takes no calls any more: the agent must stop, and whoever waits is told `text`."""
+        if self._done or self._exchange is None:
+            return
+        if self._origin.revoke(self._exchange, now()):
+            self._finish(OutcomeUnknownError(text))
+        else:
+            self._finish(NeverStarted(None))
+
     def close(self, reason: DoneReason) -> None:
         """See `Answer`."""
         if self._closed:

@@ -12,16 +12,19 @@ from typing import Final
 
 from websockets.asyncio.server import ServerConnection
 
-from penstock import http, log
+from penstock import http, ledgerhead, log
+from penstock.ledgerhead import LedgerHead
 from penstock.link import Driver, Ended, now
 from penstock.names import AgentId, BadName, parse_name, tag_of
 from penstock.tunnel.errors import CloseCode, LocalError, RemoteError
 from penstock.tunnel.frames import (
     EndReason,
     Frame,
+    FrameType,
     GoAway,
     GoAwayReason,
     Hello,
+    Ledger,
     Offer,
     Role,
     Welcome,
@@ -44,9 +47,10 @@ from penstock.tunnel.origin_exchange import (
     NotStarted,
     OutcomeUnknown,
 )
-from penstock.tunnel.states import End
+from penstock.tunnel.states import SINCE, End
 from penstock_relay.switchboard.answer import LiveAnswer, NeverStarted
 from penstock_relay.switchboard.calls import Answer, Call, NotExecuted, Offline
+from penstock_relay.switchboard.heads import Heads
 from penstock_relay.switchboard.registry import Entry, Registry
 from penstock_relay.switchboard.request import request_of
 
@@ -58,6 +62,8 @@ LINKS: Final = 10_000
 SERVERS_PER_AGENT: Final = 256
 RETIRE: Final = 30.0
 """Seconds that a link of an old certificate may finish what is under way, before it moves to the new link."""
+SUSPENDED_AGAIN: Final = 60
+"""Seconds after which a caller of a suspended site may ask again."""
 RETIRE_SPREAD_MS: Final = 5000
 """Over how long agents spread their next dialling when theirs was renewed."""
 
@@ -70,6 +76,14 @@ _REFUSED: Final = {
 _NOT_DELIVERED: Final = "The link to the site broke before the request was delivered."
 _NOT_IN_TIME: Final = "The request could not be delivered to the site in time."
 _UNFIT: Final = "A header of the request is too long for the link to the site. It was not executed."
+_SUSPENDED: Final = (
+    "The site '{site}' is suspended: the relay's operator lets no request go to it. This one was not "
+    "executed. Ask the operator, who lets it go on with 'penstock-relay site resume {site}'."
+)
+_WITHDRAWN: Final = (
+    "The site was suspended by the relay's operator while this request ran: it may or may not have run on "
+    "site. Check what it changed, and ask the operator."
+)
 _STOPPING: Final = "The relay is stopping. The request was not executed; try again."
 
 _log = log.get(__name__)
@@ -84,6 +98,8 @@ class _Line:
     agent: AgentId
     serial: str
     """Serial number of the certificate that opened it, in hexadecimal."""
+    head: LedgerHead | None
+    """What is stored of the agent's ledger."""
     greeted: bool = False
     retiring: asyncio.TimerHandle | None = None
 
@@ -95,6 +111,9 @@ class Switchboard:
         self._replica = replica
         self.public_url = ""
         """What WELCOME tells agents; known once the public listener is bound."""
+        self.heads: Heads | None = None
+        """Keeps the heads of the agents' ledgers, where somebody does."""
+        self._suspended: frozenset[str] = frozenset()
         self._origin = Origin(secrets.token_bytes(16))
         self._registry = Registry()
         self._lines: dict[int, _Line] = {}
@@ -175,6 +194,8 @@ class Switchboard:
         session = None if modern else http.first(call.headers, "mcp-session-id")
         tag = tag_of(session) if session else None
         while True:
+            if call.site in self._suspended:
+                raise NotExecuted(_SUSPENDED.format(site=call.site), SUSPENDED_AGAIN)
             entry = self._registry.pick(call.site, call.server, tag, call.principal.identity)
             if entry is not None and (tag is None or entry.agent.tag == tag):
                 return entry
@@ -195,6 +216,20 @@ class Switchboard:
         if self._changed is None or self._changed.done():
             self._changed = asyncio.get_running_loop().create_future()
         await asyncio.wait((self._changed,), timeout=wait)
+
+    def suspend(self, sites: frozenset[str]) -> None:
+        """No call goes to these sites from now on, and to all others calls do; what runs there ends.
+
+        Their links stand: nothing but calls comes over them that the operator would not want.
+        """
+        begun, self._suspended = sites - self._suspended, sites
+        if not begun:
+            return
+        for exchange in self._origin.exchanges():
+            if exchange.request.site in begun and isinstance(exchange.owner, LiveAnswer):
+                exchange.owner.withdraw(_WITHDRAWN)
+        self._announce()  # some may wait for an agent there
+        _log.warning("sites_suspended", sites=sorted(begun))
 
     def lacks(self, site: str, server: str) -> bool:
         """Whether agents of the site are linked and none, nor one lost a moment ago, offers `server`."""
@@ -251,8 +286,13 @@ class Switchboard:
         else:
             self._retire_later(line)
 
-    async def serve(self, websocket: ServerConnection, agent: AgentId, serial: str = "") -> None:
-        """Carries one agent's link until it ends. `agent` and `serial` are what the certificate says."""
+    async def serve(
+        self, websocket: ServerConnection, agent: AgentId, serial: str = "", head: LedgerHead | None = None
+    ) -> None:
+        """Carries one agent's link until it ends. `agent` and `serial` are what the certificate says.
+
+        `head` is what the agent is told that its ledger was; see `Heads`.
+        """
         if self._of_agent[agent] >= LINKS_PER_AGENT or len(self._lines) >= LINKS:
             _log.warning("link_refused", site=agent.site, agent=agent.agent, why="too many links")
             await websocket.close(CloseCode.TOO_MANY, "too many links")
@@ -261,7 +301,7 @@ class Switchboard:
         self._next += 1
         link = Link(End.RELAY, number, now())
         driver = Driver(link, websocket, lambda data, at: self._deliver(line, data, at))
-        line = self._lines[number] = _Line(link, driver, agent, serial)
+        line = self._lines[number] = _Line(link, driver, agent, serial, head)
         self._of_agent[agent] += 1
         unanswered = asyncio.get_running_loop().call_later(HANDSHAKE, self._unanswered, line)
         try:
@@ -278,6 +318,8 @@ class Switchboard:
         if not self._of_agent[agent]:
             del self._of_agent[agent]
         line.link.close()
+        if self.heads is not None:
+            self.heads.gone(line.link)
         self._registry.remove(number, now(), time.time())
         self._origin.link_gone(number, now())
         self._dispatch()
@@ -329,6 +371,8 @@ class Switchboard:
                 max_request=MAX_REQUEST,
             )
         )
+        if line.head is not None and line.link.version >= SINCE[FrameType.LEDGER]:
+            line.link.control(ledgerhead.to_frame(line.head))
         if self._draining:
             line.link.go_away(GoAwayReason.RESTART, 1000)
         self._registry.add(Entry(line.link.number, line.agent, servers, self._draining))
@@ -349,6 +393,8 @@ class Switchboard:
                 self._announce()
             case GoAway():
                 self._registry.drain(line.link.number, at)
+            case Ledger() if self.heads is not None:
+                self.heads.arrived(line.agent, line.link, frame, at)
             case _:
                 pass
 

@@ -107,6 +107,35 @@ def test_agent_invite_prints_another_join_string_of_the_same_relay(run: Run, sta
     assert invite.expires_at == pytest.approx(time.time() + 2 * 86_400, abs=30)
 
 
+def test_a_site_is_suspended_and_resumed_and_twice_is_harmless(run: Run) -> None:
+    run("site", "add", "mill")
+    suspended = run("site", "suspend", "mill")
+    assert (suspended.exit_code, suspended.stdout) == (0, "")
+    assert "penstock-relay site resume mill" in suspended.stderr
+    assert "was suspended before" in run("site", "suspend", "mill").stderr
+    [site] = json.loads(run("site", "list", "--json").stdout)
+    assert f"since {site['suspended_at']}" in run("site", "list").stdout
+    assert json.loads(run("site", "suspend", "mill", "--json").stdout) == {
+        "site": "mill",
+        "suspended": True,
+        "was_suspended": True,
+    }
+    assert "go to site mill again" in run("site", "resume", "mill").stderr
+    assert "is not suspended" in run("site", "resume", "mill").stderr
+    assert json.loads(run("site", "resume", "mill", "--json").stdout) == {
+        "site": "mill",
+        "suspended": False,
+        "was_suspended": False,
+    }
+    [site] = json.loads(run("site", "list", "--json").stdout)
+    assert site["suspended_at"] is None
+    shown = json.loads(run("audit", "show", "--json").stdout)
+    kinds = [each["kind"] for each in shown if each["kind"] in ("site_suspended", "site_resumed")]
+    assert kinds == ["site_suspended", "site_resumed"]
+    for command in ("suspend", "resume"):
+        assert "penstock-relay site add port" in failed(run("site", command, "port"), 1)
+
+
 def test_agent_invite_needs_a_site(run: Run) -> None:
     assert "penstock-relay site add port" in failed(run("agent", "invite", "port"), 1)
 

@@ -20,9 +20,13 @@ from penstock.tunnel.errors import CloseCode
 from penstock.tunnel.frames import GoAway, GoAwayReason
 from penstock_relay.door import admission as admission_module
 from penstock_relay.store import Lock, Standing, Store, Successor
+from penstock_relay.store.sites import Sites
+from penstock_relay.switchboard import NotExecuted
 from penstock_relay.switchboard import switchboard as switchboard_module
+from penstock_relay.switchboard.switchboard import Switchboard
 from tests.harness.link_pair import AGENT, hello, until
 from tests.harness.tunnel_listener import TunnelListener, tunnel_listener
+from tests.relay.switchboard.board import call
 
 OTHER = AgentId("plant", "a2")
 
@@ -250,3 +254,55 @@ async def test_a_store_that_fails_lets_nobody_in_and_ends_no_link(
         monkeypatch.undo()
         await place.store.agents.revoke(AGENT, time.time())
         await until(lambda: stands.close_code is not None, "the end, once the store can be read again")
+
+
+async def test_a_suspended_site_gets_no_call_on_any_replica_from_the_first_link_on(tmp_path: Path) -> None:
+    async with tunnel_listener(tmp_path) as place:
+        await link(place)
+        async with await Store.open(f"sqlite+aiosqlite:///{tmp_path / 'relay.db'}") as command:
+            await command.sites.suspend("plant", time.time())
+        began = time.monotonic()
+        await until(lambda: place.switchboard._suspended == {"plant"}, "the next look")
+        assert time.monotonic() - began < 5
+        with pytest.raises(NotExecuted, match="'plant' is suspended"):
+            await place.switchboard.exchange(call())
+        assert place.switchboard.linked(AGENT)
+        # Another replica, or this one started again: known before there is a link that a call could take.
+        other = Switchboard("r2")
+        judging = admission_module.Admission(place.store, place.ca, other)
+        assert await judging.judge(AGENT, serial(place)) is None
+        assert other._suspended == {"plant"}
+        async with await Store.open(f"sqlite+aiosqlite:///{tmp_path / 'relay.db'}") as command:
+            await command.sites.resume("plant")
+        await until(lambda: not place.switchboard._suspended, "the next look")
+        await judging.look()
+        assert not other._suspended
+
+
+async def test_a_site_stays_suspended_while_the_store_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def failing(*_: object) -> int:
+        raise SQLAlchemyError
+
+    async with tunnel_listener(tmp_path) as place:
+        await place.store.sites.add("dam", 1.0)
+        await place.store.sites.suspend("dam", 1.0)
+        await place.door._admission.look()
+        monkeypatch.setattr(Store, "change_sequence", failing)
+        await place.door._admission.look()
+        assert place.switchboard._suspended == {"dam"}
+
+
+async def test_nobody_is_let_in_while_it_cannot_be_read_which_sites_are_suspended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def failing(*_: object) -> int:
+        raise SQLAlchemyError
+
+    async with tunnel_listener(tmp_path) as place:
+        place.certificate()
+        judging = admission_module.Admission(place.store, place.ca, Switchboard("r2"))
+        monkeypatch.setattr(Sites, "suspended", failing)
+        with pytest.raises(SQLAlchemyError):
+            await judging.judge(AGENT, serial(place))

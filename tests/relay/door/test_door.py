@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from sqlalchemy.exc import OperationalError
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from penstock import enrolment as conversation
 from penstock import log
+from penstock.ledgerhead import to_frame
 from penstock.names import AgentId
 from penstock.tunnel.codec import Decoder
 from penstock.tunnel.errors import CloseCode
@@ -24,12 +26,16 @@ from penstock_relay.ca import CertificateAuthority
 from penstock_relay.door import conversations as conversations_module
 from penstock_relay.door import door as door_module
 from penstock_relay.store import Store
+from penstock_relay.store.heads import Heads
 from penstock_relay.switchboard import switchboard as switchboard_module
 from tests.harness.certs import Authority
+from tests.harness.ledgers import Ledger
 from tests.harness.link_pair import AGENT, hello, until
 from tests.harness.tunnel_listener import TunnelListener, tunnel_listener
 
 BOTH_LOOPS = True
+
+LEDGER = Ledger()
 
 
 async def test_anyone_gets_the_authority_and_nothing_else_is_there(tmp_path: Path) -> None:
@@ -355,3 +361,48 @@ async def test_refused_enrolments_are_counted_in_the_audit_log(tmp_path: Path) -
         (last,) = [entry.values() for entry in await place.store.audit.last(1)]
         assert (last["kind"], last["actor"]) == ("enrolment_refused", {"kind": "stranger"})
         assert (last["about"]["reason"], last["about"]["count"]) == ("used", 3)
+
+
+async def test_what_is_stored_of_the_ledger_stands_in_the_message_of_welcome(tmp_path: Path) -> None:
+    async with tunnel_listener(tmp_path) as place:
+        context = place.context(place.certificate())
+        await place.store.heads.keep([(AGENT, LEDGER.head(7))])
+        for versions, frames in (
+            ((2, 1), ["WELCOME", "LEDGER"]), ((3, 2, 1), ["WELCOME", "LEDGER"]), ((1,), ["WELCOME"]),
+        ):  # fmt: skip
+            websocket = await place.connect(context=context)
+            await websocket.send(hello(versions=versions).encode())
+            data = await websocket.recv()
+            assert isinstance(data, bytes)
+            said = [frame for _, frame in Decoder().feed(data)]
+            assert [frame.type.name for frame in said] == frames
+            assert isinstance(said[0], Welcome)
+            assert said[0].version == min(max(versions), 2)
+            assert said[1:] == [to_frame(LEDGER.head(7))][: len(frames) - 1]
+            websocket.transport.abort()
+
+
+async def test_a_head_that_an_agent_says_is_stored_and_answered(tmp_path: Path) -> None:
+    async with tunnel_listener(tmp_path) as place:
+        websocket = await place.connect()
+        await websocket.send(hello().encode())
+        await websocket.recv()
+        await websocket.send(to_frame(LEDGER.head(7)).encode())
+        assert await websocket.recv() == to_frame(LEDGER.head(7)).encode()
+        assert await place.store.heads.current(AGENT) == LEDGER.head(7)
+
+
+async def test_no_link_while_it_cannot_be_read_what_is_stored_of_the_ledger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def failing(*_: object) -> None:
+        raise OperationalError("", {}, Exception("canary"))
+
+    monkeypatch.setattr(Heads, "current", failing)
+    async with tunnel_listener(tmp_path) as place:
+        websocket = await place.connect()
+        await websocket.wait_closed()
+        assert (websocket.close_code, websocket.close_reason) == (
+            1011,
+            "the relay's store cannot be used now",
+        )

@@ -147,6 +147,12 @@ async def test_sites_agents_and_tokens(store: Store) -> None:
     at_8000, at_9000 = "1970-01-01T02:13:20.000Z", "1970-01-01T02:30:00.000Z"
     secret = b"\xab" * 32
     assert await said_by(store, lambda: store.sites.add("dam", NOW)) == [("site_added", {"site": "dam"})]
+    for times, kinds in ((1, ["site_suspended"]), (2, [])):
+        said = await said_by(store, lambda: store.sites.suspend("dam", NOW))
+        assert said == [(kind, {"site": "dam"}) for kind in kinds], times
+    for times, kinds in ((1, ["site_resumed"]), (2, [])):
+        said = await said_by(store, lambda: store.sites.resume("dam"))
+        assert said == [(kind, {"site": "dam"}) for kind in kinds], times
     assert await said_by(store, lambda: store.invites.create("mill", secret, NOW, 9000.0)) == [
         ("agent_invited", {"site": "mill", "invite": "ab" * 6, "expires_at": at_9000})
     ]

@@ -156,3 +156,24 @@ async def test_every_write_moves_the_change_sequence(store: Store) -> None:
     assert await moved()
     await store.invites.find(SECRET, 1.0)
     assert not await moved()
+
+
+async def test_a_site_is_suspended_until_it_is_resumed(store: Store, tmp_path: Path) -> None:
+    await store.sites.add("dam", 150.0)
+    before = await store.change_sequence()
+    assert await store.sites.suspend("mill", 7.0)
+    assert not await store.sites.suspend("mill", 8.0)
+    assert await store.change_sequence() > before
+    async with await Store.open(f"sqlite+aiosqlite:///{tmp_path / 'relay.db'}") as restarted:
+        assert await restarted.sites.suspended() == {"mill"}
+    assert [(site.name, site.suspended_at) for site in await store.sites.list()] == [
+        ("dam", None),
+        ("mill", 7.0),
+    ]
+    assert await store.sites.resume("mill")
+    assert not await store.sites.resume("mill")
+    assert await store.sites.suspended() == frozenset()
+    with pytest.raises(NoSuchSite, match="penstock-relay site add port"):
+        await store.sites.suspend("port", 9.0)
+    with pytest.raises(NoSuchSite):
+        await store.sites.resume("port")
