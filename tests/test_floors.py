@@ -65,7 +65,10 @@ AGENT_FLOORS = (
         (
             *(
                 f"{AGENT}.{name}"
-                for name in ("dialer", "dialer.connect", "dialer.dialer", "dialer.reach", "dialer.served")
+                for name in (
+                    "dialer", "dialer.connect", "dialer.dialer", "dialer.heads", "dialer.reach",
+                    "dialer.served",
+                )
             ),
             f"{AGENT}.enrolment.*",
             *(f"{AGENT}.renewal.{name}" for name in ("renew", "renewer", "verdict")),

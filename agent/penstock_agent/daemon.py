@@ -239,6 +239,7 @@ class _Daemon:
             async with asyncio.timeout(LAST_WORDS):
                 if self._serving:
                     await asyncio.wait(self._serving)
+                self._dialer.say_heads()
                 await self._dialer.flushed()
 
     # -- control ----------------------------------------------------------------------------------------

@@ -22,11 +22,12 @@ from penstock.names import AgentId
 from penstock.refusal import MAX_TEXT, WAITING, BadRefusal, Refusal, decode
 from penstock.tunnel.agent import digest_of
 from penstock.tunnel.errors import CloseCode
-from penstock.tunnel.frames import GoAway, GoAwayReason, Hello, Lane, Role, Welcome
+from penstock.tunnel.frames import GoAway, GoAwayReason, Hello, Lane, Ledger, Role, Welcome
 from penstock.tunnel.limits import HANDSHAKE, MAX_MESSAGE, SUBPROTOCOL, VERSIONS
 from penstock.tunnel.link import Link
 from penstock.tunnel.states import End
 from penstock_agent.dialer.connect import Connect
+from penstock_agent.dialer.heads import Heads, NoLedger, Telling
 from penstock_agent.dialer.reach import explain
 from penstock_agent.dialer.redial import Redial
 from penstock_agent.dialer.served import Tunnel
@@ -91,11 +92,14 @@ class Dialer:
         servers: Callable[[], frozenset[str]],
         changed: Callable[[LinkStatus], None],
         refused: Callable[[Refusal | None], None] = lambda _: None,
+        heads: Heads | None = None,
     ) -> None:
         """`changed` is called whenever the link comes or goes, and when its problem is another one.
 
         `refused` is called with what the relay says when it lets this agent's certificate in no more; with
         None when it ends the handshake in TLS instead, as it does for a certificate that has expired.
+
+        `heads` is the ledger; without one nothing is said of any.
         """
         self._target = target
         self._tunnel = tunnel
@@ -107,6 +111,8 @@ class Dialer:
         self._numbers = 0
         self._up: set[int] = set()
         self._drivers: dict[int, Driver] = {}
+        self._heads: Heads = heads or NoLedger()
+        self._tellings: dict[int, Telling] = {}
         self.status = LinkStatus(since=time.time())
 
     async def run(self) -> NoReturn:
@@ -161,6 +167,11 @@ class Dialer:
         for driver in self._drivers.values():
             driver.link.go_away(GoAwayReason.DRAIN, 0)
 
+    def say_heads(self) -> None:
+        """Says the ledger's head over every link, without waiting for its minute: the last, before a stop."""
+        for telling in self._tellings.values():
+            telling.tell()
+
     async def flushed(self) -> None:
         """Waits until the links have nothing left to send."""
         for driver in list(self._drivers.values()):  # some may end meanwhile
@@ -196,10 +207,14 @@ class Dialer:
         link = Link(End.AGENT, self._numbers, now())
         number = link.number
 
+        telling = Telling(link, self._heads)
+
         def deliver(data: bytes, at: float) -> None:
             for frame in self._tunnel.receive(link, data, at):
                 if isinstance(frame, GoAway) and not leave.done():
                     leave.set_result(frame.spread_ms / 1000)
+                elif isinstance(frame, Ledger):
+                    telling.heard(frame)
 
         driver = Driver(link, websocket, deliver, self._tunnel.dispatch)
         link.greeted = self._greeted
@@ -218,9 +233,11 @@ class Dialer:
             )
         )
         self._drivers[number] = driver
+        self._tellings[number] = telling
 
         def gone(ended: Ended) -> None:
             del self._drivers[number]
+            self._tellings.pop(number).end()
             self._up.discard(number)
             link.close()
             self._tunnel.link_gone(link)
@@ -244,6 +261,7 @@ class Dialer:
         # Before anything that came behind WELCOME in the same message is looked at.
         self._up.add(link.number)
         self._tunnel.link_up(link)
+        self._tellings[link.number].begin()
         self.status = LinkStatus(True, time.time(), "", welcome.public_url, welcome.replica)
         _log.info("link_up", link=link.number, replica=welcome.replica)
         self._changed(self.status)

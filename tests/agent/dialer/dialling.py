@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from penstock.names import AgentId
 from penstock.refusal import Refusal
 from penstock_agent.dialer.dialer import Dialer, LinkStatus, Target
+from penstock_agent.dialer.heads import Heads
 from penstock_agent.dialer.served import Served, Tunnel
 from tests.harness.link_pair import AGENT, until
 from tests.harness.tunnel_listener import TunnelListener
@@ -18,14 +19,16 @@ from tests.harness.tunnel_listener import TunnelListener
 class Dialling:
     """A dialer at work, and all that it said."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, heads: Heads | None = None) -> None:
         self.started: asyncio.Queue[Served] = asyncio.Queue()
         self.tunnel = Tunnel(self.started.put_nowait)
         self.servers = frozenset({"files"})
         self.tunnel.offer(self.servers)
         self.said: list[LinkStatus] = []
         self.refused: list[Refusal | None] = []
-        self.dialer = Dialer(target, self.tunnel, lambda: self.servers, self.said.append, self.refused.append)
+        self.dialer = Dialer(
+            target, self.tunnel, lambda: self.servers, self.said.append, self.refused.append, heads
+        )
 
     @property
     def problems(self) -> list[str]:
@@ -53,8 +56,8 @@ def target_of(
 
 
 @asynccontextmanager
-async def dialling(target: Target) -> AsyncIterator[Dialling]:
-    at_work = Dialling(target)
+async def dialling(target: Target, heads: Heads | None = None) -> AsyncIterator[Dialling]:
+    at_work = Dialling(target, heads)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(at_work.dialer.run())
         try:

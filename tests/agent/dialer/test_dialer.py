@@ -87,7 +87,7 @@ async def test_a_relay_that_breaks_the_rules_is_named_as_the_cause(tmp_path: Pat
 
 
 async def test_a_relay_that_says_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def silent(self: Switchboard, websocket: ServerConnection, agent: AgentId, serial: str) -> None:
+    async def silent(self: Switchboard, websocket: ServerConnection, *_: object) -> None:
         await websocket.wait_closed()
 
     monkeypatch.setattr(Switchboard, "serve", silent)
