@@ -21,7 +21,7 @@ from penstock_relay import audit
 from penstock_relay.audit import Kind
 from penstock_relay.store import Brought, Kept, Store
 
-BATCH: Final = 256
+BATCH: Final = 64
 """Heads that are stored in one transaction: others wait for the store meanwhile."""
 STORE_TIMEOUT_S: Final = 10.0
 """How long one transaction may take."""
