@@ -3,12 +3,17 @@
 One JSON object per line in each direction: ``{"verb": ..., "args": {...}}`` is answered by ``{"ok": {...}}``
 or ``{"error": {"text": ..., "status": ...}}``. The socket is 0600; who asks is known from the kernel
 (SO_PEERCRED), never from what the peer says.
+
+A confined child has the agent's uid, and Landlock does not keep it from connecting to a socket whose path it
+knows. So each request carries the token that lies in a file beside the socket, which a child cannot read.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hmac
 import os
+import secrets
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,10 +25,12 @@ from typing import TypeAlias, TypeVar
 import msgspec
 
 from penstock_agent.config import DEFAULT_STATE_DIR, Settings
+from penstock_agent.files import write_atomic
 from penstock_agent.gate.pause import Entry
 from penstock_agent.problem import Exit, Problem
 
 SOCKET_NAME = "control.sock"
+TOKEN_NAME = "control.token"  # noqa: S105  # its name
 #: Where the unit's runtime directory is; a command in an administrator's shell is not told.
 UNIT_RUNTIME_DIR = Path("/run/penstock-agent")
 MAX_REQUEST_BYTES = 64 * 1024
@@ -31,6 +38,8 @@ MAX_ANSWER_BYTES = 4 * 1024 * 1024
 MAX_CONNECTIONS = 16
 #: A connection that sends no request for this long is closed (seconds).
 IDLE_S = 60.0
+#: The same before it has shown the token.
+STRANGER_IDLE_S = 2.0
 _MAX_SOCKET_PATH = 107  # sun_path, without its NUL
 
 
@@ -58,6 +67,7 @@ Handler: TypeAlias = Callable[[Peer, Args], Awaitable[Args]]
 class _Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     verb: str
     args: dict[str, object] = {}
+    token: str = ""
 
 
 class _Error(msgspec.Struct, frozen=True):
@@ -80,6 +90,9 @@ class ServerStatus(msgspec.Struct, frozen=True):
     warm: int = 0
     #: The ``expose`` list in effect.
     expose: list[str] = []
+    #: How far its children are confined, and what network they have; empty for one with a ``url``.
+    isolation: str = ""
+    network: str = ""
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -184,6 +197,7 @@ async def serve_control(
         _, writer = await _connect(path)
         await _close(writer)
         raise ControlError(f"Another agent already runs here: it answers on {path}. Stop it first.")
+    token = _new_token(path)
     listener, inode = _listen(path)
     loop = asyncio.get_running_loop()
     slots = asyncio.BoundedSemaphore(MAX_CONNECTIONS)
@@ -195,7 +209,7 @@ async def serve_control(
                 # Further peers wait in the kernel's queue, which is bounded too.
                 await slots.acquire()
                 connection, _ = await loop.sock_accept(listener)
-                group.create_task(_converse(connection, handlers, slots))
+                group.create_task(_converse(connection, handlers, token, slots))
     finally:
         listener.close()
         _remove(path, inode)
@@ -221,6 +235,26 @@ def _listen(path: Path) -> tuple[socket.socket, int]:
         os.umask(before)
 
 
+def _new_token(path: Path) -> str:
+    token = secrets.token_urlsafe(24)
+    try:
+        write_atomic(path.with_name(TOKEN_NAME), token.encode(), 0o600)
+    except OSError as e:
+        raise ControlError(
+            f"{path.with_name(TOKEN_NAME)} cannot be made: {e.strerror}. "
+            "Check the folder, or set PENSTOCK_AGENT_RUNTIME_DIR to another."
+        ) from None
+    return token
+
+
+def _token(path: Path) -> str:
+    """Empty where there is none to be read: the agent then says who may ask."""
+    try:
+        return path.with_name(TOKEN_NAME).read_text("ascii")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
 def _remove(path: Path, inode: int) -> None:
     with suppress(OSError):
         if path.stat().st_ino == inode:  # not the socket of a successor
@@ -228,18 +262,21 @@ def _remove(path: Path, inode: int) -> None:
 
 
 async def _converse(
-    connection: socket.socket, handlers: Mapping[str, Handler], slots: asyncio.BoundedSemaphore
+    connection: socket.socket, handlers: Mapping[str, Handler], token: str, slots: asyncio.BoundedSemaphore
 ) -> None:
     try:
         peer = _peer(connection)
         reader, writer = await asyncio.open_unix_connection(sock=connection, limit=MAX_REQUEST_BYTES)
         try:
-            while (line := await _request_line(reader)) is not None:
-                answer = await _answer(peer, line, handlers)
+            idle, known = STRANGER_IDLE_S, False
+            while (line := await _request_line(reader, idle)) is not None:
+                answer, shown = await _answer(peer, line, handlers, token)
+                known = known or shown
                 writer.write(msgspec.json.encode(answer) + b"\n")
                 await writer.drain()
-                if not line:
+                if not line or not known:
                     return  # too long: where the next request begins is not known
+                idle = IDLE_S
         finally:
             await _close(writer)
     except (OSError, TimeoutError):
@@ -260,10 +297,10 @@ def _peer(connection: socket.socket) -> Peer:
     return Peer(uid, pid)
 
 
-async def _request_line(reader: asyncio.StreamReader) -> bytes | None:
+async def _request_line(reader: asyncio.StreamReader, idle: float) -> bytes | None:
     """One request, ``b""`` for one that is too long, None at the end."""
     try:
-        async with asyncio.timeout(IDLE_S):
+        async with asyncio.timeout(idle):
             return await reader.readuntil(b"\n")
     except asyncio.IncompleteReadError:
         return None
@@ -271,15 +308,28 @@ async def _request_line(reader: asyncio.StreamReader) -> bytes | None:
         return b""
 
 
-async def _answer(peer: Peer, line: bytes, handlers: Mapping[str, Handler]) -> _Answer:
+async def _answer(
+    peer: Peer, line: bytes, handlers: Mapping[str, Handler], token: str
+) -> tuple[_Answer, bool]:
+    """The answer, and whether the peer is one who may ask."""
     if peer.uid not in (0, os.geteuid()):
-        return _error("Only root and the user that runs the agent may ask it anything.")
+        return _error("Only root and the user that runs the agent may ask it anything."), False
     if not line:
-        return _error(f"The request is larger than {MAX_REQUEST_BYTES} bytes.")
+        return _error(f"The request is larger than {MAX_REQUEST_BYTES} bytes."), False
     try:
         request = msgspec.json.decode(line, type=_Request)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _error('Not a request; send {"verb": ..., "args": {...}} on one line.', Exit.USAGE)
+        wanted = 'send {"verb": ..., "args": {...}, "token": ...} on one line.'
+        return _error(f"Not a request; {wanted}", Exit.USAGE), False
+    if not hmac.compare_digest(request.token.encode(), token.encode()):
+        text = (
+            f"Only who can read {TOKEN_NAME}, beside the socket, may ask. Use penstock-agent of this version."
+        )
+        return _error(text), False
+    return await _carry_out(peer, request, handlers), True
+
+
+async def _carry_out(peer: Peer, request: _Request, handlers: Mapping[str, Handler]) -> _Answer:
     handler = handlers.get(request.verb)
     if handler is None:
         known = ", ".join(sorted(handlers))
@@ -310,7 +360,7 @@ async def ask(path: Path, verb: str, /, *, timeout: float = 30.0, **args: object
         async with asyncio.timeout(timeout):
             reader, writer = await _connect(path)
             try:
-                writer.write(msgspec.json.encode(_Request(verb, dict(args))) + b"\n")
+                writer.write(msgspec.json.encode(_Request(verb, dict(args), _token(path))) + b"\n")
                 line = await reader.readuntil(b"\n")
             finally:
                 await _close(writer)

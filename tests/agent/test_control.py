@@ -55,6 +55,12 @@ async def raw(path: Path, data: bytes) -> tuple[asyncio.StreamReader, asyncio.St
     return reader, writer
 
 
+def request(path: Path, **more: object) -> bytes:
+    """One to the verb echo, as somebody sends it who may."""
+    token = path.with_name(control.TOKEN_NAME).read_text()
+    return json.dumps({"verb": "echo", "token": token, **more}).encode() + b"\n"
+
+
 async def test_a_verb_is_answered_and_the_kernel_names_the_peer(path: Path) -> None:
     async with serving(path):
         assert await control.ask(path, "echo", a=1, b=["x"]) == {
@@ -72,7 +78,7 @@ async def test_the_socket_is_for_its_owner_only_and_goes_away_with_the_agent(pat
 
 async def test_one_connection_may_ask_several_times(path: Path) -> None:
     async with serving(path):
-        reader, writer = await raw(path, b'{"verb":"echo"}\n{"verb":"echo","args":{"n":2}}\n')
+        reader, writer = await raw(path, request(path) + request(path, args={"n": 2}))
         answers = [json.loads(await reader.readline()) for _ in range(2)]
         assert [a["ok"]["args"] for a in answers] == [{}, {"n": 2}]
         writer.close()
@@ -113,7 +119,8 @@ async def test_an_unknown_verb_names_the_known_ones(path: Path) -> None:
 )
 async def test_junk_is_refused_and_the_connection_lives(path: Path, line: bytes) -> None:
     async with serving(path):
-        reader, writer = await raw(path, line + b'{"verb":"echo"}\n')
+        reader, writer = await raw(path, request(path) + line + request(path))
+        assert "ok" in json.loads(await reader.readline())
         assert "Not a request" in json.loads(await reader.readline())["error"]["text"]
         assert "ok" in json.loads(await reader.readline())
         writer.close()
@@ -131,16 +138,44 @@ async def test_connections_are_bounded_and_later_ones_wait(path: Path) -> None:
     async with serving(path), asyncio.timeout(10):
         held = []
         for _ in range(control.MAX_CONNECTIONS):
-            reader, writer = await raw(path, b'{"verb":"echo"}\n')
+            reader, writer = await raw(path, request(path))
             await reader.readline()
             held.append(writer)
-        reader, writer = await raw(path, b'{"verb":"echo"}\n')
+        reader, writer = await raw(path, request(path))
         with pytest.raises(ControlError, match="did not answer"):
             await control.ask(path, "echo", timeout=0.05)
         held.pop().close()
         assert b"ok" in await reader.readline()
         for w in [writer, *held]:
             w.close()
+
+
+@pytest.mark.parametrize("first", [b'{"verb":"echo"}\n', b'{"verb":"echo","token":"guessed"}\n', b"junk\n"])
+async def test_who_has_not_shown_the_token_is_refused_and_the_connection_closed(
+    path: Path, first: bytes
+) -> None:
+    async with serving(path), asyncio.timeout(10):
+        reader, writer = await raw(path, first + request(path))
+        assert "error" in json.loads(await reader.readline())
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def test_the_token_is_for_the_agents_user_only_and_another_at_each_start(path: Path) -> None:
+    token = path.with_name(control.TOKEN_NAME)
+    seen = set()
+    for _ in range(2):
+        async with serving(path):
+            assert stat.S_IMODE(token.stat().st_mode) == 0o600
+            seen.add(token.read_text())
+    assert len(seen) == 2
+
+
+async def test_who_cannot_read_the_token_is_told_who_may_ask(path: Path) -> None:
+    async with serving(path):
+        path.with_name(control.TOKEN_NAME).unlink()
+        with pytest.raises(ControlError, match=r"Only who can read control\.token"):
+            await control.ask(path, "echo")
 
 
 async def test_a_stranger_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
