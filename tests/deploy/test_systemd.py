@@ -142,7 +142,11 @@ def test_nothing_is_granted_that_the_comments_do_not_name(program: str) -> None:
         "RestrictAddressFamilies_AF_INET_INET6",
         "RestrictAddressFamilies_AF_UNIX",
     }
-    children = {"MemoryDenyWriteExecute", "RestrictAddressFamilies_AF_NETLINK"}
+    children = {
+        "MemoryDenyWriteExecute",
+        "RestrictAddressFamilies_AF_NETLINK",
+        "RestrictNamespaces_user",
+    }
     assert exposed - needed == (children if program == "agent" else set())
 
 
@@ -153,6 +157,19 @@ def test_children_of_the_agent_keep_what_node_and_python_need() -> None:
     assert "AF_NETLINK" in service["RestrictAddressFamilies"][0].split()
     # A refused system call is an error that a child can report, not its death.
     assert service["SystemCallErrorNumber"] == ["EPERM"]
+
+
+def test_the_agent_may_use_what_it_confines_children_with() -> None:
+    service = settings("agent")["Service"]
+    assert service["RestrictNamespaces"] == ["user"]
+    # After the lists that take away: in this order systemd adds it.
+    assert service["SystemCallFilter"][-1].split() == [
+        "landlock_create_ruleset",
+        "landlock_add_rule",
+        "landlock_restrict_self",
+    ]
+    for denied in service["SystemCallFilter"][1:-1]:
+        assert denied.startswith("~")
 
 
 def test_program_is_restarted_except_where_that_cannot_help(program: str) -> None:
