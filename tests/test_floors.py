@@ -40,7 +40,7 @@ AGENT_FLOORS = (
         "values of the agent",
         (
             AGENT,
-            *(f"{AGENT}.{n}" for n in ("alone", "exchange", "files", "problem", "tolerance")),
+            *(f"{AGENT}.{n}" for n in ("alone", "exchange", "files", "problem", "tolerance", "undumpable")),
             *(f"{AGENT}.{n}" for n in ("dialer.proxy", "dialer.redial")),
             f"{AGENT}.renewal.schedule",
         ),
@@ -165,6 +165,7 @@ PURE = (
         f"{AGENT}.{name}"
         for name in (
             "children.backoff", "children.lines", "children.stderr",
+            *(f"children.confinement.{n}" for n in ("bpf", "limits", "rights")),
             "catalogue.headervalue", "catalogue.mirrored",
             "endpoint.session.correlate", "endpoint.failures", "endpoint.limits", "endpoint.meta",
             "endpoint.session.standing",

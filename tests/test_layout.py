@@ -20,8 +20,8 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     f"{A}/children/exits.py": (f"{TA}/children/test_child.py", "a child is what it watches"),
     f"{A}/children/keeper_main.py": (f"{TA}/children/test_keeper.py", "the other end of the keeper's pipe"),
     f"{A}/children/launcher_main.py": (
-        f"{TA}/children/test_child.py",
-        "runs before a child's program",
+        f"{TA}/children/confinement/test_confined.py",
+        "what it carries out, seen by a child; that it becomes one, in test_child.py",
     ),
     f"{A}/cli/__init__.py": (f"{TA}/cli/test_main.py", "the program as a whole"),
     f"{A}/cli/common.py": (f"{TA}/cli/test_main.py", "options that every command has"),
@@ -135,6 +135,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
 # Test file -> why no source has its name.
 OF_SEVERAL: dict[str, str] = {
     f"{TA}/children/test_agent_end.py": "what is left after the end of an agent that had children",
+    f"{TA}/children/confinement/test_confined.py": "real children, confined, and what they try",
     f"{TA}/cli/test_main.py": "the program as a whole",
     f"{TA}/test_daemon_certificates.py": "daemon.py's other half: its certificate, renewed and refused",
     f"{TA}/site/test_site_endpoint.py": "the whole site, through the endpoint",

@@ -31,7 +31,7 @@ from penstock_agent.callers.settings import CallerSettings, absolute
 from penstock_agent.dialer import proxy as proxies
 from penstock_agent.gate.redaction.settings import RedactSettings
 from penstock_agent.problem import Exit, Problem
-from penstock_agent.server_settings import ServerSettings
+from penstock_agent.server_settings import LimitSettings, ServerSettings
 from penstock_agent.site.settings import SiteSettings
 from penstock_agent.tolerance import Tolerance
 
@@ -42,12 +42,7 @@ ENVIRON_PREFIX = "PENSTOCK_AGENT_"
 
 # Keys of the documented surface that do nothing yet: accepting one would promise what is not there.
 _NOT_ENFORCED = {
-    "read": "children are not confined yet",
     "effect": "no call is retried or held for collection yet",
-}
-_NOT_ENFORCED_VALUES = {
-    "isolation": ("process", "children are not confined yet"),
-    "network": ("host", "children share the network of this machine"),
 }
 
 
@@ -123,6 +118,15 @@ class Settings:
     #: Setting -> where its value came from: "default", a file, a variable or an option.
     sources: Mapping[str, str] = field(repr=False)
     options: Options = field(repr=False, default_factory=Options)
+
+    @property
+    def private(self) -> tuple[Path, ...]:
+        """What no server may see, whatever else is granted: state, settings, control socket and secrets."""
+        named = [
+            *(path for server in self.servers.values() for path in server.secret_files),
+            *([self.caller.challenge_key_file] if self.caller and self.caller.challenge_key_file else []),
+        ]
+        return (self.state_dir, self.runtime_dir, self.config_file, *named)
 
     def reload(self) -> Settings:
         """Read everything again, as it was read the first time. Raises :exc:`ConfigError`."""
@@ -281,13 +285,6 @@ def _not_enforced(table: dict[str, object], config: Path) -> Iterable[str]:
             if key in server:
                 del server[key]
                 yield f"{where}.{key}: this version does not enforce it ({why}). Remove the line."
-        for key, (allowed, why) in _NOT_ENFORCED_VALUES.items():
-            if server.get(key, allowed) != allowed:
-                given = server.pop(key)
-                yield (
-                    f"{where}.{key}: this version does not enforce {_show(given)} ({why}). "
-                    f'Allowed: "{allowed}" (the default).'
-                )
 
 
 def _bad_names(table: Mapping[str, object], config: Path) -> Iterable[str]:
@@ -297,12 +294,6 @@ def _bad_names(table: Mapping[str, object], config: Path) -> Iterable[str]:
             parse_name(name, "server name")
         except BadName as e:
             yield f"{config}: servers.{name}: {e}"
-
-
-def _show(value: object) -> str:
-    if isinstance(value, str):
-        return f'"{value[:40]}"'
-    return "a list" if isinstance(value, list) else str(value)[:40]
 
 
 _TOML_WORDS = {
@@ -328,6 +319,8 @@ def _sentence(error: ErrorDetails, config: Path, sources: Mapping[str, str]) -> 
         model = models.get(path[0], _File) if len(path) > 1 else _File
         if path[0] == "servers" and path[2:3] == ["redact"]:
             model = RedactSettings
+        if path[0] == "servers" and path[2:3] == ["limits"]:
+            model = LimitSettings
         return f"{where}: unknown key. Known here: {', '.join(model.model_fields)}."
     if error["type"] == "missing":
         return f"{where}: missing."

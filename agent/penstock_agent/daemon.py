@@ -19,7 +19,9 @@ from penstock.names import WHOLE_SITE
 from penstock.refusal import REVOKED, SUPERSEDED, Refusal
 from penstock_agent import control, pausing, state
 from penstock_agent.callers.trust import Anyone
-from penstock_agent.children.child import ChildSpec
+from penstock_agent.children.child import ChildSpec, ProcessSpec
+from penstock_agent.children.confinement import kernel
+from penstock_agent.children.confinement.plan import LANDLOCK_MISSING, CannotConfine, Level
 from penstock_agent.children.environment import BadEnvironment
 from penstock_agent.children.pool import Children
 from penstock_agent.config import Settings
@@ -290,7 +292,13 @@ class _Daemon:
             renews_at=self._renewer.next_at,
             renewal_problem=self._renewer.problem,
             servers=[
-                control.ServerStatus(name, running.get(name, 0), warm.get(name, 0), list(server.expose))
+                control.ServerStatus(
+                    name,
+                    running.get(name, 0),
+                    warm.get(name, 0),
+                    list(server.expose),
+                    *_confined(self._specs[name]),
+                )
                 for name, server in self._settings.servers.items()
             ],
             whole_site=members(self._settings.servers),
@@ -403,17 +411,27 @@ def _entry(args: Args, peer: Peer) -> Entry:
 def _specs(settings: Settings) -> dict[str, ChildSpec]:
     """Of the servers one by one; makes their folders. Raises Problem."""
     try:
-        return {
-            name: spec(settings.state_dir, name, server, os.environ)
+        specs = {
+            name: spec(settings.state_dir, name, server, os.environ, settings.private)
             for name, server in settings.servers.items()
         }
-    except BadEnvironment as error:
+    except (BadEnvironment, CannotConfine) as error:
         raise Problem(str(error), Exit.USAGE) from None
     except OSError as error:
         raise Problem(
             f"The folders of the servers in {settings.state_dir} cannot be made: {error.strerror}.",
             Exit.USAGE,
         ) from None
+    for name, each in specs.items():
+        less = isinstance(each, ProcessSpec) and each.confinement.level is Level.PROCESS
+        if less and settings.servers[name].isolation is None:
+            _log.warning("less_confined", server=name, isolation="process", why=LANDLOCK_MISSING)
+    return specs
+
+
+def _confined(of: ChildSpec) -> tuple[str, str]:
+    """Level and network of a server, in words; empty for one that is not a process of ours."""
+    return of.confinement.words(kernel.look()) if isinstance(of, ProcessSpec) else ("", "")
 
 
 def _with_site(settings: Settings, specs: Mapping[str, ChildSpec], paused: Paused) -> Mapping[str, ChildSpec]:

@@ -5,16 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StrictStr,
+    model_validator,
+)
 
 from penstock_agent.callers.settings import absolute
+from penstock_agent.children.confinement.limits import Limits, size
 from penstock_agent.children.demand import SETTING_MAX
+from penstock_agent.children.references import file_of
 from penstock_agent.gate.redaction.settings import MAX_RULES, RedactSettings
 from penstock_agent.remote import address
 from penstock_agent.remote.headers import MAX_HEADERS, Header
 
 #: What says how a process is started, and what says how to talk to a server that runs already.
-_OF_COMMAND = ("env", "network", "isolation", "warm")
+_OF_COMMAND = ("env", "network", "isolation", "read", "write", "limits", "warm")
 _OF_URL = ("headers", "ca_file", "transport")
 
 
@@ -55,6 +66,66 @@ def _headers(headers: dict[str, str]) -> dict[str, str]:
     return headers
 
 
+def _network(value: object) -> object:
+    if isinstance(value, list):
+        raise ValueError(
+            "is a list of addresses, which this version cannot enforce: the kernel's rules know ports, and "
+            'no hosts. Write "none", or "host" for the network of this machine'
+        )
+    return _one_of(value, "none", "host")
+
+
+def _isolation(value: object) -> object:
+    if value in ("unit", "container"):
+        raise ValueError(
+            f'"{value}" is not in this version yet. Write "landlock" or "process", or leave the line out for '
+            "the best that this machine has"
+        )
+    return _one_of(value, "process", "landlock")
+
+
+def _one_of(value: object, *words: str) -> object:
+    if value not in words:
+        raise ValueError("should be " + " or ".join(f'"{word}"' for word in words))
+    return value
+
+
+def _place(path: Path) -> Path:
+    if "\0" in str(path) or ".." in path.parts:
+        raise ValueError('must be an absolute path without ".."')
+    return absolute(path)
+
+
+def _size(value: object) -> object:
+    return size(value) if isinstance(value, str) else value
+
+
+_Place = Annotated[Path, AfterValidator(_place)]
+_Size = Annotated[StrictInt, BeforeValidator(_size), Field(ge=1 << 20, le=1 << 50)]
+_DEFAULT = Limits()
+
+
+class LimitSettings(BaseModel):
+    """``[servers.NAME.limits]``: what its children may use up."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    #: Bytes that a process may have of its own: a number, or "2GiB".
+    memory: _Size | None = _DEFAULT.memory
+    #: Processes and threads of a child.
+    processes: Annotated[StrictInt, Field(ge=1, le=100_000)] | None = _DEFAULT.processes
+    #: Open files of a process.
+    files: Annotated[StrictInt, Field(ge=16, le=1_000_000)] | None = _DEFAULT.files
+    #: Seconds of a processor that a process may use in its life.
+    cpu_seconds: Annotated[StrictInt, Field(ge=1)] | None = _DEFAULT.cpu_seconds
+    #: Bytes that a file may grow to.
+    file_size: _Size | None = _DEFAULT.file_size
+
+    def limits(self) -> Limits:
+        """The same as a value."""
+        return Limits(**self.model_dump())
+
+
 class ServerSettings(BaseModel):
     """One ``[servers.NAME]`` table: an MCP server that is started here, or one of the local network."""
 
@@ -82,10 +153,15 @@ class ServerSettings(BaseModel):
     expose: tuple[Annotated[StrictStr, AfterValidator(_pattern)], ...] = ()
     #: What is taken out of its answers: tables [[servers.NAME.redact]].
     redact: Annotated[tuple[RedactSettings, ...], Field(max_length=MAX_RULES)] = ()
-    #: The child's network. This version gives every child the network of the machine.
-    network: Literal["host"] = "host"
-    #: How the child is confined. In this version: a process group of its own and a clean environment.
-    isolation: Literal["process"] = "process"
+    #: The child's network: none, or that of the machine.
+    network: Annotated[Literal["none", "host"], BeforeValidator(_network)] = "none"
+    #: How far the child is confined. None: "landlock" where the kernel has it, else "process".
+    isolation: Annotated[Literal["process", "landlock"], BeforeValidator(_isolation)] | None = None
+    #: What the child may see, and run, beside its own folder and what programs need of the machine.
+    read: tuple[_Place, ...] = ()
+    #: What it may change too.
+    write: tuple[_Place, ...] = ()
+    limits: LimitSettings = LimitSettings()
     #: Whose word about a caller's grant counts: the relay's, or only the company's identity provider's.
     trust: Literal["relay", "caller"] = "relay"
     #: Who shares a process of a server that speaks 2026-07-28: the requests of one caller, or all of them.
@@ -93,6 +169,13 @@ class ServerSettings(BaseModel):
 
     #: How many processes are kept started for callers to come, as long as there are some. None: by its use.
     warm: Annotated[StrictInt, Field(ge=0, le=SETTING_MAX)] | None = None
+
+    @property
+    def secret_files(self) -> tuple[Path, ...]:
+        """The files that ``env`` and ``headers`` name."""
+        found = [file_of(value) for value in self.env.values()]
+        found += [Header(name, value).file for name, value in self.headers.items()]
+        return tuple(path for path in found if path is not None)
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -106,6 +189,11 @@ class ServerSettings(BaseModel):
         for key in others:
             if key in self.model_fields_set:
                 raise ValueError(f"has {key}, which does nothing for a server with a {kind}; remove it")
+        for key in ("read", "write"):
+            if self.isolation == "process" and key in self.model_fields_set:
+                raise ValueError(
+                    f'has {key}, which isolation = "process" does not enforce; write "landlock", or remove it'
+                )
         if self.ca_file is not None and self.url is not None and address.is_plain(self.url):
             raise ValueError("has ca_file, which does nothing for a url with http; write https, or remove it")
         return self

@@ -11,6 +11,8 @@ from typing import Self
 
 from penstock_agent import alone
 from penstock_agent.children.child import ChildSpec, ChildStartError, ProcessSpec
+from penstock_agent.children.confinement import kernel
+from penstock_agent.children.confinement.plan import CannotConfine, Confinement, Level, decide
 from penstock_agent.children.environment import prepare
 from penstock_agent.children.pool import Children
 from penstock_agent.endpoint.bridge.up.face import Faces
@@ -31,16 +33,40 @@ from penstock_agent.site.settings import SiteSettings
 from penstock_agent.site.spec import Member, SiteSpec
 
 
-def spec(state_dir: Path, name: str, server: ServerSettings, agent: Mapping[str, str]) -> ChildSpec:
+def spec(
+    state_dir: Path,
+    name: str,
+    server: ServerSettings,
+    agent: Mapping[str, str],
+    private: Collection[Path] = (),
+) -> ChildSpec:
     """What is started for a server; makes the folders of one that is a process.
 
-    ``agent`` is the agent's environment. Raises as ``environment.prepare`` does.
+    ``agent`` is the agent's environment; ``private`` is what no server may see beside ``state_dir``. Raises
+    CannotConfine, and as ``environment.prepare`` does.
     """
     if server.url is None:
-        return prepare(state_dir, name, server.command, server.env, agent)
+        try:
+            confined = confinement(server, (state_dir, *private))
+        except CannotConfine as error:
+            raise CannotConfine(f"servers.{name}: {error}") from None
+        return prepare(state_dir, name, server.command, server.env, agent, confined)
     transport = server.transport or ("sse" if looks_like_sse(server.url) else "http")
     headers = tuple(Header(key, value) for key, value in server.headers.items())
     return RemoteSpec(name, server.url, transport, headers, server.ca_file)
+
+
+def confinement(server: ServerSettings, private: Collection[Path]) -> Confinement:
+    """How the children of a server with a ``command`` are confined here. Raises CannotConfine."""
+    return decide(
+        None if server.isolation is None else Level(server.isolation),
+        kernel.look(),
+        network=server.network == "host",
+        read=server.read,
+        write=server.write,
+        hidden=tuple(private),
+        limits=server.limits.limits(),
+    )
 
 
 def members(servers: Mapping[str, ServerSettings]) -> list[str]:

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tests.harness.person import Person, answered  # noqa: E402 - found through the line above
-from tests.harness.stack import Server, Stack, StackError  # noqa: E402 - found through the line above
+from tests.harness.stack import SOURCES, Server, Stack, StackError  # noqa: E402 - found through the line above
 
 DOCUMENTS = Path(__file__).with_name("documents")
 DEADLINE_S = 30
@@ -203,7 +203,10 @@ def demo(hold: bool, keep: Callable[[Path], Path]) -> None:
     story = Story()
     say("Penstock demo. Relay, agent, server and client are real; the network between them is this machine.")
     documents = keep(DOCUMENTS)
-    server = Server([sys.executable, "-m", "penstock_agent.examples.docsearch", str(documents)])
+    server = Server(
+        [sys.executable, "-m", "penstock_agent.examples.docsearch", str(documents)],
+        read=[*SOURCES, documents],
+    )
 
     story.title("The relay, in the cloud, and the agent, behind the firewall")
     with Stack({"docs": server}, site="dam", report=story.step) as stack:

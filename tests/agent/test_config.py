@@ -51,20 +51,19 @@ def test_a_server_is_read_whole() -> None:
     assert server.expose == ("read_*", "resource:file:///srv/**")
 
 
-def test_network_and_isolation_default_to_what_is_enforced() -> None:
+def test_a_server_has_no_network_and_the_best_isolation_unless_it_says_otherwise() -> None:
     server = parse(SERVER).server("files")
-    assert (server.network, server.isolation, server.expose) == ("host", "process", ())
+    assert (server.network, server.isolation, server.expose) == ("none", None, ())
+    assert (server.read, server.write) == ((), ())
 
 
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ('read = ["/srv"]', "does not enforce it"),
         ('effect = { "a" = "read_only" }', "does not enforce it"),
-        ('network = "none"', 'does not enforce "none"'),
-        ('network = ["host:1"]', "does not enforce a list"),
-        ('isolation = "landlock"', 'does not enforce "landlock"'),
-        ('isolation = "unit"', 'Allowed: "process"'),
+        ('network = ["host:1"]', "cannot enforce"),
+        ('isolation = "unit"', "is not in this version yet"),
+        ('isolation = "container"', "is not in this version yet"),
     ],
 )
 def test_what_this_version_does_not_enforce_is_refused(line: str, words: str) -> None:
@@ -89,6 +88,10 @@ def test_what_this_version_does_not_enforce_is_refused(line: str, words: str) ->
         (SERVER + 'env = { "A=B" = "x" }', "is not a name of an environment variable"),
         (SERVER + "env = { A = 1 }", "servers.files.env.A: should be a string"),
         (SERVER + 'expose = ["tools:x"]', "servers.files.expose.0: starts with no known kind"),
+        (
+            SERVER + "[servers.files.limits]\nmem = 1",
+            "limits.mem: unknown key. Known here: memory, processes",
+        ),
         ("max_children = 0", "max_children: should be greater than or equal to 1"),
         ("max_children = true", "max_children: must be a number"),
         ("call_timeout = 0.5", "call_timeout: should be greater than or equal to 1"),
@@ -123,7 +126,7 @@ def test_refusals_name_file_key_and_what_is_allowed(text: str, words: str) -> No
 
 
 def test_all_reasons_come_at_once() -> None:
-    text = refusal('max_children = 0\nfoo = 1\n[servers.a]\ncommand = ["p"]\nread = []\n')
+    text = refusal('max_children = 0\nfoo = 1\n[servers.a]\ncommand = ["p"]\neffect = {}\n')
     assert len(text.splitlines()) == 3
 
 

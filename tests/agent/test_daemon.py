@@ -20,6 +20,8 @@ from penstock.tunnel.errors import CloseCode
 from penstock.tunnel.frames import DoneReason
 from penstock_agent import control, daemon, pausing, state
 from penstock_agent.children.child import ChildSpec
+from penstock_agent.children.confinement import kernel
+from penstock_agent.children.confinement.kernel import Kernel
 from penstock_agent.children.pool import Children
 from penstock_agent.config import Options, Settings, load
 from penstock_agent.control import ControlError
@@ -434,3 +436,34 @@ async def test_what_starts_while_the_agent_falls_is_refused(
         assert isinstance(await agent.ask(tasks), OutcomeUnknown)
         assert agent.place.switchboard.links == 1
         assert agent.endpoint.serving.empty()
+
+
+def confined_here(tmp_path: Path, text: str) -> Mapping[str, ChildSpec]:
+    file = tmp_path / "agent.toml"
+    file.write_text(text)
+    return daemon._specs(load(Options(file, tmp_path / "state"), {}))
+
+
+def test_a_kernel_without_landlock_is_said_in_the_log_of_each_server_that_would_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[tuple[str, str]] = []
+
+    class Log:
+        def warning(self, event: str, *, server: str, **_more: object) -> None:
+            said.append((event, server))
+
+    monkeypatch.setattr(daemon, "_log", Log())
+    monkeypatch.setattr(kernel, "look", lambda: Kernel(machine="x86_64", seccomp=True))
+    more = '[servers.more]\ncommand = ["/bin/cat"]\nisolation = "process"\n'
+    assert set(confined_here(tmp_path, FILES + more)) == {"files", "more"}
+    assert said == [("less_confined", "files")]
+
+
+def test_a_level_that_cannot_be_had_is_a_mistake_in_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel, "look", lambda: Kernel(machine="x86_64", seccomp=True))
+    with pytest.raises(Problem, match=r'servers.files: isolation = "landlock" cannot be had') as refused:
+        confined_here(tmp_path, FILES + 'isolation = "landlock"\n')
+    assert refused.value.status == Exit.USAGE

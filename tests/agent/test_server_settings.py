@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 
 from penstock_agent import config
+from penstock_agent.children.confinement.limits import Limits
 from penstock_agent.config import ConfigError, Options
 from penstock_agent.server_settings import ServerSettings
 
 URL = 'url = "http://crm.internal:9000/mcp"\n'
+PROCESS = 'command = ["p"]\nisolation = "process"\n'
 HTTPS = 'url = "https://crm.internal/mcp"\n'
 
 
@@ -52,6 +54,21 @@ def test_the_rest_has_defaults() -> None:
         (URL + 'env = { A = "b" }\n', "has env, which does nothing for a server with a url"),
         (URL + 'network = "host"\n', "has network, which does nothing"),
         (URL + 'isolation = "process"\n', "has isolation, which does nothing"),
+        (URL + 'read = ["/srv"]\n', "has read, which does nothing"),
+        (URL + "limits = { files = 64 }\n", "has limits, which does nothing"),
+        (PROCESS + 'read = ["/srv"]\n', 'has read, which isolation = "process" does not enforce'),
+        (PROCESS + "write = []\n", 'has write, which isolation = "process" does not enforce'),
+        ('command = ["p"]\nread = ["srv"]\n', "servers.crm.read.0: must be an absolute path"),
+        ('command = ["p"]\nread = ["/srv/../etc"]\n', "servers.crm.read.0: must be an absolute path without"),
+        ('command = ["p"]\nread = "/srv"\n', "servers.crm.read: should be a list"),
+        ('command = ["p"]\nnetwork = "lan"\n', 'servers.crm.network: should be "none" or "host"'),
+        ('command = ["p"]\nnetwork = ["crm:443"]\n', "the kernel's rules know ports"),
+        ('command = ["p"]\nisolation = "jail"\n', 'isolation: should be "process" or "landlock"'),
+        ('command = ["p"]\nisolation = "unit"\n', '"unit" is not in this version yet'),
+        ('command = ["p"]\nlimits = { memory = "2GB" }\n', "servers.crm.limits.memory: is not a size"),
+        ('command = ["p"]\nlimits = { memory = 5 }\n', "greater than or equal to 1048576"),
+        ('command = ["p"]\nlimits = { processes = 0 }\n', "servers.crm.limits.processes: should be greater"),
+        ('command = ["p"]\nlimits = { cpu_seconds = true }\n', "servers.crm.limits.cpu_seconds: "),
         ('command = ["p"]\nheaders = {}\n', "has headers, which does nothing for a server with a command"),
         ('command = ["p"]\ntransport = "http"\n', "has transport, which does nothing"),
         ('command = ["p"]\nca_file = "/ca.pem"\n', "has ca_file, which does nothing"),
@@ -82,3 +99,17 @@ def test_a_server_with_a_command_says_how_many_wait() -> None:
     for wrong in ("-1", "9", "true", '"1"', "1.5"):
         assert "servers.crm.warm" in refusal(f"{command}warm = {wrong}\n")
     assert "has warm, which does nothing for a server with a url" in refusal(URL + "warm = 1\n")
+
+
+def test_limits_have_defaults_and_are_read_as_sizes_and_numbers() -> None:
+    command = 'command = ["prog"]\n'
+    assert parse(command).limits.limits() == Limits()
+    given = "[servers.crm.limits]\nmemory = '512MiB'\nprocesses = 64\nfile_size = 1048576\ncpu_seconds = 9\n"
+    found = parse(command + given).limits.limits()
+    assert found == Limits(memory=512 << 20, processes=64, file_size=1 << 20, cpu_seconds=9)
+
+
+def test_the_files_that_hold_secrets_are_known() -> None:
+    server = parse('command = ["p"]\nenv = { A = "file:/run/a", B = "file:///b", C = "cred:c", D = "d" }\n')
+    assert server.secret_files == (Path("/run/a"),)
+    assert parse(URL + 'headers = { X-Key = "Bearer file:/run/k" }\n').secret_files == (Path("/run/k"),)

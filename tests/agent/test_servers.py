@@ -9,6 +9,9 @@ import pytest
 
 from penstock.names import WHOLE_SITE
 from penstock_agent.children.child import Child, ChildSpec, ChildStartError, ProcessSpec
+from penstock_agent.children.confinement import kernel
+from penstock_agent.children.confinement.kernel import Kernel
+from penstock_agent.children.confinement.plan import CannotConfine, Level
 from penstock_agent.children.pool import Children
 from penstock_agent.endpoint.ports import Stopping
 from penstock_agent.gate.expose import Expose
@@ -17,7 +20,7 @@ from penstock_agent.remote.headers import Header
 from penstock_agent.remote.remotes import Remotes
 from penstock_agent.remote.spec import RemoteSpec
 from penstock_agent.remote.streamable import Streamable
-from penstock_agent.server_settings import ServerSettings
+from penstock_agent.server_settings import LimitSettings, ServerSettings
 from penstock_agent.servers import Servers, members, redactors, spec, whole_site
 from penstock_agent.site.names import Target
 from penstock_agent.site.settings import SiteSettings
@@ -43,6 +46,29 @@ def test_a_command_becomes_a_process_with_folders_of_its_own(tmp_path: Path) -> 
     assert found.command == ("prog", "x")
     assert found.env["A"] == "b"
     assert found.folder.is_dir()
+
+
+def test_a_process_is_confined_as_its_table_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = Kernel(landlock=7, seccomp=True, machine="x86_64")
+    monkeypatch.setattr(kernel, "look", lambda: full)
+    settings = ServerSettings(command=("prog",), read=(Path("/srv"),), limits=LimitSettings(files=99))
+    found = spec(tmp_path, "files", settings, {}, [Path("/etc/agent.toml")])
+    assert isinstance(found, ProcessSpec)
+    assert (found.confinement.level, found.confinement.network) == (Level.LANDLOCK, False)
+    assert found.confinement.read == (Path("/srv"),)
+    assert found.confinement.hidden == (tmp_path, Path("/etc/agent.toml"))
+    assert found.confinement.limits.files == 99
+    assert found.env["UV_OFFLINE"] == "1"
+    open_one = spec(tmp_path, "files", ServerSettings(command=("prog",), network="host"), {})
+    assert isinstance(open_one, ProcessSpec)
+    assert open_one.confinement.network
+    assert "UV_OFFLINE" not in open_one.env
+
+
+def test_what_cannot_be_had_names_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "look", lambda: Kernel(machine="x86_64", seccomp=True))
+    with pytest.raises(CannotConfine, match=r'servers.files: isolation = "landlock" cannot be had'):
+        spec(tmp_path, "files", ServerSettings(command=("prog",), isolation="landlock"), {})
 
 
 @pytest.mark.parametrize(

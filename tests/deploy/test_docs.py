@@ -15,9 +15,10 @@ from penstock import __version__
 from penstock_agent import cli as agent_cli
 from penstock_agent import config as agent_config
 from penstock_agent.callers.settings import CallerSettings
+from penstock_agent.children.confinement.limits import size
 from penstock_agent.gate.redaction.detectors import DETECTORS
 from penstock_agent.gate.redaction.settings import RedactSettings
-from penstock_agent.server_settings import ServerSettings
+from penstock_agent.server_settings import LimitSettings, ServerSettings
 from penstock_agent.site.settings import SiteSettings
 from penstock_agent.tolerance import Tolerance
 from penstock_relay import config as relay_config
@@ -161,13 +162,26 @@ def test_default_files_are_the_documented_ones(program: str) -> None:
 
 
 def test_every_setting_of_a_server_is_documented_and_no_other() -> None:
-    text = section(PAGES["agent"], "Settings").split("`[servers.NAME]`")[1].split("`[caller]`")[0]
+    text = (
+        section(PAGES["agent"], "Settings").split("`[servers.NAME]`")[1].split("`[servers.NAME.limits]`;")[0]
+    )
     assert [row[0].strip("`") for row in rows(text)] == list(ServerSettings.model_fields)
 
 
 def test_every_setting_of_redaction_is_documented_and_all_that_can_be_found() -> None:
     documented = [row[0].strip("`") for row in rows(section(PAGES["agent"], "Redaction"))]
     assert documented == [*RedactSettings.model_fields, *DETECTORS]
+
+
+def test_every_limit_of_a_server_is_documented_with_its_default() -> None:
+    text = (
+        section(PAGES["agent"], "Settings").split("`[servers.NAME.limits]`;")[1].split("Each MCP session")[0]
+    )
+    documented = {row[0].strip("`"): row[1].strip('`"') for row in rows(text)}
+    assert list(documented) == list(LimitSettings.model_fields)
+    for name, value in LimitSettings():
+        shown = documented[name]
+        assert value == (None if shown == "none" else size(shown) if name == "memory" else int(shown)), name
 
 
 def test_every_setting_about_callers_is_documented_and_no_other() -> None:

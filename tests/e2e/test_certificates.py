@@ -21,7 +21,11 @@ TOOL_SERVER = Path(__file__).parents[1] / "harness" / "tool_server.py"
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[Stack]:
     with Stack(
-        {"tools": Server([sys.executable, str(TOOL_SERVER), str(tmp_path / "ledger")], ["*"])}
+        {
+            "tools": Server(
+                [sys.executable, str(TOOL_SERVER), str(tmp_path / "ledger")], ["*"], write=[tmp_path]
+            )
+        }
     ) as stack:
         yield stack
 

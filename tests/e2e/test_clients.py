@@ -67,8 +67,8 @@ def cases(folder: Path) -> dict[str, Case]:
 def stack(folder: Path) -> Iterator[Stack]:
     servers = {
         "everything": Server([*program("mcp-server-everything"), "stdio"], ALL),
-        "files": Server([*program("mcp-server-filesystem"), str(folder)], ALL),
-        "git": Server([str(BIN / "mcp-server-git"), "--repository", str(folder)], ALL),
+        "files": Server([*program("mcp-server-filesystem"), str(folder)], ALL, write=[folder]),
+        "git": Server([str(BIN / "mcp-server-git"), "--repository", str(folder)], ALL, write=[folder]),
         "time": Server([str(BIN / "mcp-server-time"), "--local-timezone", "UTC"], ALL),
     }
     with Stack(servers) as running:

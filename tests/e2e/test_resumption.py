@@ -27,7 +27,7 @@ def ledger(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def stack(ledger: Path) -> Iterator[Stack]:
-    servers = {"tools": Server([sys.executable, str(TOOL_SERVER), str(ledger)], ["*"])}
+    servers = {"tools": Server([sys.executable, str(TOOL_SERVER), str(ledger)], ["*"], write=[ledger.parent])}
     with Stack(servers, fault_proxy=True) as stack:
         yield stack
 

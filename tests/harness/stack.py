@@ -28,6 +28,9 @@ from tests.harness.fault_proxy import FaultProxy
 START_S = 30.0
 STOP_S = 15.0
 TAIL_LINES = 40
+ROOT = Path(__file__).parents[2]
+#: And those of the package as it is installed here, which may be another checkout.
+SOURCES = tuple(dict.fromkeys((ROOT, Path(sys.prefix).parent)))
 
 
 class StackError(Exception):
@@ -44,6 +47,9 @@ class Server:
     settings: Mapping[str, str] = field(default_factory=dict)
     """Further settings whose values are texts: url, transport, ca_file."""
     headers: Mapping[str, str] = field(default_factory=dict)
+    read: Sequence[str | Path] = SOURCES
+    """For one with a command: what it may see; the tests' own servers lie among the sources."""
+    write: Sequence[str | Path] = ()
 
 
 def console_script(name: str) -> str:
@@ -167,6 +173,8 @@ class Agent:
             parts.append(f"[servers.{name}]")
             if server.command:
                 parts.append(f"command = {json.dumps(list(server.command))}")
+                for key, places in (("read", server.read), ("write", server.write)):
+                    parts.append(f"{key} = {json.dumps([str(place) for place in places])}")
             parts += [f"{key} = {json.dumps(value)}" for key, value in server.settings.items()]
             if server.expose:
                 parts.append(f"expose = {json.dumps(list(server.expose))}")

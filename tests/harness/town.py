@@ -38,7 +38,9 @@ class Town:
         with ExitStack() as opened:
             opened.enter_context(self.internet)
             tools = Server((sys.executable, str(TOOL_SERVER)), ("*",))
-            files = Server((*program("mcp-server-filesystem"), str(self._folder)), ("*",))
+            files = Server(
+                (*program("mcp-server-filesystem"), str(self._folder)), ("*",), write=[self._folder]
+            )
             servers = {"tools": tools, "more": tools, "files": files}
             env = self.internet.relay_env
             self.stack = Stack(servers, relay_env=env, relay_program=RELAY_PROGRAM)

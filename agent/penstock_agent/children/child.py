@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Final
 
 from penstock import log
+from penstock_agent.children.confinement import kernel, plan
+from penstock_agent.children.confinement.plan import CannotConfine, Confinement
 from penstock_agent.children.exits import ExitWatch
 from penstock_agent.children.keeper import Keeper, KeeperError
 from penstock_agent.children.launch import ReportReader, explain, instructions, launch
 from penstock_agent.children.lines import Oversize
 from penstock_agent.children.pipes import LineReader, LineWriter, StderrReader
+from penstock_agent.children.references import BadReference, resolve
 
 START_TIMEOUT_S: Final = 10.0
 """How long a child may take to become its command (not: to answer)."""
@@ -52,13 +55,14 @@ class ChildSpec:
 class ProcessSpec(ChildSpec):
     """What to run: see ``environment.prepare``.
 
-    ``env`` is the whole environment; ``folder`` is where the child starts. Command and environment may hold
-    secrets and are not in the repr.
+    ``env`` is the whole environment, with secrets named by where they lie (see ``references``); ``folder`` is
+    where the child starts. Command and environment may hold secrets and are not in the repr.
     """
 
     command: tuple[str, ...] = field(repr=False)
     env: Mapping[str, str] = field(repr=False)
     folder: Path
+    confinement: Confinement = field(default_factory=Confinement, repr=False)
 
     def problem(self) -> str:
         """Why no process can be given this, in words; empty when it can."""
@@ -146,7 +150,7 @@ class Child:
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
                 await keeper.add(child.pid)
-                child._stdin.put(instructions(spec.command, spec.env, spec.folder))
+                child._stdin.put(await asyncio.to_thread(_told, spec))
                 failure = await child._report.get()
             why = explain(failure, spec.command, spec.env, spec.folder) if failure else ""
         except TimeoutError:
@@ -154,7 +158,7 @@ class Child:
                 f"its command did not run within {START_TIMEOUT_S:g} s. Check that the disk with the "
                 "command can be read, and the load of the machine."
             )
-        except KeeperError as error:
+        except (KeeperError, BadReference, CannotConfine) as error:
             why = str(error)
         except BaseException:  # cancelled, above all
             await child._end()
@@ -178,6 +182,12 @@ class Child:
     def stopping(self) -> bool:
         """True from the moment ``stop`` was called: its end is then no crash."""
         return self._stopping
+
+    @property
+    def hint(self) -> dict[str, str]:
+        """For the log: why it probably ended by itself, where that can be said."""
+        cause = "" if self._stopping else plan.likely(self.spec.confinement.network, self.spec.command)
+        return {"hint": cause} if cause and self.returncode else {}
 
     def when_gone(self, callback: Callable[["Child"], None]) -> None:
         """Call ``callback`` once when the child has ended; at once if it has."""
@@ -279,6 +289,13 @@ class Child:
 
     def _log_stderr(self, line: str) -> None:
         _log.info("child_stderr", server=self.spec.name, pid=self._process.pid, line=line)
+
+
+def _told(spec: ProcessSpec) -> bytes:
+    """The launcher's instructions. Reads from the disk, which may be slow: not for the loop's thread."""
+    env = resolve(spec.env, os.environ)
+    steps = plan.steps(spec.confinement, kernel.look(), spec.command, env, spec.folder)
+    return instructions(spec.command, env, spec.folder, steps)
 
 
 def _how(status: int | None) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from penstock_agent.children.child import ProcessSpec
+from penstock_agent.children.confinement.plan import Confinement
 
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULT_LANG: Final = "C.UTF-8"
@@ -22,6 +23,11 @@ _FOLDERS: Final = {
     "XDG_DATA_HOME": ".local/share",
     "XDG_STATE_HOME": ".local/state",
 }
+
+OFFLINE: Final = {"npm_config_offline": "true", "UV_OFFLINE": "1"}
+"""Without a network: what npx and uvx have in their caches starts at once, and the rest fails at once and in
+words. Otherwise they would try for a minute.
+"""
 
 
 class BadEnvironment(ValueError):
@@ -64,17 +70,19 @@ def prepare(
     command: tuple[str, ...],
     declared: Mapping[str, str],
     agent: Mapping[str, str],
+    confinement: Confinement | None = None,
 ) -> ProcessSpec:
     """Make the server's folders (mode 0700) and say how its children start.
 
-    ``declared`` and ``agent`` as for ``clean_environment``. Raises BadEnvironment; OSError when a folder
-    cannot be made.
+    ``declared`` and ``agent`` as for ``clean_environment``. Without ``confinement``: the level "process",
+    with the machine's network. Raises BadEnvironment; OSError when a folder cannot be made.
     """
     folder = server_folder(state_dir.absolute(), server)
-    env = clean_environment(folder, declared, agent)
+    confinement = confinement or Confinement()
+    env = clean_environment(folder, declared if confinement.network else {**OFFLINE, **declared}, agent)
     for path in (folder.parent, folder, *(folder / sub for sub in _FOLDERS.values())):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return ProcessSpec(name=server, command=command, env=env, folder=folder)
+    return ProcessSpec(server, command, env, folder, confinement)
 
 
 def _absolute(path: str) -> str:

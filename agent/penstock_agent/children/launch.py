@@ -9,7 +9,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -73,16 +73,23 @@ def launch() -> Launched:
         return Launched(process, stdin, stdout, stderr, report)
 
 
-def instructions(command: tuple[str, ...], env: Mapping[str, str], folder: Path) -> bytes:
-    """What the launcher reads before it becomes the command. No part may contain a zero byte."""
-    parts = [str(folder), str(len(command)), *command, *(f"{name}={value}" for name, value in env.items())]
+def instructions(
+    command: tuple[str, ...], env: Mapping[str, str], folder: Path, steps: Sequence[str] = ()
+) -> bytes:
+    """What the launcher reads before it becomes the command. No part may contain a zero byte.
+
+    ``steps`` confine it: see ``confinement.plan``.
+    """
+    variables = [f"{name}={value}" for name, value in env.items()]
+    parts = [str(folder), str(len(command)), *command, str(len(variables)), *variables, *steps]
     body = b"".join(os.fsencode(part) + b"\0" for part in parts)
     return b"%d " % len(body) + body
 
 
 def explain(failure: bytes, command: tuple[str, ...], env: Mapping[str, str], folder: Path) -> str:
     """Why the launcher could not become the command, and the next step. ``failure`` is its report."""
-    step, _, number = failure.decode("ascii", "replace").partition(" ")
+    step, _, rest = failure.decode("utf-8", "replace").partition(" ")
+    number, _, concerned = rest.partition(" ")
     reason = os.strerror(int(number)) if number.isdigit() and number != "0" else "unknown reason"
     program = command[0]
     match step:
@@ -105,7 +112,21 @@ def explain(failure: bytes, command: tuple[str, ...], env: Mapping[str, str], fo
         case "exec":
             return (
                 f"{program} cannot be executed: {reason}. If it is a script, its first line must "
-                "name an interpreter that exists; otherwise check its mode and the machine it is built for."
+                "name an interpreter that exists; otherwise check its mode and the machine it is built for. "
+                'With isolation = "landlock" it and its interpreter must also lie where the server may read: '
+                "add their folders to read."
+            )
+        case "place":
+            setting, _, path = concerned.partition(" ")
+            what = "its state folder" if setting == "folder" else f"{setting} names {path}, which"
+            return (
+                f"{what} cannot be opened: {reason}. The agent must see it, in a systemd unit within its "
+                "sandbox. Correct the path, or remove it."
+            )
+        case "confine":
+            return (
+                f"it cannot be confined (step {concerned}): {reason}. penstock-agent config check says what "
+                "this machine allows; weaker is isolation, network or limits of the server in agent.toml."
             )
     return f"{program} could not be started ({step}). Run it by hand as the agent's user to see why."
 

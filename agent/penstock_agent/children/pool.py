@@ -238,6 +238,7 @@ class Children:
             pid=child.pid,
             status=child.returncode,
             stopped=child.stopping,
+            **child.hint,
         )
         if child.stopping:
             self._withdrawn(child.spec.name, trial)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from json import dumps
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,8 @@ def _look(settings: Settings) -> tuple[list[str], list[str]]:
             f"No servers. Add a [servers.NAME] table with a command or a url to {settings.config_file}."
         )
     for name, server in settings.servers.items():
+        if server.url is None:
+            _look_at_confinement(settings, name, server, wrong, notes)
         if server.url is not None:
             _look_at_remote(name, server, wrong, notes)
         # A note only: the unit's PATH is not the PATH of this shell.
@@ -180,8 +183,7 @@ def _as_json(settings: Settings, wrong: list[str], notes: list[str]) -> dict[str
                 "headers": dict(server.headers),
                 "ca_file": str(server.ca_file) if server.ca_file else None,
                 "expose": list(server.expose),
-                "network": server.network,
-                "isolation": server.isolation,
+                **_confined(settings, server),
                 "trust": server.trust,
                 "process_per": server.process_per,
                 "warm": server.warm,
@@ -214,10 +216,9 @@ def _show(settings: Settings, wrong: list[str], notes: list[str]) -> None:
         say(f"  expose = {list(server.expose)}")
         for rule in server.redact:
             say(f"  redact {rule.in_words()}")
-        confined = (
-            f'network = "{server.network}", isolation = "{server.isolation}", ' if server.command else ""
-        )
-        say(f'  {confined}trust = "{server.trust}"')
+        if server.command:
+            _show_confinement(settings, server)
+        say(f'  trust = "{server.trust}"')
         say(f'  process_per = "{server.process_per}"')
         if server.warm is not None:
             say(f"  warm = {server.warm}")
@@ -238,6 +239,68 @@ def _show(settings: Settings, wrong: list[str], notes: list[str]) -> None:
     for text in wrong:
         say(f"WRONG: {text}")
     say("Something is wrong." if wrong else "The configuration is good.")
+
+
+def _confined(settings: Settings, server: ServerSettings) -> dict[str, object]:
+    """How its children would be confined, by a process like this one."""
+    from penstock_agent.children.confinement import kernel
+    from penstock_agent.children.confinement.plan import CannotConfine
+    from penstock_agent.servers import confinement
+
+    words = ("", "")
+    if server.url is None:
+        with suppress(CannotConfine):
+            words = confinement(server, settings.private).words(kernel.look())
+    return {
+        "network": server.network,
+        "isolation": words[0].partition(" ")[0] or server.isolation,
+        "confinement": {"isolation": words[0] or None, "network": words[1] or None},
+        "read": [str(path) for path in server.read],
+        "write": [str(path) for path in server.write],
+        "limits": server.limits.model_dump(),
+    }
+
+
+def _show_confinement(settings: Settings, server: ServerSettings) -> None:
+    words = _confined(settings, server)["confinement"]
+    assert isinstance(words, dict)  # noqa: S101  as it was made
+    say(f"  isolation {words['isolation'] or 'cannot be had'}, network {words['network'] or 'cannot be had'}")
+    for name in ("read", "write"):
+        if paths := getattr(server, name):
+            say(f"  {name} = {[str(path) for path in paths]}")
+    limits = ", ".join(f"{name} {value}" for name, value in server.limits if value is not None)
+    say(f"  limits: {limits or 'none'}")
+
+
+def _look_at_confinement(
+    settings: Settings, name: str, server: ServerSettings, wrong: list[str], notes: list[str]
+) -> None:
+    from penstock_agent.children import references
+    from penstock_agent.children.confinement import places
+    from penstock_agent.children.confinement.plan import LANDLOCK_MISSING, CannotConfine, Level
+    from penstock_agent.servers import confinement
+
+    try:
+        if confinement(server, ()).level is Level.PROCESS and server.isolation is None:
+            notes.append(f'server {name}: confined as isolation = "process" only: {LANDLOCK_MISSING}.')
+    except CannotConfine as e:
+        wrong.append(f"server {name}: {e}")
+    hidden = [os.path.realpath(path) for path in settings.private]
+    for key in ("read", "write"):
+        for path in getattr(server, key):
+            if problem := places.refused(str(path), hidden):
+                wrong.append(f"server {name}: {key} names {path}, {problem}")
+            elif not path.exists():
+                wrong.append(
+                    f"server {name}: {key} names {path}, which does not exist. Correct or remove it."
+                )
+    for variable, value in server.env.items():
+        # A credential is given to the service, not to this command.
+        if references.file_of(value) is not None:
+            try:
+                references.resolve({variable: value}, {})
+            except references.BadReference as e:
+                wrong.append(f"server {name}: {e}")
 
 
 def _show_remote(server: ServerSettings) -> None:

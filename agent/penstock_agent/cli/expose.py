@@ -112,7 +112,9 @@ def offered(server: str, settings: Settings) -> Catalogue:
         say_error(f"{doing} {server} once to ask what it offers ...")
 
     def read() -> bytes:
-        return msgspec.msgpack.encode(asyncio.run(reading.read(server, settings.server(server), folder)))
+        return msgspec.msgpack.encode(
+            asyncio.run(reading.read(server, settings.server(server), folder, settings.private))
+        )
 
     return msgspec.msgpack.decode(asuser.call(read, folder), type=Catalogue)
 

@@ -16,7 +16,9 @@ def run(config: ConfigOption = None, state_dir: StateDirOption = None) -> None:
         from penstock import heap, log
         from penstock_agent import daemon
         from penstock_agent.config import Options, load
+        from penstock_agent.undumpable import undumpable
 
+        undumpable()
         settings = load(Options(config, state_dir))
         log.setup("penstock-agent", level=settings.log_level)
         heap.settle()

@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from penstock_agent.config import Settings
     from penstock_agent.server_settings import ServerSettings
 
-LIMITS = (
-    'Children run with isolation = "process" (own process group, clean environment) and network = "host": '
-    "this version does not confine them further."
-)
-
 
 def status(config: ConfigOption = None, state_dir: StateDirOption = None, json: JsonOption = False) -> None:
     """Show the link, the site, the servers and the certificate. Exit status 0 when the link is up, else 1."""
@@ -80,8 +75,6 @@ def _show(settings: Settings, joined: state.Joined, running: control.Status | No
             f"children: {running.children} of at most {running.max_children}{warm}, "
             f"calls under way: {running.exchanges}"
         )
-    say()
-    say(LIMITS)
 
 
 def _server(name: str, server: ServerSettings, running: control.Status | None) -> str:
@@ -96,6 +89,8 @@ def _server(name: str, server: ServerSettings, running: control.Status | None) -
     children = f"{known.children} children run" if known.children else "no child runs"
     if known.warm:
         children += f", {known.warm} kept warm"
+    if known.isolation:
+        children += f", isolation {known.isolation}, network {known.network}"
     if server.url is not None:
         children = f"at {address.show(server.url)}, {known.children or 'no'} conversations open"
     url = f", {connector_url(running, name)}" if server.expose and running.public_url else ""
@@ -117,6 +112,7 @@ def _as_json(
 ) -> dict[str, object]:
     import msgspec
 
+    confined = {} if running is None else {each.name: each for each in running.servers if each.isolation}
     return {
         "site": joined.id.site,
         "agent": joined.id.agent,
@@ -130,11 +126,12 @@ def _as_json(
         ),
         "renewal_problem": "" if running is None else running.renewal_problem,
         "fingerprint": joined.fingerprint,
-        "isolation": "process",
-        "network": "host",
         "servers": {
             name: {
                 "expose": list(server.expose),
+                # In words, as the running agent says it.
+                "isolation": confined[name].isolation if name in confined else None,
+                "network": confined[name].network if name in confined else None,
                 "url": connector_url(running, name) if running is not None and running.public_url else None,
             }
             for name, server in settings.servers.items()

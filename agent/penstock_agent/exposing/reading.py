@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from penstock_agent.catalogue.conversation import Conversation
 from penstock_agent.catalogue.offer import Catalogue, CatalogueError
 from penstock_agent.children.child import ChildGone, ChildStartError
+from penstock_agent.children.confinement.plan import CannotConfine, likely
 from penstock_agent.children.environment import BadEnvironment
 from penstock_agent.children.pool import Children
 from penstock_agent.endpoint.ports import Child
@@ -29,10 +31,15 @@ class _Remote(Protocol):
     problem: str
 
 
-async def read(name: str, server: ServerSettings, state_dir: Path) -> Catalogue:
-    """Start ``server`` once, ask for its lists, stop it. Raises :exc:`CatalogueError`."""
+async def read(
+    name: str, server: ServerSettings, state_dir: Path, private: Collection[Path] = ()
+) -> Catalogue:
+    """Start ``server`` once, ask for its lists, stop it. Raises :exc:`CatalogueError`.
+
+    ``private``: what it may not see, as for ``servers.spec``.
+    """
     try:
-        what = spec(state_dir, name, server, os.environ)
+        what = spec(state_dir, name, server, os.environ, private)
         async with Children(1) as children, Remotes(1) as remotes:
             child = await Servers(children, remotes).start(what)
             try:
@@ -47,15 +54,16 @@ async def read(name: str, server: ServerSettings, state_dir: Path) -> Catalogue:
         raise CatalogueError(
             f"The server {name} did not say what it offers within {TIMEOUT_S:g} s."
         ) from None
-    except (ChildStartError, BadEnvironment) as e:
+    except (ChildStartError, BadEnvironment, CannotConfine) as e:
         raise CatalogueError(_sentence(str(e))) from None
     except ChildGone as e:
         if server.url is not None:
             raise CatalogueError(_sentence(f"{e} before it said what it offers")) from None
         how = "" if e.returncode is None else f" with status {e.returncode}"
+        cause = likely(server.network == "host", server.command)
         raise CatalogueError(
             f"The server {name} ended{how} before it said what it offers. "
-            "Run its command by hand to see what it reports."
+            f"{cause or 'Run its command by hand to see what it reports.'}"
         ) from None
     except OSError as e:
         raise CatalogueError(

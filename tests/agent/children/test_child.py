@@ -13,6 +13,7 @@ import pytest
 
 from penstock_agent.children import pipes
 from penstock_agent.children.child import Child, ChildGone, ChildStartError, ProcessSpec
+from penstock_agent.children.confinement.plan import Confinement
 from penstock_agent.children.keeper import Keeper
 from penstock_agent.children.lines import LINE_MAX, Oversize
 from tests.agent.children.kit import Spec, dead_within, descriptors, groups_of, until
@@ -413,6 +414,23 @@ async def test_a_command_that_is_not_in_path_is_told_with_the_path(keeper: Keepe
         "server files: command not found: no-such-tool is in no folder of PATH (/usr/bin:/bin)."
     )
     assert "Install it" in text
+
+
+async def test_what_downloads_its_program_without_a_network_says_so_when_it_ends(
+    keeper: Keeper, tmp_path: Path
+) -> None:
+    npx = tmp_path / "npx"
+    npx.write_text("#!/bin/sh\nread line\nexit 1\n")
+    npx.chmod(0o755)
+    for network, hinted in ((False, True), (True, False)):
+        child = await Child.start(
+            ProcessSpec("s", (str(npx),), {}, tmp_path, Confinement(network=network)), keeper
+        )
+        assert child.hint == {}
+        await child.send(b"end")
+        with pytest.raises(ChildGone):
+            await child.receive()
+        assert ("npx downloads what it runs" in child.hint.get("hint", "")) is hinted
 
 
 async def test_each_other_cause_is_told_in_its_own_words(keeper: Keeper, tmp_path: Path) -> None:

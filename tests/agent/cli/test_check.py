@@ -1,5 +1,7 @@
 import pytest
 
+from penstock_agent.children.confinement import kernel
+from penstock_agent.children.confinement.kernel import Kernel
 from tests.harness import signing
 from tests.harness.agent_site import Site
 
@@ -74,13 +76,13 @@ def test_values_of_the_environment_of_servers_are_not_shown(site: Site) -> None:
 
 
 def test_every_mistake_is_listed_with_status_2(site: Site) -> None:
-    site.configure('foo = 1\n[servers.files]\ncommand = ["p"]\nisolation = "landlock"\nread = []\n')
+    site.configure('foo = 1\n[servers.files]\ncommand = ["p"]\nisolation = "unit"\neffect = {}\n')
     status, text = check(site)
     assert status == 2
     for words in (
         "foo: unknown key",
-        'files.isolation: this version does not enforce "landlock"',
-        "files.read:",
+        'files.isolation: "unit" is not in this version yet',
+        "files.effect:",
     ):
         assert words in text
 
@@ -210,3 +212,64 @@ def test_a_site_of_one_server_does_nothing_and_it_says_so(site: Site) -> None:
     assert "site: does nothing until two servers expose something" in text
     site.configure('[servers.a]\ncommand = ["true"]\nexpose = ["*"]\n')
     assert "site:" not in check(site)[1]
+
+
+def kernel_that_has(monkeypatch: pytest.MonkeyPatch, found: Kernel) -> None:
+    monkeypatch.setattr(kernel, "look", lambda: found)
+
+
+FULL = Kernel(landlock=7, seccomp=True, namespaces=True, networks=True, counts=True, machine="x86_64")
+BARE = Kernel(machine="x86_64", seccomp=True)
+
+
+def test_how_a_server_would_be_confined_is_shown(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel_that_has(monkeypatch, FULL)
+    site.configure(
+        f'[servers.a]\ncommand = ["true"]\nread = ["{site.folder / "share"}"]\nlimits = {{ files = 64 }}\n'
+        '[servers.b]\ncommand = ["true"]\nnetwork = "host"\nisolation = "process"\n'
+    )
+    (site.folder / "share").mkdir()
+    status, text = check(site)
+    assert status == 0, text
+    assert "  isolation landlock (ABI 7), network none (seccomp, network namespace)\n" in text
+    assert f"  read = ['{site.folder / 'share'}']\n" in text
+    assert "  limits: memory 4294967296, processes 512, files 64\n" in text
+    assert "  isolation process, network host\n" in text
+    servers = site.run("config", "check", "--json").json["servers"]
+    assert isinstance(servers, dict)
+    assert (servers["a"]["isolation"], servers["a"]["network"]) == ("landlock", "none")
+    assert servers["a"]["confinement"]["isolation"] == "landlock (ABI 7)"
+    assert servers["a"]["limits"]["files"] == 64
+
+
+def test_a_kernel_without_landlock_is_a_note_and_where_it_was_asked_for_wrong(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel_that_has(monkeypatch, BARE)
+    site.configure('[servers.a]\ncommand = ["true"]\n')
+    status, text = check(site)
+    assert status == 0
+    assert 'note: server a: confined as isolation = "process" only: this kernel has no Landlock' in text
+    site.configure('[servers.a]\ncommand = ["true"]\nisolation = "landlock"\n')
+    status, text = check(site)
+    assert status == 2
+    assert 'WRONG: server a: isolation = "landlock" cannot be had' in text
+    assert "  isolation cannot be had" in text
+
+
+def test_places_that_are_not_there_or_the_agents_own_are_wrong(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel_that_has(monkeypatch, FULL)
+    none, secret = site.folder / "none", site.folder / "secret"
+    site.configure(
+        f'[servers.a]\ncommand = ["true"]\nread = ["{none}", "{site.state}"]\nwrite = ["/"]\n'
+        f'env = {{ A = "file:{secret}" }}\n'
+    )
+    site.state.mkdir(exist_ok=True)
+    status, text = check(site)
+    assert status == 2
+    assert f"read names {none}, which does not exist" in text
+    assert f"read names {site.state}, which is the agent's own" in text
+    assert "write names /, which contains what is the agent's own" in text
+    assert f"A in env names {secret}, which cannot be read" in text

@@ -2,10 +2,16 @@ from collections.abc import Callable
 
 import pytest
 
-from penstock_agent import daemon
+from penstock_agent import daemon, undumpable
 from penstock_agent.config import Settings
 from penstock_agent.problem import Exit, Problem
 from tests.harness.agent_site import Site
+
+
+@pytest.fixture(autouse=True)
+def dumpable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that runs the tests stays as it is."""
+    monkeypatch.setattr(undumpable, "undumpable", lambda: None)
 
 
 def daemon_that(monkeypatch: pytest.MonkeyPatch, work: Callable[[Settings], int]) -> None:
@@ -21,8 +27,12 @@ def test_the_daemon_gets_the_settings_and_its_status_is_ours(
     seen: list[Settings] = []
 
     def work(settings: Settings) -> int:
+        assert hidden == [True]
         seen.append(settings)
         return 3
+
+    hidden: list[bool] = []
+    monkeypatch.setattr(undumpable, "undumpable", lambda: hidden.append(True))
 
     daemon_that(monkeypatch, work)
     assert site.run("run").status == 3

@@ -40,7 +40,12 @@ def test_a_linked_agent_is_status_0_with_servers_and_urls(site: Site) -> None:
     assert as_json.status == 0
     assert as_json.json["linked"] is True
     assert as_json.json["servers"] == {
-        "files": {"expose": ["read_*", "wipe"], "url": "https://relay.example/plant/files/mcp"}
+        "files": {
+            "expose": ["read_*", "wipe"],
+            "isolation": None,
+            "network": None,
+            "url": "https://relay.example/plant/files/mcp",
+        }
     }
 
 
@@ -71,12 +76,19 @@ def test_no_link_is_status_1_and_says_why(site: Site) -> None:
 
 def test_it_says_plainly_how_children_are_confined(site: Site) -> None:
     site.join()
-    text = site.run("status").stdout
-    assert 'isolation = "process"' in text
-    assert 'network = "host"' in text
-    assert "does not confine them further" in text
-    found = site.run("status", "--json").json
-    assert (found["isolation"], found["network"]) == ("process", "host")
+    site.add_server(["*"])
+    known = ServerStatus("files", expose=["*"], isolation="landlock (ABI 7)", network="none (seccomp)")
+    with site.running(site.status(servers=[known])):
+        text = site.run("status").stdout
+        found = site.run("status", "--json").json
+    assert "isolation landlock (ABI 7), network none (seccomp)" in text
+    servers = found["servers"]
+    assert isinstance(servers, dict)
+    assert servers["files"]["isolation"] == "landlock (ABI 7)"
+    assert servers["files"]["network"] == "none (seccomp)"
+    without = site.run("status", "--json").json["servers"]
+    assert isinstance(without, dict)
+    assert without["files"]["isolation"] is None
 
 
 def test_a_list_that_the_running_agent_has_not_read_is_noticed(site: Site) -> None:

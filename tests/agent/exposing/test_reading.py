@@ -40,6 +40,14 @@ async def test_a_child_that_ends_is_said_in_words(tmp_path: Path) -> None:
         await reading.read("files", server("raise SystemExit(3)"), tmp_path)
 
 
+async def test_a_child_that_would_have_to_download_and_cannot_is_said_in_words(tmp_path: Path) -> None:
+    npx = tmp_path / "npx"
+    npx.write_text("#!/bin/sh\nexit 1\n")
+    npx.chmod(0o755)
+    with pytest.raises(CatalogueError, match=r'npx downloads what it runs.*network = "host"'):
+        await reading.read("files", ServerSettings(command=(str(npx), "-y", "x")), tmp_path / "state")
+
+
 async def test_a_program_that_is_not_there_is_said_in_words(tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match="no-such-program"):
         await reading.read("files", ServerSettings(command=("no-such-program",)), tmp_path)

@@ -90,7 +90,9 @@ async def test_two_servers_of_two_languages_are_one(tmp_path: Path) -> None:
         assert "may or may not have taken effect" in died["result"]["content"][0]["text"]  # type: ignore[index]
         after = await spoken.ask("tools/call", name="whoami")
         assert before["result"] != after["result"], "another process"
-        assert +Counter(running.running()) == {"perl": 1, "python": 1}
+        counted = +Counter(running.running())
+        counted.pop("gone", None)  # being tried again, or not just now
+        assert counted == {"perl": 1, "python": 1}
         await aggregate.stop()
         assert len(children) == 0
     assert isinstance(specs["perl"], ProcessSpec)
