@@ -57,7 +57,10 @@ AGENT_FLOORS = (
         "settings and state",
         tuple(
             f"{AGENT}.{name}"
-            for name in ("config", "pausing", "server_settings", "servers", "state", "systemd")
+            for name in (
+                "config", "pausing", "policy_settings", "server_settings", "servers", "spending", "state",
+                "systemd",
+            )
         ),
     ),
     Floor(
@@ -168,7 +171,7 @@ PURE = (
             *(f"children.confinement.{n}" for n in ("bpf", "limits", "rights")),
             "catalogue.headervalue", "catalogue.mirrored",
             "endpoint.session.correlate", "endpoint.failures", "endpoint.limits", "endpoint.meta",
-            "endpoint.session.standing",
+            "endpoint.permits", "endpoint.session.standing",
             *(f"endpoint.bridge.up.{n}" for n in ("interpreter", "out", "subscription", "translate")),
             *(f"endpoint.modern.{n}" for n in ("flights", "ladder", "messages", "schemas", "tasks")),
             "exchange", "gate.*", "ledger.entries", "problem", "dialer.proxy", "dialer.redial",

@@ -144,6 +144,8 @@ OF_SEVERAL: dict[str, str] = {
     f"{TA}/endpoint/modern/test_real_children.py": "the modern era and the SDK together",
     f"{TA}/endpoint/test_stop_button.py": "what the administrator stops, in each part of the endpoint",
     f"{TA}/endpoint/test_redaction.py": "what is taken out, in each part of the endpoint",
+    f"{TA}/endpoint/test_policy.py": "the site's rules and budgets, in each part of the endpoint",
+    f"{TA}/site/test_site_policy.py": "the rules of each server, where all servers are one",
     f"{TA}/endpoint/test_consent.py": "grants: what the relay asks, and what calls are held to",
     "tests/core/tunnel/test_mutations.py": "the simulation notices every rule that is taken away",
     "tests/core/tunnel/test_simulation.py": "both ends, and links that cut, delay and reorder",

@@ -27,6 +27,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from penstock.names import BadName, parse_name
+from penstock_agent import policy_settings
 from penstock_agent.callers.settings import CallerSettings, absolute
 from penstock_agent.dialer import proxy as proxies
 from penstock_agent.gate.redaction.settings import RedactSettings
@@ -44,6 +45,8 @@ ENVIRON_PREFIX = "PENSTOCK_AGENT_"
 _NOT_ENFORCED = {
     "effect": "no call is retried or held for collection yet",
 }
+#: The same in a rule.
+_NOT_ENFORCED_OF_RULES = {"approve": "no call is held for approval yet"}
 
 
 class ConfigError(Problem):
@@ -285,6 +288,15 @@ def _not_enforced(table: dict[str, object], config: Path) -> Iterable[str]:
             if key in server:
                 del server[key]
                 yield f"{where}.{key}: this version does not enforce it ({why}). Remove the line."
+        rules = server.get("rules")
+        for number, rule in enumerate(rules if isinstance(rules, list) else ()):
+            for key, why in _NOT_ENFORCED_OF_RULES.items():
+                if isinstance(rule, dict) and key in rule:
+                    del rule[key]
+                    yield (
+                        f"{where}.rules.{number}.{key}: this version does not enforce it ({why}). "
+                        "Remove the line."
+                    )
 
 
 def _bad_names(table: Mapping[str, object], config: Path) -> Iterable[str]:
@@ -321,6 +333,8 @@ def _sentence(error: ErrorDetails, config: Path, sources: Mapping[str, str]) -> 
             model = RedactSettings
         if path[0] == "servers" and path[2:3] == ["limits"]:
             model = LimitSettings
+        if path[0] == "servers" and path[2:3] == ["rules"]:
+            model = policy_settings.unknown_key(path)
         return f"{where}: unknown key. Known here: {', '.join(model.model_fields)}."
     if error["type"] == "missing":
         return f"{where}: missing."

@@ -17,7 +17,7 @@ import msgspec
 from penstock import __version__, log, tls
 from penstock.names import WHOLE_SITE
 from penstock.refusal import REVOKED, SUPERSEDED, Refusal
-from penstock_agent import control, pausing, state
+from penstock_agent import control, pausing, spending, state
 from penstock_agent.callers.trust import Anyone
 from penstock_agent.children.child import ChildSpec, ProcessSpec
 from penstock_agent.children.confinement import kernel
@@ -32,6 +32,8 @@ from penstock_agent.endpoint import Endpoint
 from penstock_agent.gate.expose import Expose
 from penstock_agent.gate.gate import Exposed, Gate
 from penstock_agent.gate.pause import MOST, Entry, Kind, Paused, TooMany
+from penstock_agent.gate.policy.books import Books
+from penstock_agent.policy_settings import policy
 from penstock_agent.problem import Exit, Problem
 from penstock_agent.remote.remotes import Remotes
 from penstock_agent.renewal.renew import Renewed, renew
@@ -76,6 +78,7 @@ async def run(settings: Settings) -> int:
         settings.proxy_for(joined.relay_url),
     )
     paused = pausing.load(settings.state_dir)
+    books = spending.load(settings.state_dir)
     specs, callers = _specs(settings), _callers(settings, joined.id.site)
     async with (
         Children(settings.max_children) as children,
@@ -84,7 +87,7 @@ async def run(settings: Settings) -> int:
     ):
         children.keep_warm(_warm(settings))
         return await _Daemon(
-            settings, joined, target, specs, callers, children, servers, notifier, paused
+            settings, joined, target, specs, callers, children, servers, notifier, paused, books
         ).run()
 
 
@@ -102,9 +105,11 @@ class _Daemon:
         servers: Servers,
         notifier: Notifier,
         paused: Paused,
+        books: Books,
     ) -> None:
         self._settings = settings
         self._paused = paused
+        self._books = books
         self._specs = specs
         self._target = target
         self._children = children
@@ -128,6 +133,7 @@ class _Daemon:
             tolerance=settings.tolerance,
             session_key=state.session_key(settings.state_dir),
             paused=paused,
+            books=books,
         )
         self._tunnel = Tunnel(self._start)
         self._tunnel.offer(self._offered())
@@ -156,6 +162,7 @@ class _Daemon:
                 tasks.create_task(self._control(tasks))
                 tasks.create_task(self._watchdog())
                 tasks.create_task(self._renewer.run())
+                tasks.create_task(spending.keep(self._settings.state_dir, self._books))
                 await told.wait()
                 await self._drain()
                 raise _Stop
@@ -164,6 +171,7 @@ class _Daemon:
         except* Problem as group:
             raise _first(group) from None
         finally:
+            spending.save(self._settings.state_dir, self._books)
             self._notifier.close()
         return Exit.DONE
 
@@ -466,10 +474,17 @@ def _gate(settings: Settings, specs: Mapping[str, ChildSpec]) -> Gate:
     exposed: dict[str, Exposed] = {
         name: Expose.parse(server.expose) for name, server in settings.servers.items()
     }
+    policies = {
+        name: found
+        for name, server in settings.servers.items()
+        if (found := policy(server.profile, server.rules)) is not None
+    }
     site = specs.get(WHOLE_SITE)
-    if isinstance(site, SiteSpec):
-        exposed[WHOLE_SITE] = SiteView(site)
-    return Gate(exposed, redactors(settings.servers, site))
+    taken_out = redactors(settings.servers, site)
+    if not isinstance(site, SiteSpec):
+        return Gate(exposed, taken_out, policies)
+    whole = exposed[WHOLE_SITE] = SiteView(site)
+    return Gate(exposed, taken_out, policies, whole)
 
 
 def _shared_by_all(settings: Settings) -> frozenset[str]:

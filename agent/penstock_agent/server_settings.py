@@ -21,6 +21,7 @@ from penstock_agent.children.confinement.limits import Limits, size
 from penstock_agent.children.demand import SETTING_MAX
 from penstock_agent.children.references import file_of
 from penstock_agent.gate.redaction.settings import MAX_RULES, RedactSettings
+from penstock_agent.policy_settings import Profile, Rules
 from penstock_agent.remote import address
 from penstock_agent.remote.headers import MAX_HEADERS, Header
 
@@ -151,6 +152,10 @@ class ServerSettings(BaseModel):
     ca_file: Annotated[Path, AfterValidator(absolute)] | None = None
     #: What callers may see and use: ``kind:glob`` or ``glob`` for tools. Nothing without it.
     expose: tuple[Annotated[StrictStr, AfterValidator(_pattern)], ...] = ()
+    #: "read_only": of the tools only those that the server marks as read-only, whatever a rule says.
+    profile: Profile | None = None
+    #: Who may use what. Without any: everybody whom the relay lets in may use all that is exposed.
+    rules: Rules = ()
     #: What is taken out of its answers: tables [[servers.NAME.redact]].
     redact: Annotated[tuple[RedactSettings, ...], Field(max_length=MAX_RULES)] = ()
     #: The child's network: none, or that of the machine.

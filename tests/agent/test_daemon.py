@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,10 +16,12 @@ from typing import NoReturn
 
 import pytest
 
+from penstock.envelope import parse_caller
 from penstock.names import WHOLE_SITE
+from penstock.principal import Principal
 from penstock.tunnel.errors import CloseCode
 from penstock.tunnel.frames import DoneReason
-from penstock_agent import control, daemon, pausing, state
+from penstock_agent import control, daemon, pausing, spending, state
 from penstock_agent.children.child import ChildSpec
 from penstock_agent.children.confinement import kernel
 from penstock_agent.children.confinement.kernel import Kernel
@@ -28,8 +31,11 @@ from penstock_agent.control import ControlError
 from penstock_agent.dialer.served import Served
 from penstock_agent.enrolment.enrol import enrol
 from penstock_agent.exchange import Exchange, ExchangeGone
-from penstock_agent.gate.gate import Gate
+from penstock_agent.gate.expose import Item
+from penstock_agent.gate.gate import Denied, Gate
 from penstock_agent.gate.pause import Paused
+from penstock_agent.gate.policy.books import Books, Charge, Over
+from penstock_agent.gate.policy.rules import Budget
 from penstock_agent.problem import Exit, Problem
 from penstock_agent.site.spec import SiteSpec
 from penstock_relay.switchboard import Answer, OutcomeUnknown
@@ -56,6 +62,9 @@ class FakeEndpoint:
         paused = kwargs["paused"]
         assert isinstance(paused, Paused)
         self.paused = paused
+        books = kwargs["books"]
+        assert isinstance(books, Books)
+        self.books = books
         self.drained = False
         self.none_left = asyncio.Event()
         self.none_left.set()
@@ -78,6 +87,7 @@ class FakeEndpoint:
     ) -> None:
         self.reloads.append(set(specs))
         self.specs = dict(specs)
+        self.gate = gate
         self.shared_by_all = shared_by_all
 
     async def drain(self) -> None:
@@ -335,6 +345,48 @@ async def test_how_many_children_wait_is_read_at_the_start_and_again(
         status = await control.status(agent.control)
         assert [(server.warm, server.children) for server in status.servers] == [(0, 0), (0, 0)]
     assert told == [{"files": 2}, {"more": 0}]
+
+
+RULE = '[[servers.files.rules]]\nname = "r"\nallow = ["read"]\n'
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        RULE + RULE,
+        RULE + 'approve = "always"\n',
+        RULE + "users = []\n",
+        RULE + "[servers.files.rules.arguments.read]\npath = { matches = '(' }\n",
+        'profile = "none"\n',
+    ],
+)
+async def test_a_mistake_in_the_rules_keeps_all_as_it_was(tmp_path: Path, mistake: str) -> None:
+    async with agent_of(tmp_path) as agent:
+        agent.configure(FILES + RULE)
+        await control.ask(agent.control, "reload")
+        before, gate = list(agent.endpoint.reloads), agent.endpoint.gate
+        agent.configure(FILES + mistake + FILES.replace("files", "more"))
+        with pytest.raises(ControlError, match=r"servers\.files"):
+            await control.ask(agent.control, "reload")
+        kill(signal.SIGHUP)
+        status = await control.status(agent.control)
+        assert [server.name for server in status.servers] == ["files"]
+        assert agent.endpoint.reloads == before
+        assert agent.endpoint.gate is gate
+        call = parse_caller(b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"write"}}')
+        assert isinstance(gate.inbound("files", Principal("i", "alice"), call), Denied)
+
+
+async def test_what_people_have_used_is_kept_when_the_agent_stops(tmp_path: Path) -> None:
+    budget = Charge("files", "r", Item.TOOL, "read", Budget(calls_per_day=1))
+    async with agent_of(tmp_path, FILES + RULE) as agent:
+        books = agent.endpoint.books
+        now = time.time()
+        books.take(("i", "alice"), [budget], now, now, runs=True)
+        agent.task.cancel()
+        await asyncio.wait([agent.task])
+        again = spending.load(agent.settings.state_dir)
+        assert isinstance(again.take(("i", "alice"), [budget], now, now, runs=True), Over)
 
 
 async def test_a_file_that_cannot_be_used_changes_nothing(tmp_path: Path) -> None:

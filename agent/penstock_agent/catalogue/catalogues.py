@@ -48,6 +48,7 @@ class Catalogues:
         self._spawn = spawn
         self._kept: dict[str, tuple[float, Catalogue]] = {}
         self._marked: dict[str, frozenset[str]] = {}
+        self._names: dict[str, dict[Kind, frozenset[str]]] = {}
         self._mirrored: dict[str, dict[str, tuple[Mirrored, ...]]] = {}
         self._reading: dict[str, asyncio.Future[Catalogue]] = {}
         self._changed: set[str] = set()
@@ -57,6 +58,7 @@ class Catalogues:
         for name in {name for name, spec in self._specs.items() if specs.get(name) != spec}:
             self._kept.pop(name, None)
             self._marked.pop(name, None)
+            self._names.pop(name, None)
             self._mirrored.pop(name, None)
             self._reading.pop(name, None)  # it goes on, and keeps nothing
         self._specs = dict(specs)
@@ -68,6 +70,11 @@ class Catalogues:
     def marked(self, server: str) -> frozenset[str]:
         """Names of the tools that the server marks as read-only; none as long as it was not asked."""
         return self._marked.get(server, frozenset())
+
+    def offered(self, server: str, item: Kind) -> frozenset[str] | None:
+        """What the server calls its items of this kind; None as long as it was not asked."""
+        found = self._names.get(server)
+        return None if found is None else found[item]
 
     def mirrored(self, server: str, tool: str) -> tuple[Mirrored, ...]:
         """The arguments of a tool that callers repeat in headers; none before the server was asked."""
@@ -127,6 +134,9 @@ class Catalogues:
                 self._kept[spec.name] = (asyncio.get_running_loop().time(), catalogue)
                 self._mirrored[spec.name] = {
                     offer.name: offer.mirrored for offer in catalogue.of(Kind.TOOL) if offer.mirrored
+                }
+                self._names[spec.name] = {
+                    kind: frozenset(offer.name for offer in catalogue.of(kind)) for kind in Kind
                 }
                 self._marked[spec.name] = frozenset(
                     offer.name for offer in catalogue.of(Kind.TOOL) if offer.effect is Effect.READ

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from penstock import __version__
-from penstock_agent.cli import approvals, check, expose, join, pause, renew, run, status, tools
+from penstock_agent.cli import approvals, check, expose, join, pause, policy, renew, run, status, tools
 
 app = typer.Typer(
     name="penstock-agent",
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 tools_app = typer.Typer(no_args_is_help=True, help="Look at what servers offer.")
 approvals_app = typer.Typer(no_args_is_help=True, help="Answer the calls that wait for approval.")
+policy_app = typer.Typer(no_args_is_help=True, help="Who may use what: the rules of agent.toml.")
 config_app = typer.Typer(no_args_is_help=True, help="Look after agent.toml.")
 
 
@@ -53,6 +54,10 @@ approvals_app.command("show")(approvals.show)
 approvals_app.command("approve")(approvals.approve)
 approvals_app.command("deny")(approvals.deny)
 app.add_typer(approvals_app, name="approvals")
+policy_app.command("explain")(policy.explain)
+policy_app.command("test")(policy.try_cases)
+policy_app.command("suggest")(policy.suggest)
+app.add_typer(policy_app, name="policy")
 config_app.command("check")(check.check)
 app.add_typer(config_app, name="config")
 

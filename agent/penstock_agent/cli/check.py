@@ -86,8 +86,26 @@ def _look(settings: Settings) -> tuple[list[str], list[str]]:
             )
         if not server.expose:
             notes.append(f"servers.{name}: nothing is exposed. Run: penstock-agent expose {name}")
+        _look_at_rules(name, server, notes)
     _look_at_site(settings, notes)
     return wrong, notes
+
+
+def _look_at_rules(name: str, server: ServerSettings, notes: list[str]) -> None:
+    from penstock_agent.gate.expose import Expose, Item, parse_pattern
+
+    if server.rules and not any(rule.allow for rule in server.rules):
+        notes.append(f"servers.{name}.rules: none of them allows anything, so nobody may use this server.")
+    exposed = Expose.parse(server.expose)
+    for rule in server.rules:
+        for entry in rule.allow:
+            pattern = parse_pattern(entry)
+            wild = "*" in entry or ("?" in entry and pattern.kind is not Item.RESOURCE)
+            if not wild and not exposed.shows(pattern.kind, pattern.glob):
+                notes.append(
+                    f"servers.{name}.rules: {rule.name!r} allows {entry}, which is not exposed, so nobody "
+                    f"may use it. Run: penstock-agent expose {name} {entry}"
+                )
 
 
 def _look_at_site(settings: Settings, notes: list[str]) -> None:
@@ -183,6 +201,8 @@ def _as_json(settings: Settings, wrong: list[str], notes: list[str]) -> dict[str
                 "headers": dict(server.headers),
                 "ca_file": str(server.ca_file) if server.ca_file else None,
                 "expose": list(server.expose),
+                "profile": server.profile,
+                "rules": [rule.model_dump(mode="json", exclude_none=True) for rule in server.rules],
                 **_confined(settings, server),
                 "trust": server.trust,
                 "process_per": server.process_per,
@@ -214,6 +234,7 @@ def _show(settings: Settings, wrong: list[str], notes: list[str]) -> None:
         if server.env:
             say(f"  env = {', '.join(sorted(server.env))}   (values not shown)")
         say(f"  expose = {list(server.expose)}")
+        _show_rules(server)
         for rule in server.redact:
             say(f"  redact {rule.in_words()}")
         if server.command:
@@ -301,6 +322,17 @@ def _look_at_confinement(
                 references.resolve({variable: value}, {})
             except references.BadReference as e:
                 wrong.append(f"server {name}: {e}")
+
+
+def _show_rules(server: ServerSettings) -> None:
+    from penstock_agent.policy_settings import in_words
+
+    if server.profile is not None:
+        say('  profile = "read_only": of the tools only those that the server marks as read-only')
+    for rule in server.rules:
+        say(f'  rule "{rule.name}": {in_words(rule)}')
+    if server.rules:
+        say("  what no rule allows is denied; what a rule denies is denied whatever others allow")
 
 
 def _show_remote(server: ServerSettings) -> None:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections import Counter
-from collections.abc import Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf
@@ -33,6 +34,7 @@ from penstock_agent.endpoint.held import Held
 from penstock_agent.endpoint.limits import Limits
 from penstock_agent.endpoint.memory import Memory
 from penstock_agent.endpoint.modern.modern import Modern
+from penstock_agent.endpoint.permits import Permits
 from penstock_agent.endpoint.ports import Callers, Children, Stopping
 from penstock_agent.endpoint.room import WithRoom
 from penstock_agent.endpoint.session import sessionids
@@ -42,6 +44,7 @@ from penstock_agent.endpoint.shared import Shared
 from penstock_agent.exchange import Exchange, ExchangeGone, Purpose
 from penstock_agent.gate.gate import Gate
 from penstock_agent.gate.pause import Paused
+from penstock_agent.gate.policy.books import Books
 from penstock_agent.ledger.entries import Ledger, Unrecorded, Verdict
 from penstock_agent.tolerance import Tolerance
 
@@ -104,11 +107,14 @@ class Endpoint:
         session_key: bytes | None = None,
         paused: Paused = Paused(),  # noqa: B008 - frozen
         ledger: Ledger | None = None,
+        books: Books | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         """``call_timeout``: seconds after which a call is given up, when its caller does not give up
         sooner. ``callers``: None when the relay's word about them is enough. ``shared_by_all``: servers that
         have one process for all modern callers, not one for each principal. ``close_after``: see Shared.
-        ``session_key``: what makes session ids known to a later run; None for one of this run.
+        ``session_key``: what makes session ids known to a later run; None for one of this run. ``books``:
+        what people have used of their budgets; ``now``: seconds since 1970.
         """
         self._callers: Callers = callers or Anyone()
         self._tasks: asyncio.TaskGroup | None = None
@@ -130,6 +136,7 @@ class Endpoint:
             close_after=close_after,
             ledger=ledger or Unrecorded(),
             paused=paused,
+            permits=Permits(Books() if books is None else books, now),
         )
         self._sessions = Sessions(agent, limits, session_key or os.urandom(sessionids.KEY_BYTES))
         self._handshake = Handshake(self._shared, self._sessions)
@@ -258,6 +265,8 @@ class Endpoint:
 
     async def serve(self, exchange: Exchange) -> None:
         """Answer one exchange. Raises nothing but CancelledError."""
+        permits = self._shared.permits
+        permits.begin(exchange.key)
         try:
             await self._serve(exchange)
         except ExchangeGone:
@@ -267,6 +276,8 @@ class Endpoint:
         except Exception as e:  # whatever it is, it must not end the other exchanges
             _log.error("exchange_failed", exchange=exchange.key, error=type(e).__name__)
             exchange.fail("the agent failed inside")
+        finally:
+            permits.served(exchange.key)
 
     async def _serve(self, exchange: Exchange) -> None:
         if exchange.purpose is Purpose.CONSENT:
@@ -324,7 +335,11 @@ class Endpoint:
             await refuse(exchange, 503, "The server on site could not say what it offers.")
             return
         challenge = self._callers.challenge(server)
-        body = offers.answer(catalogue, lambda item, name: gate.exposes(server, item, name), challenge)
+        known = self._shared.catalogues
+        await self._shared.all_known(gate.to_offer(server, caller, known))
+        body = offers.answer(
+            catalogue, lambda item, name: gate.exposes(server, caller, item, name, known), challenge
+        )
         await reply(exchange, 200, body)
 
     async def _deny(self, exchange: Exchange, failure: Failure, rule: str) -> None:

@@ -187,6 +187,14 @@ UNMARKED: Final = not_executed(
     "This application may use the read-only tools of this server, and the server did not say which those "
     "are. Try again in a minute."
 )
+NOT_APPROVED: Final = denied(
+    "Somebody on site has to approve this first, which this version of the agent cannot ask for. Nothing was "
+    "done. Ask the site's administrator."
+)
+UNSAID: Final = not_executed(
+    "The site's rules for this server depend on what the server says of its tools, and it did not say that. "
+    "Try again in a minute; if it lasts, tell the site's administrator."
+)
 TOO_MANY_CHILDREN: Final = not_executed(
     "The agent on site runs as many server processes as it may (max_children). Close a "
     "session that is no longer used, or try again later."

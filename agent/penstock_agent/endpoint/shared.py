@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from penstock import canonical
 from penstock.allowance import Later
 from penstock.envelope import Kind, Message, member, parse_child
 from penstock.log import get
+from penstock.names import WHOLE_SITE
 from penstock.principal import Principal
 from penstock_agent.catalogue.catalogues import Catalogues
 from penstock_agent.catalogue.offer import CatalogueError
@@ -22,18 +24,27 @@ from penstock_agent.endpoint.failures import UNMARKED, Failure, denied
 from penstock_agent.endpoint.held import Held
 from penstock_agent.endpoint.limits import Limits
 from penstock_agent.endpoint.memory import Memory
+from penstock_agent.endpoint.permits import Permit, Permits
 from penstock_agent.endpoint.ports import Children, Spawn
 from penstock_agent.endpoint.session.eventlog import Budget, EventIds
 from penstock_agent.endpoint.streams import Stream
 from penstock_agent.exchange import Exchange
-from penstock_agent.gate.gate import Denied, Gate, used
+from penstock_agent.gate.gate import Allowed, Denied, Gate, used
 from penstock_agent.gate.pause import Paused
+from penstock_agent.gate.policy.books import Books
 from penstock_agent.gate.redaction.outgoing import Outcome, redacted
 from penstock_agent.ledger.entries import CannotRecord, Decision, Ledger, Masked, Unrecorded, Verdict
 from penstock_agent.tolerance import Tolerance
 
 #: What a grant of "all read-only tools" decides by how the server marks them.
 _BY_MARK: Final = frozenset({"tools/call", "tools/list"})
+
+#: Uses that are over with their answer, and so take a place among the calls that run.
+_RUNS: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
+_LIST_WAIT: Final = 5.0
+"""Seconds for which a list waits for what the rules need to know of servers; without it, what depends on it
+is not shown.
+"""
 
 #: Characters of what a caller wrote that an entry of the ledger holds at most.
 MAX_METHOD: Final = 200
@@ -81,6 +92,7 @@ class Shared:
     come back; only for clients that know of this (2025-11-25)."""
     running: bool = False
     """Whether tasks can be started."""
+    permits: Permits = field(default_factory=lambda: Permits(Books(), time.time))
 
     def stopped(self, server: str, caller: Principal) -> Failure | None:
         """Why nothing may be done here now; None when it may."""
@@ -97,14 +109,23 @@ class Shared:
             return None  # notifications ask for nothing, and answers are matched with what the child asked
         if (why := self.ledger.refuses) is not None:
             return failures.not_executed(why)
-        verdict, rule, failure = await self._decide(exchange.server, exchange.principal, message)
-        return self.decided(exchange, message, verdict, rule, failure)
+        verdict, rule, of, failure = await self._decide(exchange, message)
+        return self.decided(exchange, message, verdict, rule, failure, of)
 
     def decided(
-        self, exchange: Exchange, message: Message, verdict: Verdict, rule: str, failure: Failure | None
+        self,
+        exchange: Exchange,
+        message: Message,
+        verdict: Verdict,
+        rule: str,
+        failure: Failure | None,
+        of: str = "",
     ) -> Failure | None:
         """Record what was decided. Returns ``failure``, or the one that it could not be recorded."""
         use, digest = used(message), ""
+        if use is not None and exchange.server == WHOLE_SITE:
+            owner, use = self.gate.owner(use, self.catalogues)
+            of = of or owner
         if message.params is not None and (arguments := member(message.params, "arguments")) is not None:
             with suppress(ValueError):
                 digest = canonical.digest(arguments)
@@ -117,7 +138,8 @@ class Shared:
             rule,
             (message.id or b"").decode("utf-8", "replace")[:MAX_ID],
             "" if use is None else str(use)[:MAX_ITEM],
-            arguments=digest,
+            of,
+            digest,
         )
         try:
             self.ledger.record(entry)
@@ -125,21 +147,51 @@ class Shared:
             return failures.not_executed(self.ledger.refuses or NOT_RECORDED)
         return failure
 
-    async def _decide(
-        self, server: str, caller: Principal, message: Message
-    ) -> tuple[Verdict, str, Failure | None]:
+    async def _decide(self, exchange: Exchange, message: Message) -> tuple[Verdict, str, str, Failure | None]:
+        """The verdict, what decided, the server that has the item where that is not the exchange's, and why
+        the message goes no further.
+        """
+        server, caller = exchange.server, exchange.principal
         allowance = caller.allowance
         if (
             allowance is not None
             and allowance.later is Later.READ_ONLY
             and message.method in _BY_MARK
-            and not await self._knows_marks(server)
+            and not await self._knows(server)
         ):
-            return Verdict.FAILED, "grant", UNMARKED
-        found = self.gate.inbound(server, caller, message, self.marked(server))
+            return Verdict.FAILED, "grant", "", UNMARKED
+        needed, wanted = self.gate.to_ask(server, caller, message, self.catalogues)
+        for each in needed:
+            if not await self._knows(each):
+                return Verdict.FAILED, "rules", "" if each == server else each, failures.UNSAID
+        if wanted:
+            await self.all_known(wanted)
+        found = self.gate.inbound(server, caller, message, self.marked(server), self.catalogues)
         if isinstance(found, Denied):
-            return Verdict.DENIED, found.rule, denied(found.text)
-        return Verdict.ALLOWED, found.rule, None
+            return Verdict.DENIED, found.rule, found.of, denied(found.text)
+        if found.approve:
+            return Verdict.WAITING, found.rule, found.of, failures.NOT_APPROVED
+        if found.charges and (why := self._take(exchange, message, found)) is not None:
+            return Verdict.OVER_BUDGET, found.rule, found.of, why
+        return Verdict.ALLOWED, found.rule, found.of, None
+
+    def _take(self, exchange: Exchange, message: Message, found: Allowed) -> Failure | None:
+        """Count it; why not, where a budget is used up."""
+        left = self.until(exchange.deadline) - asyncio.get_running_loop().time()
+        over = self.permits.take(
+            exchange.key, message, exchange.principal, found.charges, left, runs=message.method in _RUNS
+        )
+        return None if over is None else denied(over.text)
+
+    def measured(
+        self, permit: Permit | None, server: str, caller: Principal, request: Message, answer: Message
+    ) -> Failure | None:
+        """Count the answer to a request, just before it leaves; why it must not, where it is too much."""
+        over = self.permits.answered(permit, server, caller, request, answer)
+        if over is None:
+            return None
+        _log.warning("answer_over_budget", method=request.method)
+        return failures.outcome_unknown(over.text)
 
     def let_out(
         self, server: str, caller: Principal, request: Message | None, message: Message, key: str
@@ -147,7 +199,7 @@ class Shared:
         """What of a child's message may leave towards this caller; None for nothing. ``key``: of the exchange
         whose request it belongs to; empty where it is not known.
         """
-        out = self.gate.outbound(server, caller, request, message, self.marked(server))
+        out = self.gate.outbound(server, caller, request, message, self.marked(server), self.catalogues)
         redactor = self.gate.redactors.get(server)
         if redactor is None or out is None:
             return out
@@ -171,6 +223,10 @@ class Shared:
         self.ledger.record(Masked(key, server, caller, item, action, found))
         _log.info("masked", server=server, exchange=key, action=action, **found)
 
+    def narrowed(self, server: str, caller: Principal, message: Message) -> Message:
+        """An allowed request, without the items in it that this caller may not use."""
+        return self.gate.narrowed(server, caller, message, self.marked(server), self.catalogues)
+
     def marked(self, server: str) -> Collection[str]:
         """Which tools of a server are marked as read-only, as far as that is known."""
         return self.catalogues.marked(server)
@@ -179,8 +235,22 @@ class Shared:
         """When the answer to a call that comes now is due (loop time)."""
         return min(deadline, asyncio.get_running_loop().time() + self.call_timeout)
 
-    async def _knows_marks(self, server: str) -> bool:
-        """Whether the server has said which of its tools only read; it is asked if need be."""
+    async def all_known(self, servers: Collection[str]) -> None:
+        """Have these servers say what they offer, as far as they do that soon."""
+
+        async def ask(server: str) -> None:
+            with suppress(CatalogueError):
+                await self.catalogues.known(server)
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LIST_WAIT), asyncio.TaskGroup() as tasks:
+                for server in servers:
+                    tasks.create_task(ask(server))
+
+    async def _knows(self, server: str) -> bool:
+        """Whether the server has said what it offers, and which of its tools only read; it is asked if need
+        be.
+        """
         try:
             async with asyncio.timeout(self.limits.commit_after):
                 await self.catalogues.known(server)

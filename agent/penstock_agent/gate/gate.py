@@ -19,7 +19,11 @@ from penstock.outcome import INTERNAL
 from penstock.principal import Principal
 from penstock_agent.gate import read
 from penstock_agent.gate.expose import Expose, Item
+from penstock_agent.gate.policy.books import Charge
+from penstock_agent.gate.policy.policies import Known, Look, NothingKnown, Policies, Whole
+from penstock_agent.gate.policy.rules import Policy
 from penstock_agent.gate.redaction.rules import Redactor
+from penstock_agent.ledger.entries import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,12 @@ class Allowed:
 
     rule: str = "expose"
     """What allows it, for the ledger."""
+    charges: tuple[Charge, ...] = ()
+    """The budgets that it is counted for."""
+    of: str = ""
+    """The server that has the item, where it is used through the whole site."""
+    approve: bool = False
+    """Whether somebody on site has to approve it first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +48,8 @@ class Denied:
     """For the caller: cause and next step, without anything that the caller sent."""
     rule: str = "expose"
     """What denies it, for the ledger."""
+    of: str = ""
+    """The server that has the item, where it is used through the whole site."""
 
 
 ALLOWED: Final = Allowed()
@@ -115,6 +127,9 @@ _NOT_ALLOWED: Final[Mapping[Item, Denied]] = {
 }
 _NOTHING: Final = Expose()
 _UNMARKED: Final[frozenset[str]] = frozenset()
+_UNKNOWN: Final = NothingKnown()
+#: Uses that no budget is for: who may use something may also leave it.
+_FREE: Final = frozenset({"resources/unsubscribe"})
 
 
 class Exposed(Protocol):
@@ -127,13 +142,23 @@ class Exposed(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What one caller sees of one server: what the site exposes, and of that what the user allowed."""
+    """What one caller sees of one server: what the site exposes, of that what its rules allow the caller, and
+    of that what the user allowed the application.
+    """
 
     exposed: Exposed
     allowance: Allowance | None
     marked: Collection[str]
+    look: Look | None = None
+    """None where there are no rules."""
 
     def shows(self, item: Item, name: str) -> bool:
+        if not self._grants(item, name):
+            return False
+        return self.look is None or self.look.hides(item, name) is None
+
+    def _grants(self, item: Item, name: str) -> bool:
+        """Whether the site exposes it and the user allowed it, whatever the rules say."""
         allowance = self.allowance
         if not self.exposed.shows(item, name):
             return False
@@ -147,13 +172,24 @@ class View:
         return self.allowance is None or self.allowance.others
 
     def judge(self, item: Item, name: str | None) -> Allowed | Denied:
-        if name is not None and self.shows(item, name):
-            return ALLOWED
+        return ALLOWED if name is not None and self.shows(item, name) else self._denied(item)
+
+    def _denied(self, item: Item) -> Denied:
         if self.allowance is None or (item is not Item.TOOL and self.others):
             return _DENIED[item]
         # One text for what the site does not expose and for what the user did not allow: callers who may
         # not use all of a server need not learn what else there is.
         return _NOT_ALLOWED[Item.TOOL if item is Item.TOOL else Item.METHOD]
+
+    def use(self, item: Item, name: str | None, arguments: bytes | None, *, counts: bool) -> Allowed | Denied:
+        """As ``judge``, and by the site's rules for this use of it."""
+        look = self.look
+        if look is None or name is None or not self._grants(item, name):
+            return self.judge(item, name)
+        ruled = look.rule(item, name, arguments, counts=counts)
+        if ruled.verdict is not Verdict.DENIED:
+            return Allowed(ruled.by, ruled.charges, ruled.of, ruled.verdict is Verdict.WAITING)
+        return Denied(ruled.text or self._denied(item).text, ruled.by, ruled.of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,41 +231,96 @@ class Gate:
     """The policy of the site as it stands now; a changed policy is a new gate."""
 
     def __init__(
-        self, exposed: Mapping[str, Exposed], redactors: Mapping[str, Redactor] = MappingProxyType({})
+        self,
+        exposed: Mapping[str, Exposed],
+        redactors: Mapping[str, Redactor] = MappingProxyType({}),
+        policies: Mapping[str, Policy] = MappingProxyType({}),
+        whole: Whole | None = None,
     ) -> None:
+        """``policies``: the rules of those servers that have some. ``whole``: all servers as one."""
         self._exposed: dict[str, Exposed] = dict(exposed)
         self.redactors = redactors
         """By server, what is taken out of what it says; servers of which nothing is are not among them."""
+        self._policies = Policies(policies, whole)
+        self._whole = whole
 
     @classmethod
-    def of(cls, entries: Mapping[str, tuple[str, ...]]) -> Gate:
+    def of(
+        cls, entries: Mapping[str, tuple[str, ...]], policies: Mapping[str, Policy] = MappingProxyType({})
+    ) -> Gate:
         """From the ``expose`` lists of the servers. Raises :exc:`~penstock_agent.gate.expose.BadPattern`."""
-        return cls({server: Expose.parse(expose) for server, expose in entries.items()})
+        return cls({server: Expose.parse(expose) for server, expose in entries.items()}, policies=policies)
 
     def differs(self, other: Gate, server: str) -> bool:
-        """Whether they do not expose the same of this server."""
-        return self._exposed.get(server) != other._exposed.get(server)
+        """Whether they may not show everybody the same of this server."""
+        if self._exposed.get(server) != other._exposed.get(server):
+            return True
+        return self._policies.shape(server) != other._policies.shape(server)
+
+    def owner(self, use: Use, known: Known) -> tuple[str, Use]:
+        """The server that has what is used through the whole site, and the use by its name for the item, as
+        far as that is certain.
+        """
+        owners = () if self._whole is None else self._whole.owners(use.item, use.name, known.offered)
+        if len(owners) != 1:
+            return "", use
+        ((server, name),) = owners
+        return server, use if name is None else Use(use.item, name)
+
+    def _view(self, server: str, principal: Principal, marked: Collection[str], known: Known) -> View:
+        look = self._policies.look(server, principal, known)
+        return View(self._exposed.get(server, _NOTHING), principal.allowance, marked, look)
+
+    def to_ask(
+        self, server: str, principal: Principal, message: Message, known: Known
+    ) -> tuple[Collection[str], Collection[str]]:
+        """The servers that have to say what they offer before the rules can be applied to this request, and
+        those without whose word a list would not be whole.
+        """
+        look, method = self._policies.look(server, principal, known), message.method
+        if look is None or not look.asks:
+            return (), ()
+        if method is not None and (listed := LISTS.get(method)) is not None:
+            asked = look.to_list(listed[0])
+            return ((), asked) if server == WHOLE_SITE else (asked, ())
+        use = used(message)
+        return ((), ()) if use is None else (look.to_ask(use.item, use.name), ())
+
+    def to_offer(self, server: str, principal: Principal, known: Known) -> Collection[str]:
+        """The servers without whose word it is not known what this caller may use."""
+        look = self._policies.look(server, principal, known)
+        return () if look is None else {*look.to_list(Item.TOOL), *look.to_list(Item.PROMPT)}
 
     def inbound(
-        self, server: str, principal: Principal, message: Message, marked: Collection[str] = _UNMARKED
+        self,
+        server: str,
+        principal: Principal,
+        message: Message,
+        marked: Collection[str] = _UNMARKED,
+        known: Known = _UNKNOWN,
     ) -> Allowed | Denied:
         """Whether ``principal`` may send this message to ``server``.
 
         ``marked``: names of the server's tools that it marks as read-only, which a grant may be limited to.
+        ``known``: what is known of all servers, by their own names for it, which rules may depend on.
         """
         if message.kind is not Kind.REQUEST or message.method is None:
             # Notifications ask for nothing, and answers are matched with what the child asked.
             return ALLOWED
-        view = View(self._exposed.get(server, _NOTHING), principal.allowance, marked)
-        method = message.method
+        view = self._view(server, principal, marked, known)
+        method, params = message.method, message.params
         if (use := USES.get(method)) is not None:
             item, key = use
-            return view.judge(item, _text(message.params, key))
+            name = _text(params, key)
+            if view.look is None:
+                return view.judge(item, name)
+            arguments = None if params is None else member(params, "arguments")
+            return view.use(item, name, arguments or b"{}", counts=method not in _FREE)
         if method in LISTS or method in OPEN:
             return _BY_METHOD
         if method == COMPLETE:
             return self._completion(view, message.params)
-        return view.judge(Item.METHOD, method)
+        return view.use(Item.METHOD, method, None, counts=True)
 
     def outbound(
         self,
@@ -238,12 +329,13 @@ class Gate:
         request: Message | None,
         message: Message,
         marked: Collection[str] = _UNMARKED,
+        known: Known = _UNKNOWN,
     ) -> Message | None:
         """What of a child's ``message`` may leave towards ``principal``; None for nothing.
 
         ``request`` is the caller's request that a response answers, None for what the child sends by itself.
         """
-        view = View(self._exposed.get(server, _NOTHING), principal.allowance, marked)
+        view = self._view(server, principal, marked, known)
         if message.kind is Kind.RESPONSE:
             listed = LISTS.get(request.method) if request is not None and request.method is not None else None
             if listed is None:
@@ -254,12 +346,20 @@ class Gate:
             return message if uri is not None and view.shows(Item.RESOURCE, uri) else None
         if message.kind is Kind.NOTIFICATION and message.method == ACKNOWLEDGED:
             return self._narrowed(view, message)
-        if server == WHOLE_SITE and message.method in _ASIDE and not view.others:
-            return None
+        if message.method in _ASIDE:
+            if server == WHOLE_SITE and not view.others:
+                return None
+            if view.look is not None and view.look.nothing:
+                return None
         return message
 
     def narrowed(
-        self, server: str, principal: Principal, message: Message, marked: Collection[str] = _UNMARKED
+        self,
+        server: str,
+        principal: Principal,
+        message: Message,
+        marked: Collection[str] = _UNMARKED,
+        known: Known = _UNKNOWN,
     ) -> Message:
         """An allowed request of ``principal``, without the items in it that may not be used.
 
@@ -267,7 +367,7 @@ class Gate:
         """
         if message.method != LISTEN:
             return message
-        return self._narrowed(View(self._exposed.get(server, _NOTHING), principal.allowance, marked), message)
+        return self._narrowed(self._view(server, principal, marked, known), message)
 
     @staticmethod
     def _narrowed(view: View, message: Message) -> Message:
@@ -280,9 +380,12 @@ class Gate:
             message.kind, message.id, message.method, replaced(params, kept, *SUBSCRIBED), None, None
         )
 
-    def exposes(self, server: str, item: Item, name: str) -> bool:
-        """Whether the site exposes this item to those who may use all of it."""
-        return self._exposed.get(server, _NOTHING).shows(item, name)
+    def exposes(
+        self, server: str, principal: Principal, item: Item, name: str, known: Known = _UNKNOWN
+    ) -> bool:
+        """Whether the site lets this person use the item, whatever is granted to the application."""
+        look = self._policies.look(server, principal, known)
+        return View(self._exposed.get(server, _NOTHING), None, (), look).shows(item, name)
 
     @staticmethod
     def _completion(view: View, params: bytes | None) -> Allowed | Denied:
@@ -291,7 +394,7 @@ class Gate:
         if known is None:
             return view.judge(Item.METHOD, None)
         item, key = known
-        return view.judge(item, _text(reference, key))
+        return view.use(item, _text(reference, key), None, counts=True)
 
     @staticmethod
     def _filtered(view: View, listed: tuple[Item, str, str], message: Message) -> Message:

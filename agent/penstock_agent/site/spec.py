@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Final
 
 from penstock.names import WHOLE_SITE
 from penstock_agent.children.child import ChildSpec
 from penstock_agent.gate.expose import Expose, Item
-from penstock_agent.site.names import STATUS, Names, Shortened, Target
+from penstock_agent.gate.policy.policies import Offered
+from penstock_agent.site.names import STATUS, Names, Shortened, Target, joined
 
 GREET_S: Final = 7.0
 """So long a server's answer to ``initialize`` is waited for by those who want something of the site."""
@@ -76,6 +78,27 @@ class SiteView:
     def __hash__(self) -> int:
         return hash(WHOLE_SITE)
 
+    @property
+    def servers(self) -> Sequence[str]:
+        """Those that are one here."""
+        return tuple(self._by_name)
+
+    def owners(self, item: Item, name: str, offered: Offered) -> Sequence[tuple[str, str | None]]:
+        """The servers that may have the item, and what each calls it; None for a shortened name whose server
+        has not said what it offers, or offers nothing of that name.
+        """
+        if item is Item.RESOURCE:
+            return [(one.name, name) for one in self._site.members if one.expose.shows(item, name)]
+        if item is Item.METHOD or (item is Item.TOOL and name == STATUS):
+            return ()
+        match self._site.names.inner(item, name):
+            case Target(server, plain) if server in self._by_name:
+                return ((server, plain),)
+            case Shortened(server) if server in self._by_name:
+                names = offered(server, item)
+                return ((server, None if names is None else _shortened(server, names).get(name)),)
+        return ()
+
     def shows(self, item: Item, name: str) -> bool:
         if item is Item.RESOURCE:
             return any(member.expose.shows(item, name) for member in self._site.members)
@@ -91,3 +114,18 @@ class SiteView:
                 expose = self._by_name.get(server)
                 return expose is not None and bool(expose.tools if item is Item.TOOL else expose.prompts)
         return False
+
+
+@lru_cache(maxsize=64)
+def _shortened(server: str, names: frozenset[str]) -> dict[str, str]:
+    """What the long names among these are shortened to. Two that are shortened alike are neither: which one
+    the server's list shows first decides what is called, and rules could not tell.
+    """
+    found: dict[str, str] = {}
+    twice = set()
+    for name in names:
+        outer = joined(Target(server, name))
+        if outer in found:
+            twice.add(outer)
+        found[outer] = name
+    return {outer: name for outer, name in found.items() if outer not in twice}

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from math import inf
 from pathlib import Path
@@ -20,6 +21,9 @@ from penstock_agent.endpoint import Endpoint, Limits
 from penstock_agent.endpoint.ports import Callers
 from penstock_agent.exchange import Purpose
 from penstock_agent.gate.gate import Gate
+from penstock_agent.gate.policy.books import Books
+from penstock_agent.gate.policy.rules import Policy
+from penstock_agent.ledger.entries import Ledger
 from penstock_agent.tolerance import Tolerance
 from tests.harness.fake_exchange import ALICE, WAIT, FakeExchange
 
@@ -262,6 +266,10 @@ async def talking(
     close_after: float = inf,
     tolerance: Tolerance = Tolerance(),  # noqa: B008 - frozen
     session_key: bytes | None = None,
+    policies: Mapping[str, Policy] | None = None,
+    books: Books | None = None,
+    now: Callable[[], float] = time.time,
+    ledger: Ledger | None = None,
 ) -> AsyncIterator[Talk]:
     """An endpoint that runs, and what talks to it. Leaving it checks that no child was left behind."""
     servers = {"files": spec()} if servers is None else servers
@@ -269,7 +277,7 @@ async def talking(
     endpoint = Endpoint(
         AGENT,
         servers,
-        Gate.of(dict.fromkeys(servers, expose)),
+        Gate.of(dict.fromkeys(servers, expose), policies or {}),
         children,
         call_timeout=call_timeout,
         limits=limits or Limits(),
@@ -277,6 +285,9 @@ async def talking(
         close_after=close_after,
         tolerance=tolerance,
         session_key=session_key,
+        books=books,
+        now=now,
+        ledger=ledger,
     )
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(endpoint.run())

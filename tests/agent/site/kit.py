@@ -16,6 +16,8 @@ from penstock_agent.endpoint import Endpoint
 from penstock_agent.endpoint.bridge.up.face import Faces
 from penstock_agent.gate.expose import Expose
 from penstock_agent.gate.gate import Exposed, Gate
+from penstock_agent.gate.policy.rules import Policy
+from penstock_agent.ledger.entries import Ledger
 from penstock_agent.site.aggregate import Aggregate
 from penstock_agent.site.names import Names, parse_alias
 from penstock_agent.site.spec import Member, SiteSpec, SiteView
@@ -298,6 +300,8 @@ async def endpoint(
     alias: Mapping[str, str] | None = None,
     *,
     status: bool = False,
+    policies: Mapping[str, Policy] | None = None,
+    ledger: Ledger | None = None,
 ) -> AsyncIterator[tuple[Talk, SiteChildren]]:
     """The endpoint with the servers and the whole site; ``Talk`` sends to the site with ``server=""``."""
     exposed = {name: (expose or {}).get(name, EVERYTHING) for name in scripts}
@@ -309,9 +313,10 @@ async def endpoint(
         running = Endpoint(
             AGENT,
             {**specs, WHOLE_SITE: whole},
-            Gate({**shown, WHOLE_SITE: SiteView(whole)}),
+            Gate({**shown, WHOLE_SITE: (view := SiteView(whole))}, policies=policies or {}, whole=view),
             children,
             tolerance=Tolerance(),
+            ledger=ledger,
         )
         task = tasks.create_task(running.run())
         talk = Talk(running, children, tasks)

@@ -15,6 +15,7 @@ from penstock.envelope import EnvelopeError, Message, id_key, member, replaced, 
 from penstock.http import LISTEN
 from penstock.principal import Principal
 from penstock_agent.endpoint import meta
+from penstock_agent.endpoint.permits import Permit
 
 S = TypeVar("S")
 """Whatever the owner keeps per request: where its answer goes."""
@@ -35,6 +36,8 @@ class Flight(Generic[S]):
     """Log messages that the caller asked for: this level and above."""
     sent: bool = False
     """Whether the process has it; until then it has certainly not run."""
+    permit: Permit | None = None
+    """What it was counted for, if it was; told when the request is over."""
 
     @property
     def listens(self) -> bool:
@@ -59,7 +62,9 @@ class Flights(Generic[S]):
         """How many are one principal's."""
         return sum(flight.caller.identity == identity for flight in self._by_id.values())
 
-    def open(self, request: Message, caller: Principal, stream: S) -> tuple[Flight[S], Message]:
+    def open(
+        self, request: Message, caller: Principal, stream: S, permit: Permit | None = None
+    ) -> tuple[Flight[S], Message]:
         """Take up a request; returns it as the process shall see it."""
         child_id = b'"%b"' % self._mint().encode()
         params = request.params
@@ -67,7 +72,9 @@ class Flights(Generic[S]):
         level = None if params is None else text_member(params, "_meta", meta.LEVEL)
         if params is not None and token is not None:
             params = replaced(params, child_id, "_meta", "progressToken")
-        flight = Flight(request, caller, stream, child_id, token, level)
+        flight = Flight(request, caller, stream, child_id, token, level, permit=permit)
+        if permit is not None:
+            permit.hold()
         self._by_id[child_id] = flight
         return flight, Message(request.kind, child_id, request.method, params, None, None)
 
@@ -77,12 +84,16 @@ class Flights(Generic[S]):
 
     def retire(self, flight: Flight[S]) -> None:
         """It is over; whatever the process still says about it is dropped."""
-        self._by_id.pop(flight.child_id, None)
+        if self._by_id.pop(flight.child_id, None) is not None and flight.permit is not None:
+            flight.permit.over()
 
     def clear(self) -> list[Flight[S]]:
         """The process is gone. Returns what it worked on."""
         lost = list(self)
         self._by_id.clear()
+        for flight in lost:
+            if flight.permit is not None:
+                flight.permit.over()
         return lost
 
     # What the process says.

@@ -139,7 +139,7 @@ class Modern:
         if (text := self._objection(process, message, headers)) is not None:
             await _reject(exchange, message, Rejection(ladder.HEADER_MISMATCH, text))
             return
-        request = self._shared.gate.narrowed(server, caller, message, self._shared.marked(server))
+        request = self._shared.narrowed(server, caller, message)
         request = self._tasks.own(server, caller.identity, request)
         listens = message.method == LISTEN
         until = exchange.deadline if listens else self._shared.until(exchange.deadline)

@@ -199,7 +199,8 @@ class Process:
             if (stopped := self._shared.stopped(self.server, caller)) is not None:
                 raise NotRunning(stopped)
             self.witness.given(request)
-            flight, message = self._flights.open(request, caller, stream)
+            permit = self._shared.permits.of(stream.key)
+            flight, message = self._flights.open(request, caller, stream, permit)
             try:
                 await child.send(dump(message))
             except ChildGone:
@@ -312,6 +313,10 @@ class Process:
         out = self._shared.let_out(self.server, flight.caller, request, answer, flight.stream.key)
         if out is None:
             self._fail(flight, failures.denied("The site does not let the answer to this request out."))
+        elif (
+            much := self._shared.measured(flight.permit, self.server, flight.caller, request, out)
+        ) is not None:
+            self._fail(flight, much)
         else:
             flight.stream.finish(dump(out), messages.status_of(out))
         self._end_if_done()

@@ -16,6 +16,7 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from penstock.envelope import EnvelopeError, Message, id_key, member, with_id
+from penstock_agent.endpoint.permits import Permit
 
 #: Requests of one child that wait for the caller's answer. The child is told when there are more.
 MAX_ASKED: Final = 64
@@ -38,6 +39,8 @@ class Call(Generic[S]):
     token: bytes | None
     sent: bool = False
     """Whether the child has it; until then it has certainly not run."""
+    permit: Permit | None = None
+    """What it was counted for, if it was; told when the call is over."""
 
 
 @dataclass(slots=True, eq=False)
@@ -74,11 +77,13 @@ class Correlator(Generic[S]):
         """The calls in flight, oldest first."""
         return list(self._calls.values())
 
-    def open(self, request: Message, stream: S) -> tuple[Call[S], Message]:
+    def open(self, request: Message, stream: S, permit: Permit | None = None) -> tuple[Call[S], Message]:
         """Take up a caller's request; returns it as the child shall see it."""
         assert request.id is not None  # noqa: S101 - a request has an id, says the parser
         child_id = b'"%b"' % self._mint().encode()
-        call = Call(request, stream, child_id, id_key(request.id), _token(request.params))
+        call = Call(request, stream, child_id, id_key(request.id), _token(request.params), permit=permit)
+        if permit is not None:
+            permit.hold()
         self._calls[child_id] = call
         # A caller that uses an id twice at a time gets both answers; what it cancels is the newer one.
         self._by_caller[call.caller_key] = call
@@ -101,7 +106,8 @@ class Correlator(Generic[S]):
 
     def retire(self, call: Call[S]) -> None:
         """The call is over; whatever the child still says about it is dropped."""
-        self._calls.pop(call.child_id, None)
+        if self._calls.pop(call.child_id, None) is not None and call.permit is not None:
+            call.permit.over()
         if self._by_caller.get(call.caller_key) is call:
             del self._by_caller[call.caller_key]
         if call.token is not None and self._by_token.get(call.token) is call:
@@ -196,6 +202,9 @@ class Correlator(Generic[S]):
         lost = self.in_flight()
         for table in (self._calls, self._by_caller, self._by_token, self._asked, self._asked_by_child):
             table.clear()
+        for call in lost:
+            if call.permit is not None:
+                call.permit.over()
         return lost
 
 

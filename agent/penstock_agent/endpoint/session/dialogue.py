@@ -134,7 +134,7 @@ class Dialogue(ABC):
             if (stopped := self._shared.stopped(self.server, stream.caller or self.principal)) is not None:
                 raise NotRunning(stopped)
             self._witness.given(request)
-            call, message = self._correlator.open(request, stream)
+            call, message = self._correlator.open(request, stream, self._shared.permits.of(stream.key))
             try:
                 await child.send(dump(message))
             except ChildGone:
@@ -303,6 +303,8 @@ class Dialogue(ABC):
             self._fail(call, failures.denied("The site does not let the answer to this request out."))
         elif isinstance(settled := self._manners.settle(request, answer), Failure):
             self._fail(call, settled)
+        elif (much := self._measured(call, caller, settled)) is not None:
+            self._fail(call, much)
         elif self.server == WHOLE_SITE:
             status, named = failures.of_exchange(settled, call.stream.key)
             call.stream.finish(dump(named), status)
@@ -365,6 +367,9 @@ class Dialogue(ABC):
         self, caller: Principal, request: Message | None, message: Message, key: str = ""
     ) -> Message | None:
         return self._shared.let_out(self.server, caller, request, message, key)
+
+    def _measured(self, call: Call[Stream], caller: Principal, answer: Message) -> Failure | None:
+        return self._shared.measured(call.permit, self.server, caller, call.request, answer)
 
     # Towards the child, and failures.
 

@@ -275,6 +275,8 @@ class _Run:
         """The call waits for the caller from now on."""
         wanted = Wanted({key: (each.method or "", each.params or b"{}") for key, each in asked.items()})
         ids = {key: each.id for key, each in asked.items() if each.id is not None}
+        if (permit := running[1].permit) is not None:
+            permit.rests()
         waiting = Waiting(self._exchange.principal, wanted, ids, running)
         await self._bridge._ask(self._exchange, self._message, waiting, self._answer)
 

@@ -1,0 +1,271 @@
+"""``penstock-agent policy``: what the rules say, whether it is what was meant, and what they could be."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from penstock_agent.cli.common import (
+    ConfigOption,
+    JsonOption,
+    StateDirOption,
+    emit,
+    problems,
+    say,
+    say_error,
+    usage,
+)
+from penstock_agent.problem import Exit, Problem, printable
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from penstock_agent.config import Settings
+    from penstock_agent.gate.policy.cases import Outcome
+    from penstock_agent.gate.policy.explain import Explanation
+    from penstock_agent.gate.policy.rules import Policy
+    from penstock_agent.gate.policy.suggest import Found
+
+CASES = "policy-cases.toml"
+"""Beside agent.toml."""
+
+
+def explain(
+    server: Annotated[str, typer.Argument(metavar="SERVER", help="A server of agent.toml.")],
+    tool: Annotated[str, typer.Argument(metavar="TOOL", help="Its name; or prompt:NAME, resource:URI.")],
+    arguments: Annotated[
+        str, typer.Argument(metavar="ARGUMENTS", help="Of the call, as a JSON object.")
+    ] = "{}",
+    who: Annotated[str, typer.Option("--as", metavar="WHO", help="Subject or e-mail address.")] = "",
+    groups: Annotated[
+        list[str] | None, typer.Option("--group", metavar="GROUP", help="A group of theirs; again for more.")
+    ] = None,
+    client: Annotated[str, typer.Option("--client", metavar="ID", help="Of the application.")] = "",
+    ask: Annotated[
+        bool, typer.Option("--ask", help="Start the server once and ask which tools it marks as read-only.")
+    ] = False,
+    config: ConfigOption = None,
+    state_dir: StateDirOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Say what the rules would say to a call, which of them decides, and why each other does not.
+
+    Reads agent.toml as it is; budgets, grants of the user and what is paused are not looked at.
+    Exit status 0 when the call is allowed, 1 when it is not.
+    """
+    with problems(json):
+        from penstock_agent.config import Options, load
+        from penstock_agent.gate.expose import Expose
+        from penstock_agent.gate.policy import cases
+        from penstock_agent.gate.policy import explain as explaining
+        from penstock_agent.ledger.entries import Verdict
+
+        if not who:
+            raise usage("Say for whom, with --as: a subject or an e-mail address.")
+        settings = load(Options(config, state_dir))
+        exposed = Expose.parse(settings.server(server).expose)
+        try:
+            item, name = cases.item_of(tool)
+        except cases.BadCases as e:
+            raise usage(f"{e}.") from None
+        said = explaining.explain(
+            exposed,
+            _policy(settings, server),
+            cases.somebody(who, groups or (), client),
+            item,
+            name,
+            _arguments(arguments),
+            _marked(server, settings) if ask else None,
+        )
+        if json:
+            import msgspec
+
+            emit(msgspec.to_builtins(said))
+        else:
+            _show(said)
+    raise typer.Exit(Exit.DONE if said.verdict is Verdict.ALLOWED else Exit.FAILED)
+
+
+def try_cases(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help=f"Cases; without it {CASES} beside agent.toml.")
+    ] = None,
+    config: ConfigOption = None,
+    state_dir: StateDirOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Compare the rules with a file of cases. Exit status 1 when they say something else."""
+    with problems(json):
+        from penstock_agent.config import Options, load
+        from penstock_agent.gate.expose import Expose
+        from penstock_agent.gate.policy import cases
+
+        settings = load(Options(config, state_dir))
+        path = file or settings.config_file.parent / CASES
+        try:
+            found = cases.run(
+                cases.read(path.read_text(encoding="utf-8")),
+                {
+                    name: (Expose.parse(server.expose), _policy(settings, name))
+                    for name, server in settings.servers.items()
+                },
+            )
+        except (OSError, UnicodeDecodeError) as e:
+            why = e.strerror if isinstance(e, OSError) else "it is not UTF-8"
+            raise usage(f"{path} cannot be read: {why}. Name a file of cases.") from None
+        except cases.BadCases as e:
+            raise usage(f"{path}: {e}.") from None
+        if json:
+            import msgspec
+
+            emit({"file": str(path), "cases": msgspec.to_builtins(found)})
+        else:
+            _compare(found)
+    raise typer.Exit(Exit.FAILED if any(one.wrong for one in found) else Exit.DONE)
+
+
+def suggest(
+    since: Annotated[
+        str, typer.Option("--since", metavar="WHEN", help="yesterday, 7d, 12h, or a date: 2026-11-01.")
+    ] = "30d",
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FILE", help="Lines of JSON of a ledger; - for standard input."),
+    ] = None,
+    config: ConfigOption = None,
+    state_dir: StateDirOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Propose the tightest rules that would have allowed what was allowed, as a change of agent.toml.
+
+    Nothing is written. The ledger has hashes of arguments and not their values, so nothing is proposed about
+    arguments.
+    """
+    with problems(json):
+        from penstock_agent import config as configuration
+        from penstock_agent.config import Options, load
+        from penstock_agent.exposing import rules
+        from penstock_agent.gate.policy import suggest as suggesting
+
+        settings = load(Options(config, state_dir))
+        begin = _since(since)
+        lines = _lines(settings, source)
+        found = suggesting.suggest(one for one in suggesting.decisions(lines) if one[0] >= begin)
+        text = configuration.read_text(settings.config_file, must_exist=True) or ""
+        change = rules.diff(text, settings.config_file, found.rules)
+        if json:
+            import msgspec
+
+            emit({**msgspec.to_builtins(found), "diff": change})
+        else:
+            _propose(found, change)
+
+
+def _policy(settings: Settings, server: str) -> Policy:
+    from penstock_agent.gate.policy.rules import Policy
+    from penstock_agent.policy_settings import policy
+
+    written = settings.server(server)
+    return policy(written.profile, written.rules) or Policy()
+
+
+def _marked(server: str, settings: Settings) -> frozenset[str]:
+    from penstock_agent.catalogue.offer import Effect
+    from penstock_agent.cli.expose import offered
+    from penstock_agent.gate.expose import Item
+
+    catalogue = offered(server, settings)
+    return frozenset(one.name for one in catalogue.of(Item.TOOL) if one.effect is Effect.READ)
+
+
+def _arguments(text: str) -> bytes:
+    """Raises Problem for what no call could carry."""
+    from penstock.strictjson import DuplicateKey, tree
+    from penstock_agent.gate.policy.arguments import BadArguments, parse
+
+    raw = text.encode("utf-8", "surrogateescape")
+    try:
+        parse(raw)
+        tree(text)
+    except BadArguments:
+        raise usage('ARGUMENTS is no JSON object; write \'{"path": "/srv/share"}\'.') from None
+    except DuplicateKey:
+        raise usage("ARGUMENTS has a key twice in one object, which the agent refuses in a call.") from None
+    return raw
+
+
+def _show(said: Explanation) -> None:
+    words = {"allowed": "ALLOWED", "denied": "DENIED", "waiting": "NEEDS APPROVAL"}
+    say(f"{words.get(said.verdict.value, said.verdict.value)}  {said.words}")
+    for step in said.steps:
+        say(f"  {'>' if step.decides else ' '} {step.rule}: {step.words}")
+    if said.unknown:
+        say(f"Note: {said.unknown}")
+
+
+def _compare(found: list[Outcome]) -> None:
+    for one in found:
+        if one.wrong:
+            case = one.case
+            what = f"{case.who} {case.server} {printable(case.tool, 100)}"
+            say(f"case {one.number}: {what}")
+            say(f"  - {case.expect.value}" + (f"   because {case.because}" if case.because else ""))
+            say(f"  + {one.found.value}   because {one.by}")
+            say(f"  {one.wrong}")
+    wrong = sum(bool(one.wrong) for one in found)
+    say(
+        f"{len(found)} cases, {wrong} of them not as expected." if wrong else f"{len(found)} cases, all good."
+    )
+
+
+def _propose(found: Found, change: str) -> None:
+    if change:
+        typer.echo(change, nl=False)
+    say_error(
+        f"From {found.decisions} calls that were allowed. Nothing was written: read it, then apply it with "
+        "patch, or by hand, and run penstock-agent policy test."
+        if change
+        else f"Nothing to propose: {found.decisions} calls were allowed in that time."
+    )
+    say_error("Rules about arguments are not proposed: the ledger has only hashes of them.")
+    for item in found.left_out:
+        say_error(f"Left out, since no entry would name just this: {printable(item, 100)}")
+
+
+def _since(text: str) -> datetime:
+    """Raises Problem."""
+    from datetime import UTC, datetime, timedelta
+
+    now = datetime.now(UTC)
+    if text == "yesterday":
+        return (now - timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    unit = {"d": "days", "h": "hours", "m": "minutes"}.get(text[-1:])
+    if unit is not None and text[:-1].isdigit() and len(text) < 8:
+        return now - timedelta(**{unit: int(text[:-1])})
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise usage(f"--since {text[:40]!r} is no time; write yesterday, 7d, 12h or 2026-11-01.") from None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+def _lines(settings: Settings, source: Path | None) -> Iterator[bytes]:
+    """Of the file, or of the ledger in the state folder. Raises Problem."""
+    if source is not None and str(source) == "-":
+        yield from sys.stdin.buffer
+        return
+    paths = [source] if source is not None else sorted((settings.state_dir / "ledger").glob("*.jsonl"))
+    if not paths:
+        raise Problem(
+            f"There is no ledger in {settings.state_dir / 'ledger'} yet. Name lines of JSON with --from."
+        )
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                yield from file
+        except OSError as e:
+            raise Problem(f"{path} cannot be read: {e.strerror}. Run this as a user who may.") from None

@@ -1,0 +1,100 @@
+"""Why the rules decide as they do, in words for the site's administrator. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import msgspec
+
+from penstock.principal import Principal
+from penstock_agent.gate.expose import Expose, Item
+from penstock_agent.gate.policy import rules
+from penstock_agent.gate.policy.rules import Arrived, Policy, Rule
+from penstock_agent.ledger.entries import Verdict
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What became of one rule."""
+
+    rule: str
+    decides: bool
+    words: str
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """``by``: what decides, as the ledger names it."""
+
+    verdict: Verdict
+    by: str
+    words: str
+    steps: list[Step] = []
+    unknown: str = ""
+    """What this may be wrong about, and how to know; empty for nothing."""
+
+
+_NO_MARKS = (
+    'profile = "read_only" lets only those tools be used that the server marks as read-only, and the server '
+    "was not asked. This is what the rules say about a tool that it does mark; --ask starts the server and "
+    "asks it."
+)
+
+
+def explain(
+    exposed: Expose,
+    policy: Policy,
+    who: Principal,
+    item: Item,
+    name: str,
+    arguments: bytes | None,
+    marked: Collection[str] | None,
+) -> Explanation:
+    """``marked``: names of the tools that the server marks as read-only; None where it was not asked."""
+    if not exposed.shows(item, name):
+        return Explanation(Verdict.DENIED, "expose", f"No entry of expose names {item.value}:{name}.")
+    unknown = _NO_MARKS if marked is None and policy.read_only and item is Item.TOOL else ""
+    known = frozenset({name}) if marked is None else marked
+    arrived = Arrived(arguments)
+    ruling = rules.decide(policy, who, item, name, arrived, known)
+    steps = [
+        Step(rule.name, str(rule) == ruling.by, _words(rule, ruling, who, item, name, arrived))
+        for rule in policy.rules
+    ]
+    return Explanation(ruling.verdict, ruling.by, _sum(policy, ruling, item), steps, unknown)
+
+
+def _sum(policy: Policy, ruling: rules.Ruling, item: Item) -> str:
+    if ruling.by == rules.READ_ONLY:
+        what = "the server does not mark it as read-only" if item is Item.TOOL else "methods may do anything"
+        return f'profile = "read_only", and {what}.'
+    if ruling.by == rules.NO_RULE:
+        return "No rule allows it."
+    if not policy.rules:
+        return "There are no rules for this server: everybody may use all that is exposed."
+    if ruling.verdict is Verdict.WAITING:
+        return f"The {ruling.by} allows it once somebody on site has approved it."
+    if ruling.verdict is Verdict.ALLOWED:
+        return f"The {ruling.by} allows it."
+    if ruling.text:
+        return f"The {ruling.by} would allow it, but not with these arguments, and no other rule does."
+    return f"The {ruling.by} denies it."
+
+
+def _words(rule: Rule, ruling: rules.Ruling, who: Principal, item: Item, name: str, arrived: Arrived) -> str:
+    stranger = rule.stranger(who)
+    if stranger is not None:
+        return f"does not concern this caller: its {stranger} name others"
+    if rule.deny.shows(item, name):
+        return "denies it"
+    if not rule.allow.shows(item, name):
+        return f"does not allow {item.value}:{name}"
+    conditions = rule.conditions(item, name)
+    wrong = rules.Candidate(rule, conditions, ruling).wrong(arrived.parsed()) if conditions else None
+    if wrong is not None:
+        return f"allows it, but not with these arguments: {wrong.words}"
+    if str(rule) == ruling.by:
+        return "allows it after approval" if rule.approve else "allows it"
+    if ruling.by == rules.READ_ONLY:
+        return "would allow it, were it not for the profile"
+    if ruling.verdict is Verdict.DENIED:
+        return f"would allow it, but {ruling.by} denies it"
+    return f"would allow it too, but {ruling.by} comes first"

@@ -1,0 +1,177 @@
+"""The policy commands, as an administrator gives them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.harness.agent_site import SERVER, Site
+
+RULES = """
+[[servers.files.rules]]
+name = "finance reads"
+groups = ["finance"]
+allow = ["read_*"]
+[servers.files.rules.arguments.read_file]
+path = { below = "/srv/finance" }
+"""
+
+
+@pytest.fixture
+def files(site: Site, tmp_path: Path) -> Site:
+    program = tmp_path / "server.py"
+    program.write_text(SERVER)
+    command = json.dumps([sys.executable, str(program)])
+    site.configure(f'[servers.files]\ncommand = {command}\nexpose = ["*"]\nprofile = "read_only"\n{RULES}')
+    return site
+
+
+def test_explain_says_which_rule_decides_and_why_the_others_do_not(files: Site) -> None:
+    for arguments, status, words in (
+        ('{"path": "/srv/finance/a"}', 0, 'ALLOWED  The rule "finance reads" allows it.'),
+        (
+            '{"path": "/etc/passwd"}',
+            1,
+            "> finance reads: allows it, but not with these arguments: path must be",
+        ),
+    ):
+        done = files.run(
+            "policy", "explain", "--as", "alice", "--group", "finance", "files", "read_file", arguments
+        )
+        assert done.status == status, done.stderr
+        assert words in done.stdout
+        assert "Note: profile" in done.stdout
+    done = files.run("policy", "explain", "--as", "alice@example.com", "files", "read_all")
+    assert (done.status, "its groups name others" in done.stdout) == (1, True)
+
+
+def test_explain_asks_the_server_when_it_is_told_to(files: Site) -> None:
+    options = ("policy", "explain", "--ask", "--json", "--as", "a", "--group", "finance", "files")
+    done = files.run(*options, "read_all")
+    assert done.json["verdict"] == "allowed"
+    assert (done.json["unknown"], done.json["by"]) == ("", 'rule "finance reads"')
+    assert files.run(*options, "read_other").json["by"] == "profile"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("files", "read"), "Say for whom, with --as"),
+        (("--as", "a", "crm", "read"), "has no server named 'crm'"),
+        (("--as", "a", "files", "what:x"), "starts with no known kind"),
+        (("--as", "a", "files", "read", "[1]"), "ARGUMENTS is no JSON object"),
+        (("--as", "a", "files", "read", '{"a":1,"a":2}'), "has a key twice"),
+    ],
+)
+def test_explain_says_what_it_needs(files: Site, arguments: tuple[str, ...], words: str) -> None:
+    done = files.run("policy", "explain", *arguments)
+    assert (done.status, words in done.stderr) == (2, True), done.stderr
+
+
+CASE = """
+[[cases]]
+as = "alice"
+groups = ["finance"]
+server = "files"
+tool = "read_all"
+expect = "allowed"
+because = "finance reads"
+"""
+
+
+def test_cases_are_compared_and_a_difference_is_status_1(files: Site) -> None:
+    cases = files.config.parent / "policy-cases.toml"
+    cases.write_text(CASE)
+    done = files.run("policy", "test")
+    assert (done.status, done.stdout) == (0, "1 cases, all good.\n")
+    cases.write_text(CASE + CASE.replace('"finance"', '"staff"'))
+    done = files.run("policy", "test", str(cases))
+    assert done.status == 1
+    assert done.stdout.splitlines() == [
+        "case 2: alice files read_all",
+        "  - allowed   because finance reads",
+        "  + denied   because rules",
+        "  expected allowed, but it is denied: No rule allows it.",
+        "2 cases, 1 of them not as expected.",
+    ]
+    found = files.run("policy", "test", "--json").json["cases"]
+    assert isinstance(found, list)
+    assert [bool(one["wrong"]) for one in found] == [False, True]
+
+
+def test_cases_that_cannot_be_read_are_status_2(files: Site) -> None:
+    done = files.run("policy", "test")
+    assert (done.status, "policy-cases.toml cannot be read" in done.stderr) == (2, True)
+    cases = files.config.parent / "policy-cases.toml"
+    cases.write_text("[[cases]]\n")
+    done = files.run("policy", "test")
+    assert (done.status, "missing required field" in done.stderr) == (2, True)
+
+
+def ledger(site: Site, path: Path, *, age: timedelta) -> Path:
+    at = (datetime.now(UTC) - age).isoformat()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines: list[dict[str, object]] = [
+        {"n": 1, "at": at, "kind": "who", "who": 1, "issuer": "i", "subject": "bob", "client": "claude"},
+        {"n": 2, "at": at, "kind": "decision", "server": "files", "who": 1, "verdict": "allowed",
+         "item": "tool:read_file"},
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_suggest_proposes_a_change_of_the_file_and_writes_nothing(files: Site) -> None:
+    before = files.config.read_text()
+    ledger(files, files.state / "ledger" / "00000001.jsonl", age=timedelta(hours=1))
+    done = files.run("policy", "suggest")
+    assert done.status == 0, done.stderr
+    for line in (
+        '+name = "suggested 1"',
+        '+users = ["bob"]',
+        '+clients = ["claude"]',
+        '+allow = ["tool:read_file"]',
+    ):
+        assert line in done.stdout.splitlines()
+    assert "From 1 calls that were allowed" in done.stderr
+    assert "only hashes" in done.stderr
+    assert files.config.read_text() == before
+
+
+def test_suggest_looks_at_the_time_that_it_is_told(files: Site, tmp_path: Path) -> None:
+    path = str(ledger(files, tmp_path / "export.jsonl", age=timedelta(days=3)))
+    for since, found in (("yesterday", 0), ("7d", 1), ("12h", 0), ("2020-01-01", 1)):
+        done = files.run("policy", "suggest", "--from", path, "--since", since, "--json")
+        assert done.json["decisions"] == found, since
+        assert bool(done.json["diff"]) is bool(found)
+
+
+def test_suggest_says_what_it_needs(files: Site) -> None:
+    assert "There is no ledger in" in files.run("policy", "suggest").stderr
+    assert "cannot be read" in files.run("policy", "suggest", "--from", "/nowhere").stderr
+    done = files.run("policy", "suggest", "--since", "soon")
+    assert (done.status, "is no time" in done.stderr) == (2, True)
+
+
+def test_config_check_shows_rules_in_words_and_what_cannot_work(files: Site) -> None:
+    done = files.run("config", "check")
+    assert '  rule "finance reads": group finance: may use read_*; of read_file: path must be' in done.stdout
+    assert 'profile = "read_only"' in done.stdout
+    shown = files.run("config", "check", "--json").json["servers"]
+    assert isinstance(shown, dict)
+    assert shown["files"]["rules"][0]["name"] == "finance reads"
+    files.configure(
+        '[servers.files]\ncommand = ["/bin/cat"]\nexpose = ["read_*"]\n[[servers.files.rules]]\nname = "d"\n'
+        'deny = ["x"]\n'
+    )
+    assert "none of them allows anything" in files.run("config", "check").stdout
+    files.configure(
+        '[servers.files]\ncommand = ["/bin/cat"]\nexpose = ["read_*"]\n[[servers.files.rules]]\nname = "d"\n'
+        'allow = ["write", "read_a", "r*"]\n'
+    )
+    text = files.run("config", "check").stdout
+    assert "'d' allows write, which is not exposed" in text
+    assert "read_a, which" not in text
