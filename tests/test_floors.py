@@ -40,7 +40,10 @@ AGENT_FLOORS = (
         "values of the agent",
         (
             AGENT,
-            *(f"{AGENT}.{n}" for n in ("alone", "exchange", "files", "problem", "tolerance", "undumpable")),
+            *(
+                f"{AGENT}.{n}"
+                for n in ("alone", "asuser", "exchange", "files", "problem", "tolerance", "undumpable")
+            ),
             *(f"{AGENT}.{n}" for n in ("dialer.proxy", "dialer.redial")),
             f"{AGENT}.renewal.schedule",
         ),
@@ -58,8 +61,8 @@ AGENT_FLOORS = (
         tuple(
             f"{AGENT}.{name}"
             for name in (
-                "config", "pausing", "policy_settings", "server_settings", "servers", "spending", "state",
-                "systemd",
+                "config", "hooks", "pausing", "pinning", "policy_settings", "server_settings", "servers",
+                "spending", "state", "systemd",
             )
         ),
     ),
@@ -80,7 +83,7 @@ AGENT_FLOORS = (
     ),
     Floor(
         "administration",
-        (f"{AGENT}.approvals", f"{AGENT}.asuser", f"{AGENT}.control", f"{AGENT}.exposing.*"),
+        (f"{AGENT}.approvals", f"{AGENT}.control", f"{AGENT}.exposing.*", f"{AGENT}.withholding"),
     ),
     Floor("the daemon", (f"{AGENT}.daemon",)),
     Floor("commands", (f"{AGENT}.cli.*",)),
@@ -174,7 +177,8 @@ PURE = (
             "endpoint.permits", "endpoint.session.standing",
             *(f"endpoint.bridge.up.{n}" for n in ("interpreter", "out", "subscription", "translate")),
             *(f"endpoint.modern.{n}" for n in ("flights", "ladder", "messages", "schemas", "tasks")),
-            "exchange", "gate.*", "ledger.entries", "problem", "dialer.proxy", "dialer.redial",
+            "exchange", "exposing.differences", "gate.*", "ledger.entries", "problem", "dialer.proxy",
+            "dialer.redial",
             "renewal.schedule", "remote.address", "remote.protocol", "remote.sse", "remote.words",
         )
     ),

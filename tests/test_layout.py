@@ -27,6 +27,10 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     f"{A}/cli/common.py": (f"{TA}/cli/test_main.py", "options that every command has"),
     f"{A}/dialer/connect.py": (f"{TA}/dialer/test_dialer_obstacles.py", "the redirect that is not followed"),
     f"{A}/endpoint/answers.py": (f"{TA}/endpoint/test_endpoint.py", "an answer is seen where it is given"),
+    f"{A}/endpoint/outbound.py": (
+        f"{TA}/endpoint/test_redaction.py",
+        "what is taken out there; what is withheld and counted, in test_withheld.py and test_policy.py",
+    ),
     f"{A}/endpoint/handshake/channel.py": (
         f"{TA}/endpoint/handshake/test_httpsse.py",
         "one event stream, as its client sees it",
@@ -48,6 +52,11 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
         "what clients and children see of it",
     ),
     f"{A}/endpoint/faults.py": (f"{TA}/endpoint/test_endpoint.py", "what a child does wrong"),
+    f"{A}/endpoint/looking.py": (
+        f"{TA}/endpoint/test_withheld.py",
+        "seen where a process is asked for its lists",
+    ),
+    f"{A}/gate/definitions.py": (f"{TA}/endpoint/test_withheld.py", "seen where lists and calls go by"),
     f"{A}/endpoint/shared.py": (f"{TA}/endpoint/test_endpoint.py", "what an endpoint is made of"),
     f"{A}/tolerance.py": (f"{TA}/test_config.py", "a table of the settings"),
     f"{A}/endpoint/held.py": (f"{TA}/endpoint/session/test_delivery.py", "counts what deliveries hold"),
@@ -146,6 +155,7 @@ OF_SEVERAL: dict[str, str] = {
     f"{TA}/endpoint/test_redaction.py": "what is taken out, in each part of the endpoint",
     f"{TA}/endpoint/test_policy.py": "the site's rules and budgets, in each part of the endpoint",
     f"{TA}/site/test_site_policy.py": "the rules of each server, where all servers are one",
+    f"{TA}/endpoint/test_withheld.py": "what is not as approved, in each part of the endpoint",
     f"{TA}/endpoint/test_consent.py": "grants: what the relay asks, and what calls are held to",
     "tests/core/tunnel/test_mutations.py": "the simulation notices every rule that is taken away",
     "tests/core/tunnel/test_simulation.py": "both ends, and links that cut, delay and reorder",

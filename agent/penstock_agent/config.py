@@ -32,7 +32,7 @@ from penstock_agent.callers.settings import CallerSettings, absolute
 from penstock_agent.dialer import proxy as proxies
 from penstock_agent.gate.redaction.settings import RedactSettings
 from penstock_agent.problem import Exit, Problem
-from penstock_agent.server_settings import LimitSettings, ServerSettings
+from penstock_agent.server_settings import LimitSettings, ServerSettings, ToolAnnotations, ToolSettings
 from penstock_agent.site.settings import SiteSettings
 from penstock_agent.tolerance import Tolerance
 
@@ -45,8 +45,6 @@ ENVIRON_PREFIX = "PENSTOCK_AGENT_"
 _NOT_ENFORCED = {
     "effect": "no call is retried or held for collection yet",
 }
-#: The same in a rule.
-_NOT_ENFORCED_OF_RULES = {"approve": "no call is held for approval yet"}
 
 
 class ConfigError(Problem):
@@ -60,6 +58,14 @@ def _number(value: object) -> object:
     if isinstance(value, bool):
         raise ValueError("must be a number")
     return value
+
+
+def _hook(command: tuple[str, ...]) -> tuple[str, ...]:
+    if command and not command[0].startswith("/"):
+        raise ValueError('must name a program by its whole path; write ["/path/program", "argument", ...]')
+    if any("\0" in text for text in command):
+        raise ValueError("contains a NUL byte, which no process can be given")
+    return command
 
 
 class _File(BaseModel):
@@ -78,6 +84,8 @@ class _File(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     #: Seconds after which an event stream without its answer is closed for the client to poll; 0 for never.
     close_stream_after: Annotated[float, BeforeValidator(_number), Field(ge=0, le=3600)] = 0.0
+    #: A program, with its arguments, that is told what happens here, as JSON on its standard input.
+    on_event: Annotated[tuple[StrictStr, ...], AfterValidator(_hook)] = ()
     caller: CallerSettings | None = None
     tolerance: Tolerance = Tolerance()
     site: SiteSettings = SiteSettings()
@@ -86,7 +94,7 @@ class _File(BaseModel):
 
 # Settings that one variable can carry.
 _SCALARS = tuple(
-    name for name in _File.model_fields if name not in ("caller", "servers", "site", "tolerance")
+    name for name in _File.model_fields if name not in ("caller", "on_event", "servers", "site", "tolerance")
 )
 
 
@@ -114,6 +122,7 @@ class Settings:
     max_children: int
     log_level: str
     close_stream_after: float
+    on_event: tuple[str, ...]
     caller: CallerSettings | None
     tolerance: Tolerance
     site: SiteSettings
@@ -215,6 +224,7 @@ def parse(text: str, config: Path, options: Options, env: Mapping[str, str]) -> 
         max_children=file.max_children,
         log_level=file.log_level,
         close_stream_after=file.close_stream_after,
+        on_event=file.on_event,
         caller=file.caller,
         tolerance=file.tolerance,
         site=file.site,
@@ -288,15 +298,6 @@ def _not_enforced(table: dict[str, object], config: Path) -> Iterable[str]:
             if key in server:
                 del server[key]
                 yield f"{where}.{key}: this version does not enforce it ({why}). Remove the line."
-        rules = server.get("rules")
-        for number, rule in enumerate(rules if isinstance(rules, list) else ()):
-            for key, why in _NOT_ENFORCED_OF_RULES.items():
-                if isinstance(rule, dict) and key in rule:
-                    del rule[key]
-                    yield (
-                        f"{where}.rules.{number}.{key}: this version does not enforce it ({why}). "
-                        "Remove the line."
-                    )
 
 
 def _bad_names(table: Mapping[str, object], config: Path) -> Iterable[str]:
@@ -335,6 +336,8 @@ def _sentence(error: ErrorDetails, config: Path, sources: Mapping[str, str]) -> 
             model = LimitSettings
         if path[0] == "servers" and path[2:3] == ["rules"]:
             model = policy_settings.unknown_key(path)
+        if model is ServerSettings and path[2] == "tools" and len(path) > 4:
+            model = ToolSettings if len(path) == 5 else ToolAnnotations
         return f"{where}: unknown key. Known here: {', '.join(model.model_fields)}."
     if error["type"] == "missing":
         return f"{where}: missing."

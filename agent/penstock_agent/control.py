@@ -25,6 +25,7 @@ from typing import TypeAlias, TypeVar
 import msgspec
 
 from penstock_agent.config import DEFAULT_STATE_DIR, Settings
+from penstock_agent.exposing.reviewing import Review
 from penstock_agent.files import write_atomic
 from penstock_agent.gate.pause import Entry
 from penstock_agent.problem import Exit, Problem
@@ -36,6 +37,8 @@ UNIT_RUNTIME_DIR = Path("/run/penstock-agent")
 MAX_REQUEST_BYTES = 64 * 1024
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 MAX_CONNECTIONS = 16
+#: A server is started to be asked what it offers; a first start may download it (seconds).
+REVIEW_S = 130.0
 #: A connection that sends no request for this long is closed (seconds).
 IDLE_S = 60.0
 #: The same before it has shown the token.
@@ -126,6 +129,10 @@ class Status(msgspec.Struct, frozen=True):
     whole_site: list[str] = []
     #: What is stopped for now.
     paused: list[Entry] = []
+    #: Definitions that are exposed and withheld until they are approved, by server.
+    withheld: dict[str, list[str]] = {}
+    #: Servers of which what was approved cannot be read, and why.
+    not_read: dict[str, str] = {}
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -456,6 +463,20 @@ async def approvals(path: Path, id: str = "") -> Approvals:
 async def approve(path: Path, id: str, approved: bool) -> Approval:
     """Approve or deny one call. Raises :exc:`ControlError`."""
     return _typed(await ask(path, "approve" if approved else "deny", id=id), Approval, path)
+
+
+async def review(path: Path, server: str) -> Review:
+    """What waits for approval of a server, which is asked for it. Raises :exc:`ControlError`."""
+    return _typed(await ask(path, "review", timeout=REVIEW_S, server=server), Review, path)
+
+
+async def pin(path: Path, server: str, items: Mapping[str, str], *, afresh: bool = False) -> Review:
+    """Approve definitions by their digests, or all that there is ``afresh``; what waits then.
+
+    Raises :exc:`ControlError`.
+    """
+    answer = await ask(path, "pin", timeout=REVIEW_S, server=server, items=dict(items), afresh=afresh)
+    return _typed(answer, Review, path)
 
 
 _T = TypeVar("_T")

@@ -33,6 +33,8 @@ from penstock_agent.gate.expose import Expose
 from penstock_agent.gate.gate import Exposed, Gate
 from penstock_agent.gate.pause import MOST, Entry, Kind, Paused, TooMany
 from penstock_agent.gate.policy.books import Books
+from penstock_agent.hooks import Hooks
+from penstock_agent.ledger.entries import Unrecorded
 from penstock_agent.policy_settings import policy
 from penstock_agent.problem import Exit, Problem
 from penstock_agent.remote.remotes import Remotes
@@ -42,6 +44,7 @@ from penstock_agent.renewal.verdict import Revoked, judge
 from penstock_agent.servers import Servers, members, redactors, spec, whole_site
 from penstock_agent.site.spec import SiteSpec, SiteView
 from penstock_agent.systemd import Notifier
+from penstock_agent.withholding import Withholding
 
 if TYPE_CHECKING:
     from penstock_agent.callers.callers import Callers
@@ -120,6 +123,9 @@ class _Daemon:
         self._tasks: asyncio.TaskGroup | None = None
         self._callers = callers
         self._judging: asyncio.Task[None] | None = None
+        self._hooks = Hooks(settings.on_event)
+        self._withholding = Withholding(settings, target.agent, Unrecorded(), self._hooks)
+        servers.definitions = self._withholding.definitions
         specs = _with_site(settings, specs, paused)
         self._endpoint = Endpoint(
             target.agent,
@@ -134,7 +140,10 @@ class _Daemon:
             session_key=state.session_key(settings.state_dir),
             paused=paused,
             books=books,
+            definitions=self._withholding.definitions,
         )
+        self._withholding.read = self._endpoint.read
+        self._withholding.told = self._endpoint.lists_changed
         self._tunnel = Tunnel(self._start)
         self._tunnel.offer(self._offered())
         self._dialer = Dialer(target, self._tunnel, self._offered, self._link_changed, self._turned_away)
@@ -143,6 +152,7 @@ class _Daemon:
         self._joined = joined
         self._renewer = Renewer(joined, self._renew_once, self._renewed)
         self._hung_up = 0
+        self._withholding.status = self._say_status
 
     def _offered(self) -> frozenset[str]:
         """Servers with nothing exposed are not even named to the relay."""
@@ -163,6 +173,7 @@ class _Daemon:
                 tasks.create_task(self._watchdog())
                 tasks.create_task(self._renewer.run())
                 tasks.create_task(spending.keep(self._settings.state_dir, self._books))
+                tasks.create_task(self._hooks.run())
                 await told.wait()
                 await self._drain()
                 raise _Stop
@@ -203,7 +214,12 @@ class _Daemon:
             self._hung_up = 0
         else:
             self._linked.clear()
-        self._notifier.status(f"linked to {self._target.url}" if status.linked else status.problem)
+        self._say_status()
+
+    def _say_status(self) -> None:
+        link, withheld = self._dialer.status, self._withholding.summary
+        text = f"linked to {self._target.url}" if link.linked else link.problem
+        self._notifier.status("; ".join(part for part in (text, withheld) if part))
 
     def _turned_away(self, refused: Refusal | None) -> None:
         """The relay did not take the certificate."""
@@ -262,6 +278,8 @@ class _Daemon:
             "renew": self._renew,
             "pause": self._pause,
             "resume": self._resume,
+            "review": self._withholding.review,
+            "pin": self._withholding.approve,
         }
 
         def ready() -> None:
@@ -311,6 +329,8 @@ class _Daemon:
             ],
             whole_site=members(self._settings.servers),
             paused=list(self._paused.entries),
+            withheld={name: sorted(found) for name, found in self._withholding.withheld.items()},
+            not_read=self._withholding.definitions.broken(),
         )
         return msgspec.to_builtins(answer)  # type: ignore[no-any-return]  # a Struct becomes a dict
 
@@ -381,6 +401,8 @@ class _Daemon:
         specs = _with_site(settings, plain, self._paused)
         gate = _gate(settings, specs)
         self._settings, self._specs, self._callers = settings, plain, callers
+        self._hooks.command = settings.on_event
+        self._withholding.use(settings)
         if self._judging is not None and self._tasks is not None:
             self._judging.cancel()
             self._judging = self._tasks.create_task(callers.run())

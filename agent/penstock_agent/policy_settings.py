@@ -202,6 +202,8 @@ class RuleSettings(BaseModel):
         dict[Annotated[StrictStr, AfterValidator(_place)], ConditionSettings],
     ] = {}
     budget: BudgetSettings | None = None
+    #: Whether somebody on site has to let each call pass.
+    approve: Literal["always"] | None = None
 
     @model_validator(mode="after")
     def _does_something(self) -> Self:
@@ -228,6 +230,7 @@ class RuleSettings(BaseModel):
                 for of, wanted in self.arguments.items()
             ),
             None if self.budget is None else self.budget.budget(),
+            self.approve is not None,
         )
 
 

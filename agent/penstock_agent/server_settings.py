@@ -11,6 +11,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StrictBool,
     StrictInt,
     StrictStr,
     model_validator,
@@ -127,6 +128,32 @@ class LimitSettings(BaseModel):
         return Limits(**self.model_dump())
 
 
+class ToolAnnotations(BaseModel):
+    """What the site says that a tool does; what it does not say is left to the server."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: StrictStr | None = None
+    readOnlyHint: StrictBool | None = None
+    destructiveHint: StrictBool | None = None
+    idempotentHint: StrictBool | None = None
+    openWorldHint: StrictBool | None = None
+
+
+class ToolSettings(BaseModel):
+    """One ``[servers.NAME.tools.TOOL]`` table: what callers see in the place of the server's own words."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: StrictStr | None = None
+    description: StrictStr | None = None
+    annotations: ToolAnnotations = ToolAnnotations()
+
+    def hints(self) -> dict[str, bool | str]:
+        """The annotations that the site gives."""
+        return self.annotations.model_dump(exclude_none=True)
+
+
 class ServerSettings(BaseModel):
     """One ``[servers.NAME]`` table: an MCP server that is started here, or one of the local network."""
 
@@ -158,6 +185,8 @@ class ServerSettings(BaseModel):
     rules: Rules = ()
     #: What is taken out of its answers: tables [[servers.NAME.redact]].
     redact: Annotated[tuple[RedactSettings, ...], Field(max_length=MAX_RULES)] = ()
+    #: What the site says of tools in the place of the server, by the tools' names.
+    tools: dict[StrictStr, ToolSettings] = {}
     #: The child's network: none, or that of the machine.
     network: Annotated[Literal["none", "host"], BeforeValidator(_network)] = "none"
     #: How far the child is confined. None: "landlock" where the kernel has it, else "process".

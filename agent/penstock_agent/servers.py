@@ -18,6 +18,7 @@ from penstock_agent.children.pool import Children
 from penstock_agent.endpoint.bridge.up.face import Faces
 from penstock_agent.endpoint.ports import Child, Stopping
 from penstock_agent.endpoint.room import GiveWay, WithRoom
+from penstock_agent.gate.definitions import Definitions
 from penstock_agent.gate.expose import Expose
 from penstock_agent.gate.redaction.rules import Redactor
 from penstock_agent.gate.redaction.settings import rules
@@ -116,6 +117,8 @@ class Servers:
         self._tasks: asyncio.TaskGroup | None = None
         self._late: set[str] = set()
         self._running: set[asyncio.Task[None]] = set()
+        self.definitions: Definitions | None = None
+        """What was approved of what servers offer."""
         self.give_way: GiveWay | None = None
         """Ends a process that nobody uses, where the whole site needs its place."""
         self._faces = Faces(WithRoom(self, self._made_room), self._spawn)
@@ -146,7 +149,14 @@ class Servers:
             case ProcessSpec():
                 return await self._children.start(spec)
             case SiteSpec():
-                return Aggregate(spec, self._faces, self._spawn, lambda: self.online_since(), self._late)
+                return Aggregate(
+                    spec,
+                    self._faces,
+                    self._spawn,
+                    lambda: self.online_since(),
+                    self._late,
+                    self.definitions,
+                )
         raise ChildStartError(f"server {spec.name}: nothing here starts a {type(spec).__name__}")
 
     async def _made_room(self) -> bool:

@@ -22,6 +22,7 @@ from penstock.principal import Principal
 from penstock.tunnel.errors import CloseCode
 from penstock.tunnel.frames import DoneReason
 from penstock_agent import control, daemon, pausing, spending, state
+from penstock_agent.catalogue.offer import Catalogue
 from penstock_agent.children.child import ChildSpec
 from penstock_agent.children.confinement import kernel
 from penstock_agent.children.confinement.kernel import Kernel
@@ -89,6 +90,12 @@ class FakeEndpoint:
         self.specs = dict(specs)
         self.gate = gate
         self.shared_by_all = shared_by_all
+
+    def lists_changed(self, servers: frozenset[str]) -> None:
+        pass
+
+    async def read(self, server: str) -> Catalogue:
+        return Catalogue(server)
 
     async def drain(self) -> None:
         self.drained = True

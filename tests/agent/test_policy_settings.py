@@ -98,7 +98,7 @@ def test_sizes_have_units(text: str, size: int) -> None:
         (RULE + 'users = "alice"\n', "servers.files.rules.0.users: should be a list"),
         (RULE + 'deny = ["what:x"]\n', "servers.files.rules.0.deny.0: starts with no known kind"),
         (RULE.replace("allow", "deny") + "[servers.files.rules.budget]\nconcurrent = 1\n", "only narrow"),
-        (RULE + 'approve = "always"\n', "rules.0.approve: this version does not enforce it (no call is held"),
+        (RULE + 'approve = "sometimes"\n', "rules.0.approve: should be 'always'"),
         (RULE + "[servers.files.rules.budget]\n", "budget: limits nothing"),
         (RULE + "[servers.files.rules.budget]\nconcurrent = 0\n", "greater than or equal to 1"),
         (RULE + "[servers.files.rules.budget]\nconcurrent = true\n", "valid integer"),
@@ -125,6 +125,6 @@ def test_a_mistake_is_said_where_it_is_with_what_to_write(text: str, words: str)
     assert found.startswith("/etc/agent.toml: servers.files")
 
 
-@pytest.mark.parametrize("change", ['approve = "always"\n', "allow = [1]\n", 'bogus = ""\n'])
+@pytest.mark.parametrize("change", ["approve = true\n", "allow = [1]\n", 'bogus = ""\n'])
 def test_a_mistake_in_one_rule_refuses_the_whole_file(change: str) -> None:
     refusal(RULE.replace('"r"', '"good"') + '[[servers.files.rules]]\nname = "bad"\n' + change)

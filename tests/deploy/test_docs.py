@@ -129,6 +129,7 @@ def defaults(program: str, tmp_path: Path) -> dict[str, str]:
     own = {field.name for field in dataclasses.fields(settings)} - {
         "caller",
         "config_file",
+        "on_event",
         "servers",
         "site",
         "sources",

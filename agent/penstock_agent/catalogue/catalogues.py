@@ -12,6 +12,7 @@ from penstock_agent.catalogue.mirrored import Mirrored
 from penstock_agent.catalogue.offer import Catalogue, CatalogueError, Effect
 from penstock_agent.children.child import ChildGone, ChildSpec, ChildStartError
 from penstock_agent.children.pool import CrashLooping, TooManyChildren
+from penstock_agent.gate.definitions import Definitions
 from penstock_agent.gate.expose import Item as Kind
 
 FRESH_S: Final = 30.0
@@ -42,7 +43,10 @@ class Catalogues:
         specs: Mapping[str, ChildSpec],
         children: Starter,
         spawn: Callable[[Coroutine[object, object, None]], asyncio.Task[None]],
+        definitions: Definitions | None = None,
     ) -> None:
+        """``definitions`` are told what is read."""
+        self._definitions = definitions
         self._specs = dict(specs)
         self._children = children
         self._spawn = spawn
@@ -87,6 +91,10 @@ class Catalogues:
         elif server in self._changed:
             await self.get(server)  # not at each change, and not for long
 
+    async def now(self, server: str) -> Catalogue:
+        """What the server offers now, however long that takes. Raises CatalogueError."""
+        return await self._read(server)
+
     async def get(self, server: str) -> Catalogue:
         """What the server offers now, or lately where it is slow to say. Raises CatalogueError."""
         kept = self._kept.get(server)
@@ -130,6 +138,8 @@ class Catalogues:
         else:
             found.set_result(catalogue)
             if self._reading.get(spec.name) is found:
+                if self._definitions is not None:
+                    self._definitions.read(spec.name, catalogue.definitions, catalogue.instructions)
                 self._changed.discard(spec.name)
                 self._kept[spec.name] = (asyncio.get_running_loop().time(), catalogue)
                 self._mirrored[spec.name] = {
@@ -150,7 +160,10 @@ class Catalogues:
             async with asyncio.timeout(READ_S):
                 child = await self._children.start(spec.patient())
                 try:
-                    return Catalogue(spec.name, await Conversation(spec.name, child).lists())
+                    definitions = self._definitions
+                    overrides = None if definitions is None else definitions.overrides.get(spec.name)
+                    asking = Conversation(spec.name, child, overrides)
+                    return Catalogue(spec.name, await asking.lists(), asking.instructions)
                 finally:
                     await child.stop()
         except TimeoutError:

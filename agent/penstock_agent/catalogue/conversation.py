@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -16,6 +16,7 @@ from penstock_agent.children import eras
 from penstock_agent.children.lines import Oversize
 from penstock_agent.gate import read
 from penstock_agent.gate.expose import Item as Kind
+from penstock_agent.gate.overrides import Override
 
 MAX_PAGES = 1000
 MAX_ITEMS = 10_000
@@ -47,10 +48,10 @@ class _Named(msgspec.Struct, frozen=True):
 
 
 class _Page(msgspec.Struct, frozen=True):
-    tools: list[_Named] = []
-    prompts: list[_Named] = []
-    resources: list[_Named] = []
-    resource_templates: list[_Named] = msgspec.field(default=[], name="resourceTemplates")
+    tools: list[msgspec.Raw] = []
+    prompts: list[msgspec.Raw] = []
+    resources: list[msgspec.Raw] = []
+    resource_templates: list[msgspec.Raw] = msgspec.field(default=[], name="resourceTemplates")
     next_cursor: str | None = msgspec.field(default=None, name="nextCursor")
 
 
@@ -65,9 +66,11 @@ _T = TypeVar("_T")
 class Conversation:
     """A greeting and four lists, over the lines of one child."""
 
-    def __init__(self, name: str, child: Lines) -> None:
+    def __init__(self, name: str, child: Lines, overrides: Mapping[str, Override] | None = None) -> None:
+        """``overrides``: what the site says of tools in the place of the server."""
         self._name = name
         self._child = child
+        self._overrides = overrides or {}
         self.instructions = ""
         """What the server told of itself when it was greeted."""
         self._last_id = 0
@@ -79,14 +82,20 @@ class Conversation:
         offered = await self._greet()
         items: list[Offer] = []
         if "tools" in offered:
-            items += [_tool(t) for t in await self._pages("tools/list", lambda page: page.tools)]
+            items += map(self._tool, await self._pages("tools/list", lambda page: page.tools))
         if "prompts" in offered:
-            items += _items(Kind.PROMPT, await self._pages("prompts/list", lambda page: page.prompts))
+            prompts = await self._pages("prompts/list", lambda page: page.prompts)
+            items += [offer(Kind.PROMPT, raw, None, self._name) for raw in prompts]
         if "resources" in offered:
-            items += _items(Kind.RESOURCE, await self._pages("resources/list", lambda page: page.resources))
+            resources = await self._pages("resources/list", lambda page: page.resources)
+            found = [offer(Kind.RESOURCE, raw, None, self._name) for raw in resources]
+            items += [msgspec.structs.replace(each, definition=b"") for each in found]
             templates = await self._pages("resources/templates/list", lambda page: page.resource_templates)
-            items += _items(Kind.RESOURCE, templates)
+            items += [offer(Kind.RESOURCE, raw, None, self._name) for raw in templates]
         return items
+
+    def _tool(self, raw: bytes) -> Offer:
+        return offer(Kind.TOOL, raw, self._overrides.get(self._decode(raw, _Named).name), self._name)
 
     async def _greet(self) -> dict[str, msgspec.Raw]:
         """The capabilities. A child that speaks both eras is greeted as in the older one: one more question
@@ -110,8 +119,8 @@ class Conversation:
         self.instructions = greeting.instructions or ""
         return greeting.capabilities
 
-    async def _pages(self, method: str, part: Callable[[_Page], list[_Named]]) -> list[_Named]:
-        found: list[_Named] = []
+    async def _pages(self, method: str, part: Callable[[_Page], list[msgspec.Raw]]) -> list[bytes]:
+        found: list[bytes] = []
         cursor: str | None = None
         size = 0
         for _ in range(MAX_PAGES):
@@ -122,7 +131,7 @@ class Conversation:
             if size > MAX_BYTES or result.count(b",") > read.MAX_COMMAS:
                 raise CatalogueError(f"The server {self._name} answers {method} with too much.")
             page = self._decode(result, _Page)
-            found += part(page)
+            found += map(bytes, part(page))
             if len(found) > MAX_ITEMS:
                 raise CatalogueError(
                     f"The server {self._name} offers more than {MAX_ITEMS} items in {method}."
@@ -159,10 +168,28 @@ class Conversation:
                 return message.result
 
     def _decode(self, raw: bytes, shape: type[_T]) -> _T:
-        try:
-            return msgspec.json.decode(raw, type=shape)
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-            raise CatalogueError(f"The server {self._name} sent a list that is not one of MCP.") from None
+        return _decoded(raw, shape, self._name)
+
+
+def offer(kind: Kind, raw: bytes, override: Override | None = None, server: str = "") -> Offer:
+    """One item of a list, with what the site says in its place. Raises :exc:`CatalogueError`."""
+    one = _decoded(raw, _Named, server)
+    if kind is not Kind.TOOL:
+        name = one.uri or one.uri_template or one.name
+        return Offer(kind, name, one.description or "", None, one.title or "", (), raw)
+    if override is not None:
+        one = _decoded(override.over(raw), _Named, server)
+    hints = one.annotations
+    title = one.title or (hints.title if hints is not None else None) or ""
+    wanted = mirrored(bytes(one.input_schema))
+    return Offer(kind, one.name, one.description or "", _effect(hints), title, wanted, raw)
+
+
+def _decoded(raw: bytes, shape: type[_T], server: str) -> _T:
+    try:
+        return msgspec.json.decode(raw, type=shape)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        raise CatalogueError(f"The server {server} sent a list that is not one of MCP.") from None
 
 
 def _to_server(request: Message) -> bytes:
@@ -173,13 +200,6 @@ def _to_server(request: Message) -> bytes:
     return envelope.dump(Message(MessageKind.ERROR, request.id, None, None, None, error))
 
 
-def _tool(tool: _Named) -> Offer:
-    hints = tool.annotations
-    title = tool.title or (hints.title if hints is not None else None) or ""
-    wanted = mirrored(bytes(tool.input_schema))
-    return Offer(Kind.TOOL, tool.name, tool.description or "", _effect(hints), title, wanted)
-
-
 def _effect(hints: _Annotations | None) -> Effect:
     if hints is None or (hints.read_only is None and hints.destructive is None):
         return Effect.UNMARKED
@@ -187,10 +207,3 @@ def _effect(hints: _Annotations | None) -> Effect:
         return Effect.READ
     # The specification's default: what is not read-only is destructive unless it says otherwise.
     return Effect.WRITE if hints.destructive is False else Effect.DESTRUCTIVE
-
-
-def _items(kind: Kind, found: Iterable[_Named]) -> list[Offer]:
-    return [
-        Offer(kind, one.uri or one.uri_template or one.name, one.description or "", None, one.title or "")
-        for one in found
-    ]

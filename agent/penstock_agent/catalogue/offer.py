@@ -7,6 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from penstock_agent.catalogue.mirrored import Mirrored
+from penstock_agent.gate import pins
 from penstock_agent.gate.expose import Item as Kind
 from penstock_agent.problem import Problem
 
@@ -35,6 +36,8 @@ class Offer(msgspec.Struct, frozen=True):
     title: str = ""
     #: Arguments of a tool that callers of 2026-07-28 repeat in headers.
     mirrored: tuple[Mirrored, ...] = ()
+    #: The whole of it as the server sends it, raw JSON; of resources nothing, which are not pinned.
+    definition: bytes = b""
 
 
 class Catalogue(msgspec.Struct, frozen=True):
@@ -48,3 +51,12 @@ class Catalogue(msgspec.Struct, frozen=True):
     def of(self, kind: Kind) -> list[Offer]:
         """The items of one kind."""
         return [item for item in self.items if item.kind is kind]
+
+    @property
+    def definitions(self) -> dict[str, bytes]:
+        """What is pinned, by the keys of :mod:`penstock_agent.gate.pins`. The first of a name counts."""
+        found: dict[str, bytes] = {}
+        for item in self.items:
+            if item.definition:
+                found.setdefault(pins.key(item.kind, item.name), item.definition)
+        return found

@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 
 from penstock import __version__
-from penstock_agent.cli import approvals, check, expose, join, pause, policy, renew, run, status, tools
+from penstock_agent.cli import (
+    approvals,
+    check,
+    expose,
+    join,
+    pause,
+    policy,
+    renew,
+    review,
+    run,
+    status,
+    tools,
+)
 
 app = typer.Typer(
     name="penstock-agent",
@@ -17,7 +29,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-tools_app = typer.Typer(no_args_is_help=True, help="Look at what servers offer.")
+tools_app = typer.Typer(
+    no_args_is_help=True, help="Look at what servers offer, and approve what has changed."
+)
 approvals_app = typer.Typer(no_args_is_help=True, help="Answer the calls that wait for approval.")
 policy_app = typer.Typer(no_args_is_help=True, help="Who may use what: the rules of agent.toml.")
 config_app = typer.Typer(no_args_is_help=True, help="Look after agent.toml.")
@@ -48,6 +62,8 @@ app.command("resume")(pause.resume)
 app.command("renew")(renew.renew)
 tools_app.command("list")(tools.list_tools)
 tools_app.command("lint")(tools.lint)
+tools_app.command("review")(review.review)
+tools_app.command("approve")(review.approve)
 app.add_typer(tools_app, name="tools")
 approvals_app.command("list")(approvals.list_approvals)
 approvals_app.command("show")(approvals.show)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+import time
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,7 +25,7 @@ from penstock_agent.cli.status import connector_url, site_url
 from penstock_agent.problem import Exit, printable
 
 if TYPE_CHECKING:
-    from penstock_agent.catalogue.offer import Catalogue
+    from penstock_agent.catalogue.offer import Catalogue, Offer
     from penstock_agent.config import Settings
 
 ServerArgument = Annotated[str, typer.Argument(metavar="SERVER", help="The server's name in agent.toml.")]
@@ -68,9 +71,27 @@ def expose(
             globs, read_only, everything = _choose(server)
         changed = _write(settings, server, catalogue, globs or [], read_only, everything, force)
         entries = changed.server(server).expose
+        states = _pin(changed, catalogue)
         if not json and any(forms):
-            show(catalogue, entries)
-        _tell(changed, server, json, {"offers": offers(catalogue, entries)})
+            show(catalogue, entries, states)
+        _tell(changed, server, json, {"offers": offers(catalogue, entries, states)})
+
+
+def _pin(settings: Settings, catalogue: Catalogue) -> dict[str, str]:
+    """Whoever exposes has been shown what there is: approve it, but for what has changed since then.
+
+    Returns what is withheld, by the keys of pins, and why.
+    """
+    from penstock_agent import pinning
+    from penstock_agent.exposing import pinned
+    from penstock_agent.gate.pins import Pinned
+
+    server = catalogue.server
+    before = pinning.load(settings.state_dir, server)
+    after = pinned.exposed(before, catalogue, settings.server(server).expose, time.time(), os.getuid())
+    if isinstance(after, Pinned) and after != before:
+        pinning.keep(settings.state_dir, server, after)
+    return pinned.states(after, catalogue)
 
 
 def hide(
@@ -168,29 +189,61 @@ def _write(
     return edit.set_expose(settings, server, entries)
 
 
-def show(catalogue: Catalogue, entries: tuple[str, ...]) -> None:
-    """For a person."""
+def show(
+    catalogue: Catalogue,
+    entries: tuple[str, ...],
+    states: Mapping[str, str] | None = None,
+    ours: Collection[str] = (),
+) -> None:
+    """For a person. ``states``: what is withheld, by the keys of pins. ``ours``: tools of which the site says
+    something in the place of the server.
+    """
     from penstock_agent.catalogue.offer import Effect
     from penstock_agent.exposing import entries as exposing
+    from penstock_agent.gate import pins
     from penstock_agent.gate.expose import Item as Kind
 
     titles = {Kind.TOOL: "tools", Kind.PROMPT: "prompts", Kind.RESOURCE: "resources"}
     visible = exposing.shown(entries, catalogue.items)
     counts = ", ".join(f"{len(catalogue.of(kind))} {title}" for kind, title in titles.items())
-    say(f"{catalogue.server} offers {counts}. Exposed (+): {len(visible)}.")
+    waiting = states or {}
+    held = [item for item in catalogue.items if (item.kind, item.name) in visible]
+    count = sum(_state(waiting, item) is not None for item in held)
+    withheld = f", of these withheld (!): {count}" if count else ""
+    say(f"{catalogue.server} offers {counts}. Exposed (+): {len(visible)}{withheld}.")
     groups = [(f"tools, {e.value}", [i for i in catalogue.of(Kind.TOOL) if i.effect is e]) for e in Effect]
     groups += [(titles[kind], catalogue.of(kind)) for kind in (Kind.PROMPT, Kind.RESOURCE)]
     for title, items in groups:
         if items:
             say(f"  {title}:")
         for item in items:
-            mark = "+" if (item.kind, item.name) in visible else " "
+            state = _state(waiting, item)
+            mark = " " if (item.kind, item.name) not in visible else "+" if state is None else "!"
             first_line = printable(item.description.strip().partition("\n")[0], 60)
-            say(f"    {mark} {printable(item.name, 100)}" + (f"   {first_line}" if first_line else ""))
+            notes = [] if state is None else [state]
+            notes += ["in the site's words"] if item.kind is Kind.TOOL and item.name in ours else []
+            note = f" ({', '.join(notes)})" if notes else ""
+            say(f"    {mark} {printable(item.name, 100)}{note}" + (f"   {first_line}" if first_line else ""))
+    if pins.INSTRUCTIONS in waiting:
+        say("  instructions: changed; callers read those that were approved.")
+    if count or pins.INSTRUCTIONS in waiting:
+        say(f"To see what has changed, and approve it: penstock-agent tools review {catalogue.server}")
 
 
-def offers(catalogue: Catalogue, entries: tuple[str, ...]) -> list[dict[str, object]]:
-    """For a program."""
+def _state(waiting: Mapping[str, str], item: Offer) -> str | None:
+    """Why an item is withheld."""
+    from penstock_agent.gate import pins
+
+    return waiting.get(pins.key(item.kind, item.name)) if item.definition else None
+
+
+def offers(
+    catalogue: Catalogue,
+    entries: tuple[str, ...],
+    states: Mapping[str, str] | None = None,
+    ours: Collection[str] = (),
+) -> list[dict[str, object]]:
+    """For a program; arguments as for ``show``."""
     from penstock_agent.exposing import entries as exposing
 
     visible = exposing.shown(entries, catalogue.items)
@@ -200,6 +253,8 @@ def offers(catalogue: Catalogue, entries: tuple[str, ...]) -> list[dict[str, obj
             "name": item.name,
             "effect": item.effect.value if item.effect else None,
             "exposed": (item.kind, item.name) in visible,
+            "withheld": _state(states or {}, item),
+            "ours": item.effect is not None and item.name in ours,
         }
         for item in catalogue.items
     ]

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import typer
 
 from penstock_agent.cli.common import ConfigOption, JsonOption, StateDirOption, emit, problems, say
-from penstock_agent.problem import Exit, Problem
+from penstock_agent.problem import Exit, Problem, printable
 
 if TYPE_CHECKING:
     from penstock_agent import control, state
     from penstock_agent.config import Settings
     from penstock_agent.server_settings import ServerSettings
+
+NAMED = 10
 
 
 def status(config: ConfigOption = None, state_dir: StateDirOption = None, json: JsonOption = False) -> None:
@@ -57,6 +59,8 @@ def _show(settings: Settings, joined: state.Joined, running: control.Status | No
         )
     for entry in [] if running is None else running.paused:
         say(f"PAUSED       {entry.what}, for {_duration(time.time() - entry.since)}, by uid {entry.by_uid}")
+    if running is not None:
+        _withheld(running)
     ends = joined.expires.timestamp()
     say(f"certificate  {_until(ends - time.time(), ends)} ({utc(ends)})")
     say(f"renewal      {_renewal(running)}")
@@ -75,6 +79,16 @@ def _show(settings: Settings, joined: state.Joined, running: control.Status | No
             f"children: {running.children} of at most {running.max_children}{warm}, "
             f"calls under way: {running.exchanges}"
         )
+
+
+def _withheld(running: control.Status) -> None:
+    for name, items in running.withheld.items():
+        names = ", ".join(printable(item, 80) for item in items[:NAMED])
+        more = ", ..." if len(items) > NAMED else ""
+        say(f"WITHHELD     {len(items)} of {name}: {names}{more}: penstock-agent tools review {name}")
+    for name, why in running.not_read.items():
+        say(f"WITHHELD     all of {name}: {why} To approve what it offers now:")
+        say(f"             penstock-agent tools approve {name} --all")
 
 
 def _server(name: str, server: ServerSettings, running: control.Status | None) -> str:

@@ -25,14 +25,25 @@ def list_tools(
     state_dir: StateDirOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show what servers offer, and what of it is exposed (+). Starts each of them once, or connects to it."""
+    """Show what servers offer, and what of it is exposed (+) or withheld (!) until it is approved.
+
+    Starts each of them once, or connects to it.
+    """
     with problems(json):
         settings, names = _servers(servers, config, state_dir)
-        if json:
-            emit({name: offers(offered(name, settings), settings.server(name).expose) for name in names})
-            return
+        from penstock_agent import pinning
+        from penstock_agent.exposing import pinned
+
+        found: dict[str, object] = {}
         for name in names:
-            show(offered(name, settings), settings.server(name).expose)
+            server, catalogue = settings.server(name), offered(name, settings)
+            states = pinned.states(pinning.load(settings.state_dir, name), catalogue)
+            if json:
+                found[name] = offers(catalogue, server.expose, states, server.tools)
+            else:
+                show(catalogue, server.expose, states, server.tools)
+        if json:
+            emit(found)
 
 
 def lint(

@@ -22,10 +22,11 @@ from penstock.outcome import rpc_error
 from penstock_agent import alone
 from penstock_agent.callers.trust import Anyone, NotProven
 from penstock_agent.catalogue.catalogues import Catalogues
-from penstock_agent.catalogue.offer import CatalogueError
+from penstock_agent.catalogue.offer import Catalogue, CatalogueError
 from penstock_agent.children.child import ChildSpec
-from penstock_agent.endpoint import failures, offers, versions
+from penstock_agent.endpoint import failures, inbound, offers, versions
 from penstock_agent.endpoint.answers import SESSION_ID, VERSION, fail, refuse, reply
+from penstock_agent.endpoint.approving import Approving
 from penstock_agent.endpoint.bridge.up.face import Faces
 from penstock_agent.endpoint.failures import Failure
 from penstock_agent.endpoint.handshake.handshake import Handshake
@@ -42,10 +43,12 @@ from penstock_agent.endpoint.session.eventlog import EPOCH_BYTES, KEY_BYTES, Bud
 from penstock_agent.endpoint.session.sessions import Sessions
 from penstock_agent.endpoint.shared import Shared
 from penstock_agent.exchange import Exchange, ExchangeGone, Purpose
-from penstock_agent.gate.gate import Gate
+from penstock_agent.gate.definitions import Definitions
+from penstock_agent.gate.expose import Item
+from penstock_agent.gate.gate import Gate, Use
 from penstock_agent.gate.pause import Paused
 from penstock_agent.gate.policy.books import Books
-from penstock_agent.ledger.entries import Ledger, Unrecorded, Verdict
+from penstock_agent.ledger.entries import Ledger, Unrecorded
 from penstock_agent.tolerance import Tolerance
 
 _log = get(__name__)
@@ -107,14 +110,17 @@ class Endpoint:
         session_key: bytes | None = None,
         paused: Paused = Paused(),  # noqa: B008 - frozen
         ledger: Ledger | None = None,
+        approving: Approving | None = None,
         books: Books | None = None,
         now: Callable[[], float] = time.time,
+        definitions: Definitions | None = None,
     ) -> None:
         """``call_timeout``: seconds after which a call is given up, when its caller does not give up
         sooner. ``callers``: None when the relay's word about them is enough. ``shared_by_all``: servers that
         have one process for all modern callers, not one for each principal. ``close_after``: see Shared.
         ``session_key``: what makes session ids known to a later run; None for one of this run. ``books``:
-        what people have used of their budgets; ``now``: seconds since 1970.
+        what people have used of their budgets; ``now``: seconds since 1970. ``definitions``: what was
+        approved of what servers offer; None where nothing is compared with it.
         """
         self._callers: Callers = callers or Anyone()
         self._tasks: asyncio.TaskGroup | None = None
@@ -124,7 +130,7 @@ class Endpoint:
             gate=gate,
             children=children,
             faces=Faces(children, self._spawn),
-            catalogues=Catalogues(servers, children, self._spawn),
+            catalogues=Catalogues(servers, children, self._spawn, definitions),
             limits=limits,
             held=Held(limits.agent_held),
             ids=EventIds(agent.tag, os.urandom(EPOCH_BYTES), os.urandom(KEY_BYTES)),
@@ -135,6 +141,8 @@ class Endpoint:
             memory=Memory(lambda: asyncio.get_running_loop().time()),
             close_after=close_after,
             ledger=ledger or Unrecorded(),
+            approving=approving or Approving(),
+            definitions=definitions,
             paused=paused,
             permits=Permits(Books() if books is None else books, now),
         )
@@ -193,14 +201,22 @@ class Endpoint:
         for session in self._sessions:
             if session.server not in servers:
                 session.end()
-                continue
-            if session.server in changed:
+            elif session.server in changed:
                 session.renew(servers[session.server])
-            if session.server in shown:
+        self.lists_changed(shown)
+
+    def lists_changed(self, servers: Collection[str]) -> None:
+        """Other things are shown of these servers: open sessions and those who listen are told."""
+        for session in self._sessions:
+            if session.server in servers:
                 session.lists_changed()
         for process in self._modern.processes:
-            if process.server in shown:
+            if process.server in servers:
                 process.lists_changed()
+
+    async def read(self, server: str) -> Catalogue:
+        """What a server offers now; a process is started to be asked. Raises CatalogueError and Stopping."""
+        return await self._shared.catalogues.now(server)
 
     def pause(self, paused: Paused) -> int:
         """This is stopped from now on, and what runs of it ends at once. Returns how many sessions, processes
@@ -336,10 +352,14 @@ class Endpoint:
             return
         challenge = self._callers.challenge(server)
         known = self._shared.catalogues
-        await self._shared.all_known(gate.to_offer(server, caller, known))
-        body = offers.answer(
-            catalogue, lambda item, name: gate.exposes(server, caller, item, name, known), challenge
-        )
+        definitions = self._shared.definitions
+        await inbound.all_known(self._shared, gate.to_offer(server, caller, known))
+
+        def shown(item: Item, name: str) -> bool:
+            used = definitions is None or definitions.refusal(server, Use(item, name)) is None
+            return used and gate.exposes(server, caller, item, name, known)
+
+        body = offers.answer(catalogue, shown, challenge)
         await reply(exchange, 200, body)
 
     async def _deny(self, exchange: Exchange, failure: Failure, rule: str) -> None:
@@ -352,8 +372,7 @@ class Endpoint:
         except EnvelopeError as e:
             await reply(exchange, 400, rpc_error(e.id, e.code, str(e)))
             return
-        told = self._shared.decided(exchange, message, Verdict.DENIED, rule, failure)
-        await fail(exchange, message, told or failure)
+        await fail(exchange, message, inbound.refused(self._shared, exchange, message, rule, failure))
 
     async def _post_modern(self, exchange: Exchange, header: str) -> None:
         try:

@@ -187,9 +187,9 @@ UNMARKED: Final = not_executed(
     "This application may use the read-only tools of this server, and the server did not say which those "
     "are. Try again in a minute."
 )
-NOT_APPROVED: Final = denied(
-    "Somebody on site has to approve this first, which this version of the agent cannot ask for. Nothing was "
-    "done. Ask the site's administrator."
+NO_ONE_MEANING: Final = denied(
+    "Somebody on site has to approve this call, and its arguments can be read in more than one way. Nothing "
+    "was done. Send plain JSON with every member once."
 )
 UNSAID: Final = not_executed(
     "The site's rules for this server depend on what the server says of its tools, and it did not say that. "

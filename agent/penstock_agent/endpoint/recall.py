@@ -12,7 +12,7 @@ from typing import Final
 
 from penstock.envelope import Kind, Message, dump, replaced
 from penstock.log import get
-from penstock_agent.endpoint import versions
+from penstock_agent.endpoint import outbound, versions
 from penstock_agent.endpoint.answers import SESSION_ID, fail, reply
 from penstock_agent.endpoint.lifeline import Lifeline, NotRunning
 from penstock_agent.endpoint.modern import messages
@@ -105,7 +105,7 @@ async def serve_modern(process: Process, exchange: Exchange, request: Message, s
     told = Message(Kind.RESPONSE, request.id, None, None, replaced(known, b"0", "ttlMs"), None)
     if request.method == DISCOVER:
         told = messages.with_supported(told, versions.SERVED)
-    out = shared.let_out(process.server, caller, request, told, exchange.key)
+    out = outbound.let_out(shared, process.server, caller, request, told, exchange.key)
     if out is None:
         return False
     _told(process.server, request)

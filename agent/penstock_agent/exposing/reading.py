@@ -8,6 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from penstock_agent import pinning
 from penstock_agent.catalogue.conversation import Conversation
 from penstock_agent.catalogue.offer import Catalogue, CatalogueError
 from penstock_agent.children.child import ChildGone, ChildStartError
@@ -44,7 +45,8 @@ async def read(
             child = await Servers(children, remotes).start(what)
             try:
                 async with asyncio.timeout(TIMEOUT_S):
-                    conversation = Conversation(name, child)
+                    overrides = pinning.overrides({name: server}).get(name)
+                    conversation = Conversation(name, child, overrides)
                     return Catalogue(name, await conversation.lists(), conversation.instructions)
             except CatalogueError as e:
                 raise CatalogueError(_explained(str(e), child)) from None

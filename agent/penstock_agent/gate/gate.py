@@ -7,10 +7,10 @@ words that depend on nothing but the method.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from penstock.allowance import Allowance
 from penstock.envelope import Kind, Message, member, replaced, text_member
@@ -140,6 +140,10 @@ class Exposed(Protocol):
         ...
 
 
+#: What is shown of a listed item (kind, name, raw); None for nothing.
+Shown: TypeAlias = Callable[[Item, str, bytes], bytes | None]
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """What one caller sees of one server: what the site exposes, of that what its rules allow the caller, and
@@ -222,6 +226,11 @@ def used(message: Message) -> Use | None:
     return None if name is None else Use(item, name)
 
 
+def not_exposed(item: Item) -> str:
+    """What is said of an item that is not exposed, or not there."""
+    return _DENIED[item].text
+
+
 def knows(method: str | None) -> bool:
     """Whether it is judged by more than whether the site exposes it by name."""
     return method in USES or method in LISTS or method in OPEN or method == COMPLETE
@@ -257,15 +266,17 @@ class Gate:
             return True
         return self._policies.shape(server) != other._policies.shape(server)
 
-    def owner(self, use: Use, known: Known) -> tuple[str, Use]:
-        """The server that has what is used through the whole site, and the use by its name for the item, as
-        far as that is certain.
+    def owner(self, server: str, use: Use, known: Known) -> tuple[str, Use] | None:
+        """The server that has what is used, and the use by its own name for the item; None where that is not
+        certain, which can only be where ``server`` is the whole site.
         """
+        if server != WHOLE_SITE:
+            return server, use
         owners = () if self._whole is None else self._whole.owners(use.item, use.name, known.offered)
-        if len(owners) != 1:
-            return "", use
-        ((server, name),) = owners
-        return server, use if name is None else Use(use.item, name)
+        if len(owners) != 1 or owners[0][1] is None:
+            return None
+        ((owner, name),) = owners
+        return owner, Use(use.item, name or "")
 
     def _view(self, server: str, principal: Principal, marked: Collection[str], known: Known) -> View:
         look = self._policies.look(server, principal, known)
@@ -330,17 +341,19 @@ class Gate:
         message: Message,
         marked: Collection[str] = _UNMARKED,
         known: Known = _UNKNOWN,
+        shown: Shown | None = None,
     ) -> Message | None:
         """What of a child's ``message`` may leave towards ``principal``; None for nothing.
 
         ``request`` is the caller's request that a response answers, None for what the child sends by itself.
+        ``shown`` is asked about every item of a list that has a name, also about those that are not exposed.
         """
         view = self._view(server, principal, marked, known)
         if message.kind is Kind.RESPONSE:
             listed = LISTS.get(request.method) if request is not None and request.method is not None else None
             if listed is None:
                 return message
-            return self._filtered(view, listed, message)
+            return self._filtered(view, listed, message, shown)
         if message.kind is Kind.NOTIFICATION and message.method == UPDATED:
             uri = None if message.params is None else read.name_of(message.params, "uri")
             return message if uri is not None and view.shows(Item.RESOURCE, uri) else None
@@ -397,14 +410,19 @@ class Gate:
         return view.use(item, _text(reference, key), None, counts=True)
 
     @staticmethod
-    def _filtered(view: View, listed: tuple[Item, str, str], message: Message) -> Message:
+    def _filtered(
+        view: View, listed: tuple[Item, str, str], message: Message, shown: Shown | None
+    ) -> Message:
         item, items, key = listed
 
-        def shown(raw: bytes) -> bool:
+        def out(raw: bytes) -> bytes | None:
             name = read.name_of(raw, key)
-            return name is not None and view.shows(item, name)
+            if name is None:
+                return None
+            found = raw if shown is None else shown(item, name, raw)
+            return found if view.shows(item, name) else None
 
-        result = None if message.result is None else read.filtered(message.result, items, shown)
+        result = None if message.result is None else read.filtered(message.result, items, out)
         if result is None:
             text = (
                 "The server's list is not of the form that MCP prescribes, or has more than "

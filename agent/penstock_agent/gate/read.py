@@ -51,9 +51,9 @@ def items(raw: bytes) -> list[bytes] | None:
     return [bytes(item) for item in found] if len(found) <= MAX_ITEMS else None
 
 
-def filtered(raw: bytes, member: str, shown: Callable[[bytes], bool]) -> bytes | None:
-    """The object ``raw`` with only the ``shown`` items of its list ``member``, each byte-exact, other
-    members kept.
+def filtered(raw: bytes, member: str, shown: Callable[[bytes], bytes | None]) -> bytes | None:
+    """The object ``raw`` with its list ``member`` of what is ``shown`` of each item (None: it is left out),
+    other members kept.
 
     None when there is no such list, or one of more than MAX_ITEMS. What is shown depends on the caller, so
     no cache may give it to others.
@@ -69,7 +69,7 @@ def filtered(raw: bytes, member: str, shown: Callable[[bytes], bool]) -> bytes |
         return None
     if "cacheScope" in members:  # 2026-07-28, server/utilities/caching
         members["cacheScope"] = msgspec.Raw(b'"private"')
-    kept = b"[" + b",".join(item for item in listed if shown(item)) + b"]"
+    kept = b"[" + b",".join(out for item in listed if (out := shown(item)) is not None) + b"]"
     # Always written anew, without look-alikes: a second list in the child's object does not leave with the
     # first.
     parts = [

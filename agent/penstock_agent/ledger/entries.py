@@ -7,11 +7,14 @@ piece of an answer before it leaves.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
 from penstock.principal import Principal
+
+MAX_ITEM: Final = 2048
+"""Characters of an item that an entry holds at most."""
 
 
 class Verdict(StrEnum):

@@ -29,6 +29,7 @@ from penstock_agent.endpoint.meta import CHANGED
 from penstock_agent.endpoint.ports import Children, Spawn
 from penstock_agent.endpoint.session.correlate import MAX_ASKED
 from penstock_agent.gate import read
+from penstock_agent.gate.definitions import Definitions
 from penstock_agent.gate.expose import Expose, Item
 from penstock_agent.gate.gate import COMPLETE, LISTS, REFERENCES, UPDATED, USES, Denied, View
 from penstock_agent.site import status
@@ -71,16 +72,21 @@ class Aggregate:
         spawn: Spawn,
         since: Callable[[], float] = time.time,
         late: set[str] | None = None,
+        definitions: Definitions | None = None,
     ) -> None:
         """``since``: since when the site is online, in seconds since 1970. ``late``: servers that were too
-        late for the last session that began, for all sessions of the site.
+        late for the last session that began, for all sessions of the site. ``definitions``: what was approved
+        of what they offer.
         """
         self.spec = spec
         self._spawn = spawn
         self._since = since
         self._held = Share(Held(OUT_BYTES), OUT_BYTES)
         asked = max(1, MAX_ASKED // len(spec.members))
-        self._clients = [Client(one, children, self, self._held, spawn, asked=asked) for one in spec.members]
+        self._clients = [
+            Client(one, children, self, self._held, spawn, asked=asked, definitions=definitions)
+            for one in spec.members
+        ]
         self._by_name = {client.name: client for client in self._clients}
         self._beginning = Beginning(spec, self._clients, set() if late is None else late)
         self._asking = Asking(self._clients, spec.names, status=spec.status)
@@ -262,9 +268,10 @@ class Aggregate:
 
     def _may(self, message: Message, client: Client, item: Item, plain: str) -> bool:
         verdict = View(client.expose, None, ()).judge(item, plain)
-        if isinstance(verdict, Denied):
-            self._answer(message, failures.denied(verdict.text))
-        return not isinstance(verdict, Denied)
+        text = verdict.text if isinstance(verdict, Denied) else client.refusal(item, plain)
+        if text is not None:
+            self._answer(message, failures.denied(text))
+        return text is None
 
     def _deny(self, message: Message, item: Item) -> None:
         verdict = View(_NOTHING, None, ()).judge(item, None)

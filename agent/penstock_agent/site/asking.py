@@ -12,6 +12,7 @@ from penstock.envelope import Kind, Message, member, request, text_member
 from penstock.outcome import INVALID_PARAMS, METHOD_NOT_FOUND
 from penstock_agent.endpoint import failures
 from penstock_agent.endpoint.failures import Failure
+from penstock_agent.gate.definitions import PINNED
 from penstock_agent.gate.expose import Item
 from penstock_agent.gate.gate import LISTS
 from penstock_agent.site import cursors, lists
@@ -133,9 +134,11 @@ class Asking:
             if member(answer.error or b"{}", "code") == b"%d" % METHOD_NOT_FOUND:
                 return Page((), 0)
             return NONE_LISTED
-        found = lists.page(method, client.name, client.expose, self._names, answer.result)
+        shown = client.shown if method in PINNED else None
+        found = lists.page(method, client.name, client.expose, self._names, answer.result, shown)
         if found is None:
             return NONE_LISTED
+        client.listed(asked, answer.result)
         if item is not Item.RESOURCE:
             for listed in found.items:
                 if isinstance(self._names.inner(item, listed.outer), Shortened):

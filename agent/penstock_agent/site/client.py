@@ -9,8 +9,9 @@ import asyncio
 import os
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Final, Protocol
 
 from penstock.envelope import (
@@ -33,11 +34,15 @@ from penstock_agent.endpoint.failures import Failure
 from penstock_agent.endpoint.faults import Faults
 from penstock_agent.endpoint.held import Share
 from penstock_agent.endpoint.lifeline import Lifeline, NotRunning
+from penstock_agent.endpoint.looking import Looking
 from penstock_agent.endpoint.ports import Child, Children, Spawn, Stopping
 from penstock_agent.endpoint.replies import Replies
 from penstock_agent.endpoint.session.correlate import MAX_ASKED, Call, Correlator
 from penstock_agent.endpoint.session.standing import Standing
+from penstock_agent.gate import read
+from penstock_agent.gate.definitions import Definitions
 from penstock_agent.gate.expose import Item
+from penstock_agent.gate.gate import LISTS, Use
 from penstock_agent.site import merge
 from penstock_agent.site.questions import CANCELLED, PROGRESS, Questions
 from penstock_agent.site.spec import GREET_S, Member
@@ -75,8 +80,11 @@ class Client:
         spawn: Spawn,
         chance: Callable[[], float] = random.random,
         asked: int = MAX_ASKED,
+        definitions: Definitions | None = None,
     ) -> None:
-        """``asked``: its requests to the caller that may be unanswered."""
+        """``asked``: its requests to the caller that may be unanswered. ``definitions``: what was approved of
+        what servers offer.
+        """
         self.name = site_member.name
         self.expose = site_member.expose
         self.greeting: bytes | None = None
@@ -102,6 +110,8 @@ class Client:
         self._lost = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._worked = False
+        self._definitions = definitions
+        self._looking = Looking(self.name, definitions, spawn, self._own, lambda: self._offered)
 
     # Life.
 
@@ -161,8 +171,45 @@ class Client:
 
     async def give(self, asked: Message, answered: Answered) -> None:
         """Give it a request. Raises :exc:`NotRunning`. Cancelled, or with an error, it has nothing of it."""
+        await self._give(asked, answered)
+
+    def refusal(self, item: Item, name: str) -> str | None:
+        """Why this may not be used now, in words; None when it may."""
+        return None if self._definitions is None else self._definitions.refusal(self.name, Use(item, name))
+
+    def shown(self, item: Item, name: str, raw: bytes) -> bytes | None:
+        """What is shown of an item in its lists."""
+        if self._definitions is None:
+            return raw
+        return self._definitions.shown(self.name, self._looking.sight, item, name, raw)
+
+    def listed(self, asked: Message, result: bytes) -> None:
+        """What it has answered was ``shown`` item by item."""
+        if self._definitions is not None:
+            self._definitions.listed(self.name, self._looking.sight, asked, result)
+
+    async def _own(self, asked: Message) -> Message | None:
+        """The answer to a request of the agent itself."""
+        answer = await self._asked_for(asked, partial(self._give, own=True))
+        if isinstance(answer, Failure):
+            return None
+        result, (item, key, name_key) = answer.result, LISTS[asked.method or ""]
+        if result is None:
+            return answer
+        seen = read.filtered(result, key, lambda raw: self._seen(item, raw, name_key))
+        return None if seen is None else answer
+
+    def _seen(self, item: Item, raw: bytes, name_key: str) -> None:
+        name = read.name_of(raw, name_key)
+        if name is not None:
+            self.shown(item, name, raw)
+
+    async def _give(self, asked: Message, answered: Answered, *, own: bool = False) -> None:
         while True:
             child = self._lifeline.current or await self._wait()
+            if not own and (text := await self._looking.objection(asked)) is not None:
+                _log.warning("call_withheld", server=self.name, method=asked.method)
+                raise NotRunning(failures.denied(text))
             call, message = self._correlator.open(asked, answered)
             try:
                 await child.send(dump(message))
@@ -182,6 +229,14 @@ class Client:
         """Its answer to a request; who is cancelled meanwhile cancels it. ``wait_s``: how long, None for
         however long it takes.
         """
+        return await self._asked_for(asked, self.give, wait_s)
+
+    async def _asked_for(
+        self,
+        asked: Message,
+        give: Callable[[Message, Answered], Awaitable[None]],
+        wait_s: float | None = None,
+    ) -> Message | Failure:
         found: asyncio.Future[Message | Failure] = asyncio.get_running_loop().create_future()
 
         def answered(answer: Message | Failure) -> None:
@@ -190,7 +245,7 @@ class Client:
 
         try:
             async with asyncio.timeout(wait_s):
-                await self.give(asked, answered)
+                await give(asked, answered)
                 return await found
         except NotRunning as e:
             return e.failure
@@ -304,6 +359,8 @@ class Client:
         if result is None or text_member(result, "protocolVersion") not in HANDSHAKE:
             _log.warning("server_of_site_refused", server=self.name, why="no usable answer to initialize")
             raise NotRunning(failures.NOT_GREETED)
+        if self._definitions is not None:
+            result = self._definitions.greeted(self.name, self._looking.sight, result)
         self.greeting, self._offered = result, merge.offers(result)
         if self._initialized is not None:
             await child.send(dump(self._initialized))
@@ -320,6 +377,7 @@ class Client:
             elif call.sent:
                 call.stream(failures.CRASHED)
         self._worked = False
+        self._looking.lost()
         self._lost.set()
 
     def _answered(self, message: Message) -> None:
@@ -336,6 +394,7 @@ class Client:
         call.stream(message)
 
     def _notified(self, message: Message) -> None:
+        self._looking.changed(message.method)
         out: Message | None = message
         if message.method == CANCELLED:
             out = self._questions.withdrawn(message.params)

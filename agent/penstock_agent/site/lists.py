@@ -13,7 +13,7 @@ import msgspec
 from penstock.envelope import member, members, replaced, text_member
 from penstock_agent.gate import read
 from penstock_agent.gate.expose import Expose, Item
-from penstock_agent.gate.gate import LISTS
+from penstock_agent.gate.gate import LISTS, Shown
 from penstock_agent.site import cursors
 from penstock_agent.site.names import STATUS, Names, Target
 
@@ -48,30 +48,33 @@ class Page:
     cursor: str | None = None
 
 
-def page(method: str, server: str, expose: Expose, names: Names, result: bytes) -> Page | None:
+def page(
+    method: str, server: str, expose: Expose, names: Names, result: bytes, shown: Shown | None = None
+) -> Page | None:
     """The page in a server's answer to the list ``method``; None when it is not one, or has
-    more than ``read.MAX_ITEMS``.
+    more than ``read.MAX_ITEMS``. ``shown`` is asked about every item that has a name.
     """
     item, key, name_key = LISTS[method]
     if result.count(b",") > read.MAX_COMMAS:
         return None
-    raw = member(result, key)
-    listed = [] if raw is None else read.items(raw)
-    if listed is None or (raw is None and members(result) is None):
+    array = member(result, key)
+    listed = [] if array is None else read.items(array)
+    if listed is None or (array is None and members(result) is None):
         return None
     found: dict[str, Listed] = {}
     withheld = 0
     for one in listed:
         plain = read.name_of(one, name_key)
-        if plain is None or not expose.shows(item, plain):
+        raw = one if shown is None or plain is None else shown(item, plain, one)
+        if plain is None or raw is None or not expose.shows(item, plain):
             withheld += 1
         elif item is Item.RESOURCE:
-            found.setdefault(plain, Listed(plain, plain, one))
+            found.setdefault(plain, Listed(plain, plain, raw))
         else:
             outer = names.outer(item, Target(server, plain))
             # The first of a name counts, as it does where the name is looked up.
             if outer not in found:
-                found[outer] = Listed(plain, outer, replaced(one, _encode(outer), name_key))
+                found[outer] = Listed(plain, outer, replaced(raw, _encode(outer), name_key))
     cursor = text_member(result, "nextCursor")
     return Page(list(found.values()), withheld, cursor if cursor and cursors.usable(cursor) else None)
 

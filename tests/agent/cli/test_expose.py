@@ -45,7 +45,8 @@ def test_without_a_form_json_lists_and_changes_nothing(site: Site) -> None:
     assert done.status == 2
     offers = done.json["offers"]
     assert isinstance(offers, list)
-    assert {"kind": "tool", "name": "wipe", "effect": "destructive", "exposed": False} in offers
+    wipe = {"kind": "tool", "name": "wipe", "effect": "destructive", "exposed": False}
+    assert {**wipe, "withheld": None, "ours": False} in offers
     assert entries(site) == ()
 
 

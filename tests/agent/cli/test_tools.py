@@ -13,7 +13,8 @@ def test_the_list_shows_what_is_offered_and_what_of_it_is_exposed(site: Site) ->
     assert "files offers 5 tools, 1 prompts, 0 resources. Exposed (+): 1." in done.stdout
     assert "    + read_file   Reads." in done.stdout
     listed = site.run("tools", "list", "files", "--json").json["files"]
-    assert {"kind": "tool", "name": "read_file", "effect": "read", "exposed": True} in listed  # type: ignore[operator]
+    reads = {"kind": "tool", "name": "read_file", "effect": "read", "exposed": True}
+    assert {**reads, "withheld": None, "ours": False} in listed  # type: ignore[operator]
 
 
 def test_only_what_is_exposed_is_looked_at_unless_all_is_asked_for(site: Site) -> None:

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from penstock.envelope import parse_child, request
+from penstock_agent.endpoint import outbound
 from penstock_agent.gate.expose import Expose
 from penstock_agent.gate.gate import Gate
 from penstock_agent.gate.redaction.settings import RedactSettings, rules
@@ -185,6 +186,6 @@ async def test_an_answer_of_before_is_held_to_the_rules_of_now() -> None:
         ruled(talk, MASK)
         told = parse_child(json.dumps({"jsonrpc": "2.0", "id": 1, "result": RESULT}).encode())
         asked = request(b"1", "tools/call", b'{"name":"echo"}')
-        out = shared.let_out("files", ALICE, asked, told, "key")
+        out = outbound.let_out(shared, "files", ALICE, asked, told, "key")
         assert out is not None
         assert json.loads(out.result or b"") == MASKED

@@ -2,9 +2,10 @@ import asyncio
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from penstock_agent.catalogue.offer import CatalogueError, Effect, Offer
+from penstock_agent.catalogue.offer import Catalogue, CatalogueError, Effect, Offer
 from penstock_agent.exposing import reading
 from penstock_agent.gate.expose import Item as Kind
 from penstock_agent.server_settings import ServerSettings
@@ -29,10 +30,15 @@ for line in sys.stdin:
 """
 
 
+def bare(catalogue: Catalogue) -> list[Offer]:
+    """Its tools without their definitions."""
+    return [msgspec.structs.replace(one, definition=b"") for one in catalogue.of(Kind.TOOL)]
+
+
 async def test_a_real_child_is_asked_and_ended(tmp_path: Path) -> None:
     found = await reading.read("files", server(REAL), tmp_path)
     assert found.server == "files"
-    assert found.of(Kind.TOOL) == [Offer(Kind.TOOL, "one", "First.", Effect.READ)]
+    assert bare(found) == [Offer(Kind.TOOL, "one", "First.", Effect.READ)]
 
 
 async def test_a_child_that_ends_is_said_in_words(tmp_path: Path) -> None:
@@ -71,7 +77,7 @@ async def test_a_server_of_the_network_is_asked_over_http(tmp_path: Path) -> Non
         asked[0].status(405)
         asked[1].json({"jsonrpc": "2.0", "id": 2, "result": tools})
         [found] = await reading_it
-        assert found.of(Kind.TOOL) == [Offer(Kind.TOOL, "find", "", Effect.READ)]
+        assert bare(found) == [Offer(Kind.TOOL, "find", "", Effect.READ)]
 
 
 async def test_a_server_of_the_network_that_is_not_there_is_said_in_words(tmp_path: Path) -> None:

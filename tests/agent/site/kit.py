@@ -14,6 +14,7 @@ from penstock_agent.children.child import ChildGone, ChildSpec
 from penstock_agent.children.lines import Oversize
 from penstock_agent.endpoint import Endpoint
 from penstock_agent.endpoint.bridge.up.face import Faces
+from penstock_agent.gate.definitions import Definitions
 from penstock_agent.gate.expose import Expose
 from penstock_agent.gate.gate import Exposed, Gate
 from penstock_agent.gate.policy.rules import Policy
@@ -138,13 +139,15 @@ class SiteChildren(FakeChildren):
         self.sites: list[Aggregate] = []
         self.late: set[str] = set()
         self.members: dict[str, list[Scripted]] = {name: [] for name in scripts}
+        self.definitions: Definitions | None = None
 
     def spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         return self.tasks.create_task(work)
 
     async def start(self, spec: ChildSpec, /) -> FakeChild:
         if isinstance(spec, SiteSpec):
-            self.sites.append(Aggregate(spec, Faces(self, self.spawn), self.spawn, lambda: 0.0, self.late))
+            faces, late, known = Faces(self, self.spawn), self.late, self.definitions
+            self.sites.append(Aggregate(spec, faces, self.spawn, lambda: 0.0, late, known))
             return self.sites[-1]  # type: ignore[return-value]  # the endpoint needs no more of a child
         script = self.scripts[spec.name]
         if script.refusal is not None:
@@ -301,6 +304,7 @@ async def endpoint(
     *,
     status: bool = False,
     policies: Mapping[str, Policy] | None = None,
+    definitions: Definitions | None = None,
     ledger: Ledger | None = None,
 ) -> AsyncIterator[tuple[Talk, SiteChildren]]:
     """The endpoint with the servers and the whole site; ``Talk`` sends to the site with ``server=""``."""
@@ -310,12 +314,14 @@ async def endpoint(
     shown: dict[str, Exposed] = {name: Expose.parse(entries) for name, entries in exposed.items()}
     async with asyncio.TaskGroup() as tasks:
         children = SiteChildren(scripts, tasks)
+        children.definitions = definitions
         running = Endpoint(
             AGENT,
             {**specs, WHOLE_SITE: whole},
             Gate({**shown, WHOLE_SITE: (view := SiteView(whole))}, policies=policies or {}, whole=view),
             children,
             tolerance=Tolerance(),
+            definitions=definitions,
             ledger=ledger,
         )
         task = tasks.create_task(running.run())

@@ -12,7 +12,7 @@ from math import inf
 from typing import Final
 
 from penstock.envelope import Kind, Message
-from penstock_agent.endpoint import failures
+from penstock_agent.endpoint import failures, inbound
 from penstock_agent.endpoint.answers import Answer, empty, refuse, reply
 from penstock_agent.endpoint.failures import Failure
 from penstock_agent.endpoint.handshake import calls
@@ -150,7 +150,7 @@ class BatchServer:
     async def _judge(self, message: Message) -> Failure | None:
         if self._left:
             return failures.LEFT_EARLY
-        return await self._shared.judge(self._exchange, message)
+        return await inbound.judge(self._shared, self._exchange, message)
 
     def _given(self, call: Call[Stream]) -> None:
         self._calls.append(call)

@@ -8,7 +8,7 @@ from typing import Final
 
 from penstock.envelope import Kind, Message, notification
 from penstock.http import first
-from penstock_agent.endpoint import failures, recall, versions
+from penstock_agent.endpoint import failures, inbound, recall, versions
 from penstock_agent.endpoint.answers import LAST_EVENT_ID, empty, fail, refuse
 from penstock_agent.endpoint.failures import STOPPING
 from penstock_agent.endpoint.handshake import calls, listening
@@ -203,7 +203,7 @@ class Handshake:
     async def _in_session(self, session: Session, exchange: Exchange, message: Message) -> None:
         session.principal = exchange.principal  # the same identity, but what it may use can have changed
         with session.in_use():
-            if (failure := await self._shared.judge(exchange, message)) is not None:
+            if (failure := await inbound.judge(self._shared, exchange, message)) is not None:
                 await fail(exchange, message, failure)
                 return
             until = self._shared.until(exchange.deadline)

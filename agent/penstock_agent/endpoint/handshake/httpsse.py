@@ -17,7 +17,7 @@ from penstock.http import Headers, check_messages, check_stream, every
 from penstock.names import AgentId
 from penstock.outcome import INVALID_REQUEST, rpc_error
 from penstock_agent.callers.trust import NotProven
-from penstock_agent.endpoint import failures, versions
+from penstock_agent.endpoint import failures, inbound, versions
 from penstock_agent.endpoint.answers import SESSION_ID, Answer, fail, refuse, reply
 from penstock_agent.endpoint.failures import Failure, denied, not_executed
 from penstock_agent.endpoint.handshake.channel import CallPart, Channel
@@ -179,7 +179,7 @@ class HttpSse:
             await callers.admit(exchange.server, exchange.principal)
         except NotProven as e:
             return denied(str(e))
-        return await self._shared.judge(exchange, message)
+        return await inbound.judge(self._shared, exchange, message)
 
     async def _call(self, channel: Channel, exchange: Exchange, request: Message) -> None:
         """Give a request to the child.

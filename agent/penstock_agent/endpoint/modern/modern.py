@@ -15,7 +15,7 @@ from penstock_agent.catalogue.mirrored import PREFIX, objection
 from penstock_agent.children.child import ChildSpec, ChildStartError
 from penstock_agent.children.eras import MODERN_VERSIONS, Era, Eras, EraUnknown
 from penstock_agent.children.pool import CrashLooping, TooManyChildren
-from penstock_agent.endpoint import failures, recall, versions
+from penstock_agent.endpoint import failures, inbound, recall, versions
 from penstock_agent.endpoint.answers import empty, fail, refuse, reply
 from penstock_agent.endpoint.bridge.down.bridge import Bridge
 from penstock_agent.endpoint.failures import Failure
@@ -125,7 +125,7 @@ class Modern:
 
     async def _request(self, exchange: Exchange, message: Message, headers: Headers, spec: ChildSpec) -> None:
         server, caller = exchange.server, exchange.principal
-        if (failure := await self._shared.judge(exchange, message)) is not None:
+        if (failure := await inbound.judge(self._shared, exchange, message)) is not None:
             if gate.knows(message.method):
                 await fail(exchange, message, failure)
             else:  # what a site does not expose looks like what its server does not have

@@ -11,6 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf
 from typing import Final
 
 from penstock.envelope import (
@@ -27,11 +28,12 @@ from penstock.principal import Principal
 from penstock_agent.children import eras
 from penstock_agent.children.child import ChildGone, ChildSpec
 from penstock_agent.children.lines import Oversize
-from penstock_agent.endpoint import failures, versions
+from penstock_agent.endpoint import failures, inbound, outbound, versions
 from penstock_agent.endpoint.failures import Failure
 from penstock_agent.endpoint.faults import Faults
 from penstock_agent.endpoint.held import Share
 from penstock_agent.endpoint.lifeline import Lifeline, NotRunning
+from penstock_agent.endpoint.looking import Looking
 from penstock_agent.endpoint.manners import too_long
 from penstock_agent.endpoint.memory import Witness
 from penstock_agent.endpoint.meta import TOOLS_CHANGED
@@ -84,11 +86,13 @@ class Process:
         self._wrong_era = wrong_era
         self._retired = False
         self._worked = False
+        self._asker: Principal | None = None
         self._task: asyncio.Task[None] | None = None
         self._flights: Flights[Stream] = Flights(lambda: os.urandom(16).hex())
         self.lifeline = Lifeline(spec, children, self, self._held)
         self._faults = Faults(server, self.counts)
         self._replies = Replies(self.lifeline, shared.spawn, shared.limits.replies, self.counts)
+        self._looking = Looking(server, shared.definitions, shared.spawn, self._own, modern=True)
 
     # Life.
 
@@ -194,10 +198,35 @@ class Process:
             raise NotRunning(failures.TOO_MANY_REQUESTS)
         if len(self._flights) >= self._limits.calls_per_process:
             raise NotRunning(failures.PROCESS_BUSY)
+        self._asker = caller
+        return await self._give(request, caller, stream)
+
+    async def _own(self, asked: Message) -> Message | None:
+        """The answer to a request of the agent itself, in the name of whom it is asked for."""
+        if self._asker is None:
+            return None
+        stream = self.stream("", self._asker)
+        flight = await self._give(asked, self._asker, stream, own=True)
+        try:
+            while (item := await stream.next(inf)) is not None:
+                stream.sent(item)
+                if item.last:
+                    return parse_child(item.data)
+            return None
+        finally:
+            self.cancel(flight, b'"nobody waits for it"')
+            stream.drain()
+
+    async def _give(
+        self, request: Message, caller: Principal, stream: Stream, *, own: bool = False
+    ) -> Flight[Stream]:
         while True:
             child = await self.lifeline.child()
             if (stopped := self._shared.stopped(self.server, caller)) is not None:
                 raise NotRunning(stopped)
+            if not own and (text := await self._looking.objection(request)) is not None:
+                why = inbound.withheld(self._shared, stream.key, self.server, caller, request, text)
+                raise NotRunning(why)
             self.witness.given(request)
             permit = self._shared.permits.of(stream.key)
             flight, message = self._flights.open(request, caller, stream, permit)
@@ -290,6 +319,7 @@ class Process:
                 self._fail(flight, failures.CRASHED)
         self._worked = False
         self.witness.lost()
+        self._looking.lost()
         self._end_if_done()
 
     def _answered(self, message: Message) -> None:
@@ -310,11 +340,12 @@ class Process:
                 self._fail(flight, failure)
                 self._end_if_done()
                 return
-        out = self._shared.let_out(self.server, flight.caller, request, answer, flight.stream.key)
+        sight, key = self._looking.sight, flight.stream.key
+        out = outbound.let_out(self._shared, self.server, flight.caller, request, answer, key, sight)
         if out is None:
             self._fail(flight, failures.denied("The site does not let the answer to this request out."))
         elif (
-            much := self._shared.measured(flight.permit, self.server, flight.caller, request, out)
+            much := outbound.measured(self._shared, flight.permit, self.server, flight.caller, request, out)
         ) is not None:
             self._fail(flight, much)
         else:
@@ -345,6 +376,7 @@ class Process:
         if method == TOOLS_CHANGED:
             self.schemas.forget()
         self.witness.noted(method)
+        self._looking.changed(method)
         found: tuple[Flight[Stream], bytes] | None
         if method == PROGRESS:
             found = self._flights.progress(params)
@@ -358,7 +390,7 @@ class Process:
             return
         flight, own = found
         note = notification(method, own)
-        out = self._shared.let_out(self.server, flight.caller, None, note, flight.stream.key)
+        out = outbound.let_out(self._shared, self.server, flight.caller, None, note, flight.stream.key)
         if out is None:
             self.counts["hidden_notification"] += 1
         elif not flight.stream.put(dump(out), droppable=True):

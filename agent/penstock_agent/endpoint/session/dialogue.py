@@ -9,6 +9,7 @@ import asyncio
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
+from math import inf
 from typing import Final, TypeVar
 
 from penstock.envelope import (
@@ -27,11 +28,12 @@ from penstock.outcome import METHOD_NOT_FOUND, rpc_error
 from penstock.principal import Principal
 from penstock_agent.children.child import ChildGone, ChildSpec
 from penstock_agent.children.lines import Oversize
-from penstock_agent.endpoint import failures
+from penstock_agent.endpoint import failures, inbound, outbound
 from penstock_agent.endpoint.failures import Failure
 from penstock_agent.endpoint.faults import Faults
 from penstock_agent.endpoint.held import Share
 from penstock_agent.endpoint.lifeline import Lifeline, NotRunning, SessionOver
+from penstock_agent.endpoint.looking import Looking
 from penstock_agent.endpoint.manners import Manners
 from penstock_agent.endpoint.memory import Witness
 from penstock_agent.endpoint.meta import TOOLS_CHANGED
@@ -42,6 +44,7 @@ from penstock_agent.endpoint.session.correlate import Call, Correlator
 from penstock_agent.endpoint.session.delivery import CANCELLED, Delivery
 from penstock_agent.endpoint.shared import Shared
 from penstock_agent.endpoint.streams import Stream
+from penstock_agent.gate.definitions import Sight
 
 PROGRESS: Final = "notifications/progress"
 
@@ -75,6 +78,9 @@ class Dialogue(ABC):
         self._delivery = Delivery(self._correlator, limits, self._replies.send, self.counts)
         self._manners = Manners(shared.tolerance)
         self._witness = Witness(shared.memory, server)
+        self._looking = Looking(
+            server, shared.definitions, shared.spawn, self._own, lambda: self._manners.offered
+        )
         self._worked = False
         self._stale = False
 
@@ -129,10 +135,31 @@ class Dialogue(ABC):
         """
         if self._correlator.calls >= self._limits.calls_per_session:
             raise NotRunning(failures.TOO_MANY_CALLS)
+        return await self._give(request, stream)
+
+    async def _own(self, asked: Message) -> Message | None:
+        """The answer to a request of the agent itself."""
+        stream = self.stream("")
+        call = await self._give(asked, stream, own=True)
+        try:
+            while (item := await stream.next(inf)) is not None:
+                stream.sent(item)
+                if item.last:
+                    return parse_child(item.data)
+            return None
+        finally:
+            self.expire(call, failures.TIMED_OUT, b'"nobody waits for it"')
+            stream.drain()
+
+    async def _give(self, request: Message, stream: Stream, *, own: bool = False) -> Call[Stream]:
         while True:
             child = await self.lifeline.child()
             if (stopped := self._shared.stopped(self.server, stream.caller or self.principal)) is not None:
                 raise NotRunning(stopped)
+            if not own and (text := await self._looking.objection(request)) is not None:
+                caller = stream.caller or self.principal
+                why = inbound.withheld(self._shared, stream.key, self.server, caller, request, text)
+                raise NotRunning(why)
             self._witness.given(request)
             call, message = self._correlator.open(request, stream, self._shared.permits.of(stream.key))
             try:
@@ -275,6 +302,7 @@ class Dialogue(ABC):
                 self._fail(call, failures.CRASHED)
         self._delivery.forget()
         self._witness.lost()
+        self._looking.lost()
         self._worked = False
         if self.beginning.hello is None and self.lifeline.started:
             self.end()
@@ -298,7 +326,7 @@ class Dialogue(ABC):
             self._manners.begun(request, message.result or b"")
             beginning.accepted(request, message.result or b"")
         caller, own = call.stream.caller or self.principal, with_id(message, request.id)
-        answer = self._let_out(caller, request, own, call.stream.key)
+        answer = self._let_out(caller, request, own, call.stream.key, self._looking.sight)
         if answer is None:
             self._fail(call, failures.denied("The site does not let the answer to this request out."))
         elif isinstance(settled := self._manners.settle(request, answer), Failure):
@@ -324,7 +352,8 @@ class Dialogue(ABC):
         """
         self._manners.begun(hello, result)
         self.beginning.promised(result)
-        return dump(Message(Kind.RESPONSE, hello.id, None, None, result, None))
+        answer = Message(Kind.RESPONSE, hello.id, None, None, result, None)
+        return dump(self._let_out(self.principal, hello, answer) or answer)
 
     def retold(self, request: Message, result: bytes) -> bytes | None:
         """An earlier child's result as this client shall have it now; None for nothing."""
@@ -340,6 +369,7 @@ class Dialogue(ABC):
             self._delivery.withdraw(message.params)
             return
         self._witness.noted(message.method)
+        self._looking.changed(message.method)
         if message.method == TOOLS_CHANGED:
             self._shared.catalogues.changed(self.server)
         out = self._let_out(self.principal, None, message)
@@ -364,12 +394,17 @@ class Dialogue(ABC):
             self._delivery.ask(out)
 
     def _let_out(
-        self, caller: Principal, request: Message | None, message: Message, key: str = ""
+        self,
+        caller: Principal,
+        request: Message | None,
+        message: Message,
+        key: str = "",
+        sight: Sight | None = None,
     ) -> Message | None:
-        return self._shared.let_out(self.server, caller, request, message, key)
+        return outbound.let_out(self._shared, self.server, caller, request, message, key, sight)
 
     def _measured(self, call: Call[Stream], caller: Principal, answer: Message) -> Failure | None:
-        return self._shared.measured(call.permit, self.server, caller, call.request, answer)
+        return outbound.measured(self._shared, call.permit, self.server, caller, call.request, answer)
 
     # Towards the child, and failures.
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from penstock.envelope import Kind, Message, dump, parse_child
 from penstock.outcome import INTERNAL, INVALID_PARAMS, METHOD_NOT_FOUND, rpc_error
-from penstock_agent.endpoint import failures, recall, versions
+from penstock_agent.endpoint import failures, inbound, recall, versions
 from penstock_agent.endpoint.answers import Answer, fail, reply
 from penstock_agent.endpoint.bridge.down import translate
 from penstock_agent.endpoint.bridge.down.listens import Listens
@@ -89,7 +89,7 @@ class Bridge:
         except ValueError as e:
             await reply(exchange, 400, rpc_error(message.id, INVALID_PARAMS, str(e)))
             return
-        if (failure := await self._shared.judge(exchange, asked)) is not None:
+        if (failure := await inbound.judge(self._shared, exchange, asked)) is not None:
             if gate.knows(message.method):
                 await fail(exchange, message, failure)
             else:  # what a site does not expose looks like what its server does not have

@@ -12,6 +12,7 @@ import msgspec
 
 from penstock.envelope import Kind, Message, dump, members, notification, parse_child, request, text_member
 from penstock.outcome import INVALID_PARAMS, rpc_error
+from penstock_agent.endpoint import inbound
 from penstock_agent.endpoint.answers import Answer, reply
 from penstock_agent.endpoint.bridge.down.rooms import Room
 from penstock_agent.endpoint.meta import CHANGED, SUBSCRIPTION
@@ -231,7 +232,7 @@ class Listens:
             return False
         params = msgspec.json.encode({"uri": uri})
         asked = request(b"0", "resources/subscribe", params)
-        if await self._shared.judge(exchange, asked) is not None:
+        if await inbound.judge(self._shared, exchange, asked) is not None:
             return False
         async with heard.changing:
             if not heard.uris[uri] and not await room.ask("resources/subscribe", params, until):

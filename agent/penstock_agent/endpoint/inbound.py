@@ -1,0 +1,227 @@
+"""What is decided about a request of a caller before its server hears of it. Each decision is recorded first.
+
+In this order: what is exposed, granted and ruled; whether it is what was approved; whether somebody on site
+has to let it pass; and what it is counted for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from penstock import canonical
+from penstock.allowance import Later
+from penstock.envelope import Kind, Message, member
+from penstock.principal import Principal
+from penstock_agent.catalogue.offer import CatalogueError
+from penstock_agent.endpoint import failures
+from penstock_agent.endpoint.approving import Passed
+from penstock_agent.endpoint.failures import UNMARKED, Failure, denied
+from penstock_agent.endpoint.shared import Shared
+from penstock_agent.exchange import Exchange
+from penstock_agent.gate.approval import Call
+from penstock_agent.gate.definitions import refresh
+from penstock_agent.gate.gate import Allowed, Denied, used
+from penstock_agent.ledger.entries import MAX_ITEM, CannotRecord, Decision, Verdict
+
+#: What a grant of "all read-only tools" decides by how the server marks them.
+_BY_MARK: Final = frozenset({"tools/call", "tools/list"})
+#: Uses that are over with their answer, and so take a place among the calls that run.
+_RUNS: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
+LIST_WAIT_S: Final = 5.0
+"""So long a list waits for what the rules need to know of servers; without it, what depends on it is not
+shown."""
+
+#: Characters of what a caller wrote that an entry of the ledger holds at most.
+MAX_METHOD: Final = 200
+MAX_ID: Final = 200
+
+NOT_RECORDED: Final = (
+    "This could not be recorded in the site's ledger, so nothing was done. Try again in a minute; if it "
+    "lasts, the site's administrator finds the reason with penstock-agent status."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What was decided, by which rule. ``of``: the server that has the item, where all are asked as one."""
+
+    verdict: Verdict
+    rule: str
+    failure: Failure | None = None
+    of: str = ""
+    approval: str = ""
+
+
+async def judge(shared: Shared, exchange: Exchange, message: Message) -> Failure | None:
+    """Why this message of a caller goes no further; None when it may go on to the server.
+
+    What is decided about a request is in the ledger before this returns, and what cannot be recorded goes no
+    further.
+    """
+    if message.kind is not Kind.REQUEST:
+        return None  # notifications ask for nothing, and answers are matched with what the child asked
+    if (why := shared.ledger.refuses) is not None:
+        return failures.not_executed(why)
+    found = await _decide(shared, exchange, message)
+    return _record(shared, exchange.key, exchange.server, exchange.principal, message, found)
+
+
+def refused(shared: Shared, exchange: Exchange, message: Message, rule: str, failure: Failure) -> Failure:
+    """Record that a request was denied before anything of it was looked at. Returns what is told."""
+    found = _Found(Verdict.DENIED, rule, failure)
+    return _record(shared, exchange.key, exchange.server, exchange.principal, message, found) or failure
+
+
+def withheld(shared: Shared, key: str, server: str, who: Principal, request: Message, text: str) -> Failure:
+    """A request that was let through is not given to the process after all: what it has shown meanwhile is
+    not as approved, or it has shown nothing. ``key``: of the exchange. Returns what the caller is told.
+    """
+    failure = denied(text)
+    return _record(shared, key, server, who, request, _Found(Verdict.WITHHELD, "pin", failure)) or failure
+
+
+async def all_known(shared: Shared, servers: Collection[str]) -> None:
+    """Have these servers say what they offer, as far as they do that soon."""
+
+    async def ask(server: str) -> None:
+        with suppress(CatalogueError):
+            await shared.catalogues.known(server)
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LIST_WAIT_S), asyncio.TaskGroup() as tasks:
+            for server in servers:
+                tasks.create_task(ask(server))
+
+
+async def _decide(shared: Shared, exchange: Exchange, message: Message) -> _Found:
+    server, caller = exchange.server, exchange.principal
+    allowance = caller.allowance
+    if (
+        allowance is not None
+        and allowance.later is Later.READ_ONLY
+        and message.method in _BY_MARK
+        and not await _knows(shared, server)
+    ):
+        return _Found(Verdict.FAILED, "grant", UNMARKED)
+    needed, wanted = shared.gate.to_ask(server, caller, message, shared.catalogues)
+    for each in needed:
+        if not await _knows(shared, each):
+            return _Found(Verdict.FAILED, "rules", failures.UNSAID, "" if each == server else each)
+    if wanted:
+        await all_known(shared, wanted)
+    found = _ruled(shared, server, caller, message)
+    if isinstance(found, _Found):
+        return found
+    approval = ""
+    if found.approve:
+        outcome = await _approved(shared, exchange, message, found)
+        if isinstance(outcome, _Found):
+            return outcome
+        approval = outcome.id
+        # Much may have changed while it waited.
+        if (stopped := shared.stopped(server, caller)) is not None:
+            return _Found(Verdict.DENIED, "paused", stopped, found.of, approval)
+        found = _ruled(shared, server, caller, message)
+        if isinstance(found, _Found):
+            return found
+    if found.charges and (why := _take(shared, exchange, message, found)) is not None:
+        return _Found(Verdict.OVER_BUDGET, found.rule, why, found.of, approval)
+    return _Found(Verdict.ALLOWED, found.rule, None, found.of, approval)
+
+
+def _ruled(shared: Shared, server: str, caller: Principal, message: Message) -> Allowed | _Found:
+    """By what is exposed, granted, ruled and approved of the server's definitions."""
+    found = shared.gate.inbound(server, caller, message, shared.marked(server), shared.catalogues)
+    if isinstance(found, Denied):
+        return _Found(Verdict.DENIED, found.rule, denied(found.text), found.of)
+    if (text := _unlike(shared, server, caller, message)) is not None:
+        return _Found(Verdict.WITHHELD, "pin", denied(text), found.of)
+    return found
+
+
+def _unlike(shared: Shared, server: str, caller: Principal, message: Message) -> str | None:
+    """Why what is used is not used as the server defines it now, in words; None when it may be."""
+    definitions, use = shared.definitions, used(message)
+    if definitions is None or use is None:
+        return None
+    if (meant := shared.gate.owner(server, use, shared.catalogues)) is None:
+        return None
+    own, inner = meant
+    if (text := definitions.refusal(own, inner)) is not None:
+        return text
+    at = definitions.outdated(own, inner, server, caller)
+    if at and definitions.misfit(own, inner, member(message.params or b"{}", "arguments")):
+        return f"The arguments do not fit this tool. {refresh(at)} Nothing was done."
+    return None
+
+
+async def _approved(shared: Shared, exchange: Exchange, message: Message, found: Allowed) -> Passed | _Found:
+    """Whether somebody on site lets this one call pass. May wait for that."""
+    use, arguments = used(message), member(message.params or b"{}", "arguments") or b"{}"
+    if use is None:
+        return _Found(Verdict.DENIED, found.rule, failures.NO_ONE_MEANING, found.of)
+    try:
+        digest = canonical.digest(arguments)
+    except ValueError:
+        return _Found(Verdict.DENIED, found.rule, failures.NO_ONE_MEANING, found.of)
+    server, inner = shared.gate.owner(exchange.server, use, shared.catalogues) or (exchange.server, use)
+    call = Call(exchange.principal, server, str(inner), digest, arguments, found.rule)
+    outcome = await shared.approving.approved(call, exchange)
+    if isinstance(outcome, Passed):
+        return outcome
+    verdict = Verdict.WAITING if outcome.waits else Verdict.DENIED
+    return _Found(verdict, found.rule, outcome.failure, found.of, outcome.id)
+
+
+def _take(shared: Shared, exchange: Exchange, message: Message, found: Allowed) -> Failure | None:
+    """Count it; why not, where a budget is used up."""
+    left = shared.until(exchange.deadline) - asyncio.get_running_loop().time()
+    over = shared.permits.take(
+        exchange.key, message, exchange.principal, found.charges, left, runs=message.method in _RUNS
+    )
+    return None if over is None else denied(over.text)
+
+
+def _record(
+    shared: Shared, key: str, server: str, who: Principal, message: Message, found: _Found
+) -> Failure | None:
+    """Returns the failure that was found, or the one that it could not be recorded."""
+    use, digest, of = used(message), "", found.of
+    if use is not None and (meant := shared.gate.owner(server, use, shared.catalogues)) is not None:
+        owner, use = meant
+        of = of or ("" if owner == server else owner)
+    if message.params is not None and (arguments := member(message.params, "arguments")) is not None:
+        with suppress(ValueError):
+            digest = canonical.digest(arguments)
+    entry = Decision(
+        key,
+        server,
+        who,
+        (message.method or "")[:MAX_METHOD],
+        found.verdict,
+        found.rule,
+        (message.id or b"").decode("utf-8", "replace")[:MAX_ID],
+        "" if use is None else str(use)[:MAX_ITEM],
+        of,
+        digest,
+        found.approval,
+    )
+    try:
+        shared.ledger.record(entry)
+    except CannotRecord:
+        return failures.not_executed(shared.ledger.refuses or NOT_RECORDED)
+    return found.failure
+
+
+async def _knows(shared: Shared, server: str) -> bool:
+    """Whether the server has said what it offers, and which of its tools only read; else it is asked."""
+    try:
+        async with asyncio.timeout(shared.limits.commit_after):
+            await shared.catalogues.known(server)
+    except (CatalogueError, TimeoutError):
+        return False
+    return True

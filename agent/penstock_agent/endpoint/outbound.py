@@ -1,0 +1,132 @@
+"""What of a child's message may leave towards a caller: what the gate shows, as it was approved, without what
+is taken out, and within budgets.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from penstock.envelope import Kind, Message, member, parse_child, replaced, text_member
+from penstock.log import get
+from penstock.principal import Principal
+from penstock_agent.endpoint import failures
+from penstock_agent.endpoint.failures import Failure, denied
+from penstock_agent.endpoint.permits import Permit
+from penstock_agent.endpoint.shared import Shared
+from penstock_agent.gate.definitions import GREETINGS, INVALID_PARAMS, Definitions, Sight, refresh
+from penstock_agent.gate.gate import used
+from penstock_agent.gate.redaction.outgoing import Outcome, redacted
+from penstock_agent.ledger.entries import MAX_ITEM, CannotRecord, Masked
+
+NOT_SHOWN: Final = (
+    "What the site takes out of this answer could not be recorded in its ledger, so nothing of the answer is "
+    "shown. The request has run: check before you repeat it. The site's administrator finds the reason with "
+    "penstock-agent status."
+)
+
+_log = get(__name__)
+
+
+def let_out(
+    shared: Shared,
+    server: str,
+    caller: Principal,
+    request: Message | None,
+    message: Message,
+    key: str,
+    sight: Sight | None = None,
+) -> Message | None:
+    """What may leave; None for nothing. ``key``: of the exchange whose request it belongs to; empty where it
+    is not known. ``sight``: of the process that says it now; None for what was said earlier.
+    """
+    listing = request is not None and request.method == "tools/list" and message.result is not None
+    if key and listing and shared.definitions is not None:
+        shared.definitions.told(server, caller)
+    out = _compared(shared, server, caller, request, message, sight or Sight())
+    redactor = shared.gate.redactors.get(server)
+    if redactor is None or out is None:
+        return out
+    outcome = redacted(redactor, request, out)
+    if outcome is None:
+        return out
+    text = outcome.text
+    try:
+        _masked(shared, server, caller, key, outcome)
+    except CannotRecord:
+        text = NOT_SHOWN
+    if not text or request is None:
+        return None if text else outcome.message
+    return parse_child(denied(text).answer(request, key)[1])
+
+
+def measured(
+    shared: Shared, permit: Permit | None, server: str, caller: Principal, request: Message, answer: Message
+) -> Failure | None:
+    """Count the answer to a request, just before it leaves; why it must not, where it is too much."""
+    over = shared.permits.answered(permit, server, caller, request, answer)
+    if over is None:
+        return None
+    _log.warning("answer_over_budget", method=request.method)
+    return failures.outcome_unknown(over.text)
+
+
+def _masked(shared: Shared, server: str, caller: Principal, key: str, outcome: Outcome) -> None:
+    """Record what was taken out of a message, or why it is not let out: how much of what, never what it
+    said. Raises :exc:`~penstock_agent.ledger.entries.CannotRecord`.
+    """
+    item, action, found = outcome.item[:MAX_ITEM], outcome.action.value, dict(outcome.found)
+    shared.ledger.record(Masked(key, server, caller, item, action, found))
+    _log.info("masked", server=server, exchange=key, action=action, **found)
+
+
+def _compared(
+    shared: Shared,
+    server: str,
+    caller: Principal,
+    request: Message | None,
+    message: Message,
+    sight: Sight,
+) -> Message | None:
+    """What the gate lets out, without what is not as approved."""
+    result, definitions = message.result, shared.definitions
+    outbound = partial(shared.gate.outbound, server, caller, request)
+    marked, known = shared.marked(server), shared.catalogues
+    if definitions is None or request is None:
+        return outbound(message, marked, known)
+    if request.method == "tools/call" and message.kind is Kind.ERROR:
+        message = _hinted(shared, definitions, server, caller, request, message)
+    if result is None:
+        return outbound(message, marked, known)
+    if request.method in GREETINGS:
+        result = definitions.greeted(server, sight, result)
+        message = Message(message.kind, message.id, None, None, result, None)
+    shown = partial(definitions.shown, server, sight) if definitions.sees(server, request) else None
+    out = outbound(message, marked, known, shown)
+    if shown is not None and out is not None and out.kind is Kind.RESPONSE:
+        definitions.listed(server, sight, request, result)
+    return out
+
+
+def _hinted(
+    shared: Shared,
+    definitions: Definitions,
+    server: str,
+    caller: Principal,
+    request: Message,
+    message: Message,
+) -> Message:
+    """An error about arguments, for a caller that knows an older definition: with that said."""
+    error, use = message.error or b"{}", used(request)
+    if use is None or member(error, "code") != b"%d" % INVALID_PARAMS:
+        return message
+    if (meant := shared.gate.owner(server, use, shared.catalogues)) is None:
+        return message
+    at = definitions.outdated(*meant, server, caller)
+    if not at:
+        return message
+    text = f"{text_member(error, 'message') or ''} {refresh(at)}".strip()
+    error = replaced(error, msgspec.json.encode(text), "message")
+    return Message(message.kind, message.id, None, None, None, error)
