@@ -177,8 +177,8 @@ PURE = (
             "endpoint.permits", "endpoint.session.standing",
             *(f"endpoint.bridge.up.{n}" for n in ("interpreter", "out", "subscription", "translate")),
             *(f"endpoint.modern.{n}" for n in ("flights", "ladder", "messages", "schemas", "tasks")),
-            "exchange", "exposing.differences", "gate.*", "ledger.entries", "problem", "dialer.proxy",
-            "dialer.redial",
+            "exchange", "exposing.differences", "gate.*", "ledger.entries", "ledger.happenings",
+            "ledger.record", "ledger.retention", "problem", "dialer.proxy", "dialer.redial",
             "renewal.schedule", "remote.address", "remote.protocol", "remote.sse", "remote.words",
         )
     ),

@@ -156,6 +156,7 @@ OF_SEVERAL: dict[str, str] = {
     f"{TA}/endpoint/test_policy.py": "the site's rules and budgets, in each part of the endpoint",
     f"{TA}/site/test_site_policy.py": "the rules of each server, where all servers are one",
     f"{TA}/endpoint/test_withheld.py": "what is not as approved, in each part of the endpoint",
+    f"{TA}/endpoint/test_recording.py": "what the ledger learns from each part of the endpoint",
     f"{TA}/endpoint/test_consent.py": "grants: what the relay asks, and what calls are held to",
     "tests/core/tunnel/test_mutations.py": "the simulation notices every rule that is taken away",
     "tests/core/tunnel/test_simulation.py": "both ends, and links that cut, delay and reorder",

@@ -31,6 +31,7 @@ from penstock_agent import policy_settings
 from penstock_agent.callers.settings import CallerSettings, absolute
 from penstock_agent.dialer import proxy as proxies
 from penstock_agent.gate.redaction.settings import RedactSettings
+from penstock_agent.ledger.settings import LedgerSettings
 from penstock_agent.problem import Exit, Problem
 from penstock_agent.server_settings import LimitSettings, ServerSettings, ToolAnnotations, ToolSettings
 from penstock_agent.site.settings import SiteSettings
@@ -87,6 +88,7 @@ class _File(BaseModel):
     #: A program, with its arguments, that is told what happens here, as JSON on its standard input.
     on_event: Annotated[tuple[StrictStr, ...], AfterValidator(_hook)] = ()
     caller: CallerSettings | None = None
+    ledger: LedgerSettings = LedgerSettings()
     tolerance: Tolerance = Tolerance()
     site: SiteSettings = SiteSettings()
     servers: dict[str, ServerSettings] = {}
@@ -94,7 +96,9 @@ class _File(BaseModel):
 
 # Settings that one variable can carry.
 _SCALARS = tuple(
-    name for name in _File.model_fields if name not in ("caller", "on_event", "servers", "site", "tolerance")
+    name
+    for name in _File.model_fields
+    if name not in ("caller", "ledger", "on_event", "servers", "site", "tolerance")
 )
 
 
@@ -124,6 +128,7 @@ class Settings:
     close_stream_after: float
     on_event: tuple[str, ...]
     caller: CallerSettings | None
+    ledger: LedgerSettings
     tolerance: Tolerance
     site: SiteSettings
     servers: Mapping[str, ServerSettings]
@@ -226,6 +231,7 @@ def parse(text: str, config: Path, options: Options, env: Mapping[str, str]) -> 
         close_stream_after=file.close_stream_after,
         on_event=file.on_event,
         caller=file.caller,
+        ledger=file.ledger,
         tolerance=file.tolerance,
         site=file.site,
         servers=MappingProxyType(dict(file.servers)),
@@ -326,6 +332,7 @@ def _sentence(error: ErrorDetails, config: Path, sources: Mapping[str, str]) -> 
         models: dict[str, type[BaseModel]] = {
             "servers": ServerSettings,
             "caller": CallerSettings,
+            "ledger": LedgerSettings,
             "site": SiteSettings,
             "tolerance": Tolerance,
         }

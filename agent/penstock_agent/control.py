@@ -28,6 +28,7 @@ from penstock_agent.config import DEFAULT_STATE_DIR, Settings
 from penstock_agent.exposing.reviewing import Review
 from penstock_agent.files import write_atomic
 from penstock_agent.gate.pause import Entry
+from penstock_agent.ledger.entries import LedgerStatus
 from penstock_agent.problem import Exit, Problem
 
 SOCKET_NAME = "control.sock"
@@ -133,6 +134,7 @@ class Status(msgspec.Struct, frozen=True):
     withheld: dict[str, list[str]] = {}
     #: Servers of which what was approved cannot be read, and why.
     not_read: dict[str, str] = {}
+    ledger: LedgerStatus = LedgerStatus()
 
 
 class Link(msgspec.Struct, frozen=True):

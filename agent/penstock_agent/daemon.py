@@ -18,6 +18,7 @@ from penstock import __version__, log, tls
 from penstock.names import WHOLE_SITE
 from penstock.refusal import REVOKED, SUPERSEDED, Refusal
 from penstock_agent import control, pausing, spending, state
+from penstock_agent.approvals import Desk
 from penstock_agent.callers.trust import Anyone
 from penstock_agent.children.child import ChildSpec, ProcessSpec
 from penstock_agent.children.confinement import kernel
@@ -34,7 +35,12 @@ from penstock_agent.gate.gate import Exposed, Gate
 from penstock_agent.gate.pause import MOST, Entry, Kind, Paused, TooMany
 from penstock_agent.gate.policy.books import Books
 from penstock_agent.hooks import Hooks
-from penstock_agent.ledger.entries import Unrecorded
+from penstock_agent.ledger import happenings
+from penstock_agent.ledger.entries import CannotRecord, Event
+from penstock_agent.ledger.heads import Heads
+from penstock_agent.ledger.opening import open_ledger
+from penstock_agent.ledger.recorded import Recorded
+from penstock_agent.ledger.writer import Writer
 from penstock_agent.policy_settings import policy
 from penstock_agent.problem import Exit, Problem
 from penstock_agent.remote.remotes import Remotes
@@ -83,15 +89,19 @@ async def run(settings: Settings) -> int:
     paused = pausing.load(settings.state_dir)
     books = spending.load(settings.state_dir)
     specs, callers = _specs(settings), _callers(settings, joined.id.site)
-    async with (
-        Children(settings.max_children) as children,
-        Remotes() as remotes,
-        Servers(children, remotes) as servers,
-    ):
-        children.keep_warm(_warm(settings))
-        return await _Daemon(
-            settings, joined, target, specs, callers, children, servers, notifier, paused, books
-        ).run()
+    ledger = open_ledger(settings.state_dir, joined.id, settings.ledger)
+    try:
+        async with (
+            Children(settings.max_children) as children,
+            Remotes() as remotes,
+            Servers(children, remotes) as servers,
+        ):
+            children.keep_warm(_warm(settings))
+            return await _Daemon(
+                settings, joined, target, specs, callers, children, servers, notifier, paused, books, ledger
+            ).run()
+    finally:
+        ledger.close()
 
 
 class _Daemon:
@@ -109,8 +119,11 @@ class _Daemon:
         notifier: Notifier,
         paused: Paused,
         books: Books,
+        ledger: Writer,
     ) -> None:
         self._settings = settings
+        self._ledger = ledger
+        self._heads = Heads(ledger, settings.state_dir, target.agent)
         self._paused = paused
         self._books = books
         self._specs = specs
@@ -124,7 +137,8 @@ class _Daemon:
         self._callers = callers
         self._judging: asyncio.Task[None] | None = None
         self._hooks = Hooks(settings.on_event)
-        self._withholding = Withholding(settings, target.agent, Unrecorded(), self._hooks)
+        self._withholding = Withholding(settings, target.agent, ledger, self._hooks)
+        self._desk = Desk(ledger, self._announce)
         servers.definitions = self._withholding.definitions
         specs = _with_site(settings, specs, paused)
         self._endpoint = Endpoint(
@@ -141,12 +155,16 @@ class _Daemon:
             paused=paused,
             books=books,
             definitions=self._withholding.definitions,
+            ledger=ledger,
+            approving=self._desk.approving,
         )
         self._withholding.read = self._endpoint.read
         self._withholding.told = self._endpoint.lists_changed
         self._tunnel = Tunnel(self._start)
         self._tunnel.offer(self._offered())
-        self._dialer = Dialer(target, self._tunnel, self._offered, self._link_changed, self._turned_away)
+        self._dialer = Dialer(
+            target, self._tunnel, self._offered, self._link_changed, self._turned_away, self._heads
+        )
         servers.give_way = self._endpoint.give_way
         servers.online_since = lambda: self._dialer.status.since
         self._joined = joined
@@ -167,6 +185,8 @@ class _Daemon:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
+                tasks.create_task(self._heads.run())
+                self._begin()
                 tasks.create_task(self._endpoint.run())
                 self._judging = tasks.create_task(self._callers.run())
                 tasks.create_task(self._control(tasks))
@@ -183,13 +203,49 @@ class _Daemon:
             raise _first(group) from None
         finally:
             spending.save(self._settings.state_dir, self._books)
+            self._note(Event("stopped"))
             self._notifier.close()
         return Exit.DONE
+
+    # -- the ledger -----------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        self._ledger.alarm = self._alarm
+        content = _content(self._settings)
+        self._note(Event("started", about={"version": __version__, "configuration": content}))
+        for entry in self._paused.entries:
+            about: dict[str, str | int] = {"what": entry.kind.value, "name": entry.name}
+            self._note(Event("is_paused", entry.by_uid, {**about, "since": int(entry.since)}))
+
+    def _note(self, event: Event) -> None:
+        """What happens on site happens also when it cannot be recorded: the stop button most of all."""
+        try:
+            self._ledger.record(event)
+        except CannotRecord:
+            _log.error("event_not_recorded", what=event.what, by_uid=event.by_uid)
+
+    def _say_status(self) -> None:
+        link, problem = self._dialer.status, self._ledger.status().problem
+        failing = f"THE LEDGER CANNOT BE WRITTEN ({problem}), new calls are refused" if problem else ""
+        linked = f"linked to {self._target.url}" if link.linked else link.problem
+        waiting = self._desk.approving.waiting
+        asked = f"{waiting} calls wait for approval (penstock-agent approvals list)" if waiting else ""
+        parts = (failing, linked, asked, self._withholding.summary)
+        self._notifier.status("; ".join(part for part in parts if part))
+
+    def _announce(self, what: str, about: Mapping[str, object]) -> None:
+        """To the site's own program, with the site and the agent that it is about."""
+        agent = self._target.agent
+        self._hooks.tell(what, {"site": agent.site, "agent": agent.agent, "at": time.time(), **about})
+        self._say_status()
+
+    def _alarm(self, problem: str) -> None:
+        self._announce("ledger_failing" if problem else "ledger_recovered", {"why": problem})
 
     # -- exchanges ------------------------------------------------------------------------------------
 
     def _start(self, exchange: Served) -> None:
-        work = self._endpoint.serve(exchange)
+        work = self._endpoint.serve(Recorded(exchange, self._ledger))
         try:
             if self._tasks is None:
                 raise RuntimeError
@@ -216,11 +272,6 @@ class _Daemon:
             self._linked.clear()
         self._say_status()
 
-    def _say_status(self) -> None:
-        link, withheld = self._dialer.status, self._withholding.summary
-        text = f"linked to {self._target.url}" if link.linked else link.problem
-        self._notifier.status("; ".join(part for part in (text, withheld) if part))
-
     def _turned_away(self, refused: Refusal | None) -> None:
         """The relay did not take the certificate."""
         if refused is None:
@@ -244,6 +295,7 @@ class _Daemon:
     def _renewed(self, joined: state.Joined) -> None:
         self._joined = joined
         self._dialer.use(_context(self._settings, joined))
+        self._note(Event("certificate_renewed", about={"expires": int(joined.expires.timestamp())}))
 
     async def _drain(self) -> None:
         """Lets calls finish, up to the relay having their answers. A second signal cuts it short."""
@@ -265,6 +317,7 @@ class _Daemon:
             async with asyncio.timeout(LAST_WORDS):
                 if self._serving:
                     await asyncio.wait(self._serving)
+                await self._heads.sign()
                 self._dialer.say_heads()
                 await self._dialer.flushed()
 
@@ -280,6 +333,7 @@ class _Daemon:
             "resume": self._resume,
             "review": self._withholding.review,
             "pin": self._withholding.approve,
+            **self._desk.handlers,
         }
 
         def ready() -> None:
@@ -331,6 +385,7 @@ class _Daemon:
             paused=list(self._paused.entries),
             withheld={name: sorted(found) for name, found in self._withholding.withheld.items()},
             not_read=self._withholding.definitions.broken(),
+            ledger=self._ledger.status(),
         )
         return msgspec.to_builtins(answer)  # type: ignore[no-any-return]  # a Struct becomes a dict
 
@@ -372,6 +427,8 @@ class _Daemon:
         if changed:
             self._reload_endpoint()
             _log.warning(what, kind=entry.kind.value, name=entry.name, by_uid=peer.uid, ended=ended)
+            about: dict[str, str | int] = {"what": entry.kind.value, "name": entry.name, "ended": ended}
+            self._note(Event(what, peer.uid, about))
         pausing.save(self._settings.state_dir, paused)
         answer = control.Pause(changed, ended, list(paused.entries))
         return msgspec.to_builtins(answer)  # type: ignore[no-any-return]  # a Struct becomes a dict
@@ -382,20 +439,21 @@ class _Daemon:
         self._endpoint.reload(specs, _gate(settings, specs), self._callers, _shared_by_all(settings))
 
     async def _reload(self, peer: Peer, args: Args) -> Args:
-        self._reread()
+        self._reread(peer.uid)
         _log.info("configuration_read_again", by_uid=peer.uid)
         return {"servers": sorted(self._settings.servers)}
 
     def _hang_up(self) -> None:
         self._notifier.reloading()
         try:
-            self._reread()
+            self._reread(-1)
         except Problem as problem:
             _log.error("configuration_kept_as_it_was", why=str(problem))
         self._notifier.ready()
 
-    def _reread(self) -> None:
+    def _reread(self, by_uid: int) -> None:
         """Servers and what is exposed, from the file as it is now; all or nothing. Raises Problem."""
+        before = {name: server.expose for name, server in self._settings.servers.items()}
         settings = self._settings.reload()
         plain, callers = _specs(settings), _callers(settings, self._target.agent.site)
         specs = _with_site(settings, plain, self._paused)
@@ -409,6 +467,10 @@ class _Daemon:
         self._endpoint.reload(specs, gate, callers, _shared_by_all(settings))
         self._children.keep_warm(_warm(settings))
         self._tunnel.offer(self._offered())
+        after = {name: server.expose for name, server in settings.servers.items()}
+        self._note(Event("configuration_read_again", by_uid, {"configuration": _content(settings)}))
+        for event in happenings.exposed(before, after, by_uid):
+            self._note(event)
 
     async def _watchdog(self) -> None:
         limit = self._notifier.watchdog_s
@@ -425,6 +487,14 @@ def _context(settings: Settings, joined: state.Joined) -> ssl.SSLContext:
         )
     except tls.BadTlsFile as error:
         raise Problem(str(error), Exit.USAGE) from None
+
+
+def _content(settings: Settings) -> str:
+    """By which the settings file can be recognised; empty where there is none."""
+    try:
+        return happenings.content(settings.config_file.read_bytes())
+    except OSError:
+        return ""
 
 
 def _entry(args: Args, peer: Peer) -> Entry:

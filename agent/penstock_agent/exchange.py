@@ -61,6 +61,11 @@ class Exchange(Protocol):
     @property
     def purpose(self) -> Purpose: ...
 
+    answers: str
+    """The key of the exchange whose request is answered by what is written next; empty for its own. Whoever
+    writes an answer on another exchange than it was asked for says so here.
+    """
+
     @property
     def deadline(self) -> float:
         """The ``loop.time()`` at which the caller's deadline passes."""

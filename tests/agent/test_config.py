@@ -6,6 +6,7 @@ import pytest
 
 from penstock_agent import config
 from penstock_agent.config import ConfigError, Options, Settings
+from penstock_agent.ledger.settings import LedgerSettings
 from penstock_agent.site.names import Target
 from penstock_agent.site.settings import SiteSettings
 from penstock_agent.tolerance import Tolerance
@@ -39,6 +40,15 @@ def test_clients_are_forgiven_what_the_file_does_not_switch_off() -> None:
     settings = parse("[tolerance]\nsessionless = false\n")
     assert settings.tolerance == Tolerance(sessionless=False)
     assert settings.tolerance.revive_sessions
+
+
+def test_the_ledger_is_kept_as_the_file_says() -> None:
+    assert parse("").ledger == LedgerSettings()
+    assert parse('[ledger]\nkeep_days = 30\nmax_size = "1 GiB"\n').ledger.size == 1 << 30
+    wrong = (("keep = 1", "unknown key"), ('max_size = "1 KiB"', "with a unit"), ('sync = "no"', "sync"))
+    for text, why in wrong:
+        with pytest.raises(ConfigError, match=why):
+            parse(f"[ledger]\n{text}\n")
 
 
 def test_a_server_is_read_whole() -> None:

@@ -37,9 +37,12 @@ from penstock_agent.gate.gate import Denied, Gate
 from penstock_agent.gate.pause import Paused
 from penstock_agent.gate.policy.books import Books, Charge, Over
 from penstock_agent.gate.policy.rules import Budget
+from penstock_agent.ledger import disk
 from penstock_agent.problem import Exit, Problem
 from penstock_agent.site.spec import SiteSpec
+from penstock_agent.systemd import Notifier
 from penstock_relay.switchboard import Answer, OutcomeUnknown
+from tests.agent.ledger.book import chained, records
 from tests.harness.certs import Authority
 from tests.harness.link_pair import until
 from tests.harness.tunnel_listener import TunnelListener, tunnel_listener
@@ -216,7 +219,7 @@ async def test_another_ca_replaces_the_one_from_enrolment(tmp_path: Path, own: b
 
 async def test_a_second_agent_on_the_same_folder_is_refused_before_it_dials(tmp_path: Path) -> None:
     async with agent_of(tmp_path) as agent:
-        with pytest.raises(ControlError, match="already runs here"):
+        with pytest.raises(Problem, match="already runs here"):
             await daemon.run(agent.settings)
         assert agent.place.switchboard._next == 2, "only the first has dialled"
 
@@ -318,6 +321,55 @@ async def test_what_is_paused_is_in_force_shown_kept_and_found_again(tmp_path: P
             again.cancel()
 
 
+async def test_what_happens_and_what_leaves_is_in_the_ledger(tmp_path: Path) -> None:
+    async with agent_of(tmp_path) as agent, asyncio.TaskGroup() as tasks:
+        asked = agent.ask(tasks)
+        agent.endpoint.answer.set()
+        answer = await asked
+        assert not isinstance(answer, Exception)
+        await body(answer)
+        await control.pause(agent.control, "pause", "server", "files")
+        await control.pause(agent.control, "resume", "server", "files")
+        agent.configure(FILES.replace('["*"]', '["read_*"]'))
+        await control.ask(agent.control, "reload")
+        status = (await control.status(agent.control)).ledger
+        agent.task.cancel()
+        await asyncio.wait([agent.task])
+    state_dir = agent.settings.state_dir
+    said = records(state_dir)
+    assert chained(state_dir)
+    assert 0 < status.records < len(said)
+    assert status.problem == ""
+    left = [each for each in said if each["kind"] == "sent"]
+    assert sum(int(str(each["bytes"])) for each in left) == 400_000
+    events = [(each["what"], each.get("by_uid", -1)) for each in said if each["kind"] == "event"]
+    uid = os.getuid()
+    assert events == [
+        ("started", -1),
+        ("paused", uid),
+        ("resumed", uid),
+        ("configuration_read_again", uid),
+        ("exposed", uid),
+        ("hidden", uid),
+        ("stopped", -1),
+    ]
+    assert said[-1]["kind"] == "head"
+
+
+async def test_a_ledger_that_cannot_be_written_is_told_to_the_service_manager_and_to_who_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notices: list[str] = []
+    monkeypatch.setattr(Notifier, "status", lambda _, text: notices.append(text))
+    async with agent_of(tmp_path) as agent:
+        with monkeypatch.context() as full:
+            full.setattr(disk, "_write", _full)
+            await control.pause(agent.control, "pause", "server", "files")
+            assert "CANNOT BE WRITTEN (No space left on device)" in notices[-1]
+            problem = (await control.status(agent.control)).ledger.problem
+            assert problem == "No space left on device"
+
+
 async def test_a_disk_that_takes_nothing_keeps_the_stop_button_from_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -361,7 +413,7 @@ RULE = '[[servers.files.rules]]\nname = "r"\nallow = ["read"]\n'
     "mistake",
     [
         RULE + RULE,
-        RULE + 'approve = "always"\n',
+        RULE + 'approve = "sometimes"\n',
         RULE + "users = []\n",
         RULE + "[servers.files.rules.arguments.read]\npath = { matches = '(' }\n",
         'profile = "none"\n',

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import typer.main
 from pydantic import BaseModel
@@ -18,6 +20,8 @@ from penstock_agent.callers.settings import CallerSettings
 from penstock_agent.children.confinement.limits import size
 from penstock_agent.gate.redaction.detectors import DETECTORS
 from penstock_agent.gate.redaction.settings import RedactSettings
+from penstock_agent.ledger.entries import Decision, Event, Masked, Opened, Sent, Unsent
+from penstock_agent.ledger.settings import LedgerSettings
 from penstock_agent.server_settings import LimitSettings, ServerSettings
 from penstock_agent.site.settings import SiteSettings
 from penstock_agent.tolerance import Tolerance
@@ -38,6 +42,7 @@ DOCUMENTS = (
     "SECURITY.md",
     "PROTOCOL.md",
     "docs/agent.md",
+    "docs/ledger.md",
     "docs/relay.md",
     "systemd/README.md",
     "helm/penstock-relay/README.md",
@@ -130,6 +135,7 @@ def defaults(program: str, tmp_path: Path) -> dict[str, str]:
         "caller",
         "config_file",
         "on_event",
+        "ledger",
         "servers",
         "site",
         "sources",
@@ -186,8 +192,23 @@ def test_every_limit_of_a_server_is_documented_with_its_default() -> None:
 
 
 def test_every_setting_about_callers_is_documented_and_no_other() -> None:
-    text = section(PAGES["agent"], "Settings").split("`[caller]`")[1].split("`[tolerance]`")[0]
+    text = section(PAGES["agent"], "Settings").split("`[caller]`")[1].split("`[ledger]`")[0]
     assert [row[0].strip("`") for row in rows(text)] == list(CallerSettings.model_fields)
+
+
+def test_every_setting_of_the_ledger_is_documented_with_its_default() -> None:
+    text = section(PAGES["agent"], "Settings").split("`[ledger]`")[1].split("`[tolerance]`")[0]
+    assert [(row[0].strip("`"), row[1]) for row in rows(text)] == [
+        (name, f"`{json.dumps(value)}`") for name, value in LedgerSettings().model_dump().items()
+    ]
+
+
+def test_every_member_of_a_record_is_documented_and_no_other() -> None:
+    text = (ROOT / "docs/ledger.md").read_text()
+    for kind in (Decision, Opened, Sent, Unsent, Masked, Event):
+        members = {field.name for field in msgspec.structs.fields(kind)}
+        [row] = [row for row in rows(text) if row[0] == f"`{kind.__struct_config__.tag}`"]
+        assert set(re.findall(r"`([a-z_]+)`", row[1])) == members, kind
 
 
 def test_every_switch_of_what_is_tolerated_is_documented_with_its_default() -> None:

@@ -28,12 +28,15 @@ class FakeExchange:
     headers: Headers = ()
     body: bytes = b""
     principal: Principal = ALICE
+    answers: str = ""
     key: str = "00" * 16 + "-1"
     deadline: float = float("inf")
     purpose: Purpose = Purpose.MCP
     status: int | None = None
     answered: Headers = ()
     chunks: list[bytes] = field(default_factory=list)
+    answering: list[tuple[str, bytes]] = field(default_factory=list)
+    """Which exchange's request each chunk answers, if it is another one, as whoever wrote it has said."""
     ended: bool = False
     failed: str | None = None
     left: DoneReason | None = None
@@ -60,6 +63,7 @@ class FakeExchange:
             await self.slow.wait()
             self._check()
         self.chunks.append(data)
+        self.answering.append((self.answers, data))
         self._change()
 
     async def end(self) -> None:

@@ -13,6 +13,7 @@ from penstock_agent.cli import (
     check,
     expose,
     join,
+    ledger,
     pause,
     policy,
     renew,
@@ -34,6 +35,7 @@ tools_app = typer.Typer(
 )
 approvals_app = typer.Typer(no_args_is_help=True, help="Answer the calls that wait for approval.")
 policy_app = typer.Typer(no_args_is_help=True, help="Who may use what: the rules of agent.toml.")
+ledger_app = typer.Typer(no_args_is_help=True, help="Read and verify the record of what left the site.")
 config_app = typer.Typer(no_args_is_help=True, help="Look after agent.toml.")
 
 
@@ -74,6 +76,11 @@ policy_app.command("explain")(policy.explain)
 policy_app.command("test")(policy.try_cases)
 policy_app.command("suggest")(policy.suggest)
 app.add_typer(policy_app, name="policy")
+ledger_app.command("report")(ledger.report)
+ledger_app.command("show")(ledger.show)
+ledger_app.command("verify")(ledger.verify)
+ledger_app.command("export")(ledger.export)
+app.add_typer(ledger_app, name="ledger")
 config_app.command("check")(check.check)
 app.add_typer(config_app, name="config")
 

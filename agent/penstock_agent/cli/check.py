@@ -211,6 +211,7 @@ def _as_json(settings: Settings, wrong: list[str], notes: list[str]) -> dict[str
             }
             for name, server in settings.servers.items()
         },
+        "ledger": settings.ledger.model_dump(mode="json"),
         "tolerance": settings.tolerance.model_dump(mode="json"),
         "site": {**settings.site.model_dump(mode="json"), "servers": members(settings.servers)},
         "caller": None if settings.caller is None else settings.caller.model_dump(mode="json"),
@@ -251,6 +252,8 @@ def _show(settings: Settings, wrong: list[str], notes: list[str]) -> None:
         for alias, meant in settings.site.alias.items():
             say(f'  alias {alias} = "{meant}"')
         say(f"  status = {str(settings.site.status).lower()}")
+    kept = f"{settings.ledger.keep_days} days" if settings.ledger.keep_days else "for ever"
+    say(f'ledger: sync = "{settings.ledger.sync}", kept {kept}, at most {settings.ledger.max_size}')
     if off := [name for name, on in settings.tolerance.model_dump().items() if not on]:
         say(f"tolerance: off: {', '.join(off)}")
     if settings.caller is not None:

@@ -15,6 +15,7 @@ from penstock_agent.problem import Exit, Problem, printable
 if TYPE_CHECKING:
     from penstock_agent import control, state
     from penstock_agent.config import Settings
+    from penstock_agent.ledger.entries import LedgerStatus
     from penstock_agent.server_settings import ServerSettings
 
 NAMED = 10
@@ -65,6 +66,8 @@ def _show(settings: Settings, joined: state.Joined, running: control.Status | No
     say(f"certificate  {_until(ends - time.time(), ends)} ({utc(ends)})")
     say(f"renewal      {_renewal(running)}")
     say(f"fingerprint  {joined.fingerprint}")
+    if running is not None:
+        _show_ledger(running.ledger)
     say()
     if not settings.servers:
         say(f"No servers. Add a [servers.NAME] table with a command or a url to {settings.config_file}.")
@@ -89,6 +92,29 @@ def _withheld(running: control.Status) -> None:
     for name, why in running.not_read.items():
         say(f"WITHHELD     all of {name}: {why} To approve what it offers now:")
         say(f"             penstock-agent tools approve {name} --all")
+
+
+def _show_ledger(ledger: LedgerStatus) -> None:
+    if ledger.problem:
+        say(
+            f"LEDGER       CANNOT BE WRITTEN: {ledger.problem}. New calls are refused. Make room on the disk "
+            "or mend it; the agent tries again each minute"
+        )
+    behind = ledger.records - ledger.synced
+    signed = f", signed up to {ledger.head} ({utc(ledger.head_at)})" if ledger.head else ""
+    waiting = f", {behind} not yet" if behind else ""
+    text = f"{ledger.records} records, {size(ledger.bytes)}, last on the disk {utc(ledger.synced_at)}"
+    say(f"ledger       {text}{waiting}{signed}")
+    say(f"ledger key   {ledger.key}")
+    if ledger.warning:
+        say(f"LEDGER       {ledger.warning}")
+
+
+def size(count: int) -> str:
+    """Bytes, for people."""
+    from penstock_agent.ledger.page import size as shown
+
+    return shown(count)
 
 
 def _server(name: str, server: ServerSettings, running: control.Status | None) -> str:

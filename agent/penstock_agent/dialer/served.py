@@ -30,8 +30,8 @@ class Served:
     """One exchange, for the endpoint. See `penstock_agent.exchange.Exchange`."""
 
     __slots__ = (
-        "_agent", "_gone", "_held", "_reason", "_room", "body", "deadline", "headers", "key", "method",
-        "principal", "purpose", "server",
+        "_agent", "_gone", "_held", "_reason", "_room", "answers", "body", "deadline", "headers", "key",
+        "method", "principal", "purpose", "server",
     )  # fmt: skip
 
     def __init__(self, agent: Agent, held: Held, body: bytes, principal: Principal, deadline: float) -> None:
@@ -41,6 +41,7 @@ class Served:
         self._reason: DoneReason | None = None
         self._gone: asyncio.Future[DoneReason] | None = None
         self._room: asyncio.Future[None] | None = None
+        self.answers = ""
         self.key = str(held.key)
         self.server = opened.server
         self.method = opened.method.name

@@ -29,10 +29,12 @@ _STREAM_HEAD: Final[Headers] = (("content-type", EVENT_STREAM),)
 class Answer:
     """The response to one exchange. Every method may raise :exc:`~penstock_agent.exchange.ExchangeGone`."""
 
-    __slots__ = ("_exchange", "_number", "committed", "headers", "mark")
+    __slots__ = ("_exchange", "_number", "_of", "committed", "headers", "mark")
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, of: str = "") -> None:
+        """``of``: the exchange whose request is answered here, where it is another one."""
         self._exchange = exchange
+        self._of = exchange.answers = of
         self._number = 0
         self.committed = False
         """Whether the head of an event stream is out."""
@@ -60,6 +62,7 @@ class Answer:
 
     async def send(self, item: Item) -> None:
         """Send one message; the last one ends the response."""
+        self._exchange.answers = item.of or self._of
         if item.last and not self.committed:
             await reply(self._exchange, item.status, item.data, self.headers)
             return

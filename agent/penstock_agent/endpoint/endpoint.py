@@ -341,6 +341,9 @@ class Endpoint:
         if self._shared.stopped(server, caller) is not None:
             await refuse(exchange, 503, "The site's administrator has stopped this for now.")
             return
+        if self._shared.ledger.refuses is not None:
+            await refuse(exchange, 503, "The site cannot record what leaves it at the moment.")
+            return
         if exchange.method != "POST" or server not in self._shared.servers:
             await refuse(exchange, 404, failures.no_server(server))
             return

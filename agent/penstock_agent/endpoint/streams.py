@@ -29,6 +29,8 @@ class Item:
     """Which of its stream it is, from 1."""
     needed: bool = True
     """Whether the stream makes no sense without it."""
+    of: str = ""
+    """The exchange whose request it answers, where that is not the one that the stream was opened by."""
 
 
 class Keeper(Protocol):
@@ -53,6 +55,7 @@ class Stream:
         "attached",
         "caller",
         "key",
+        "of",
         "open",
         "reader",
     )
@@ -60,6 +63,8 @@ class Stream:
     def __init__(self, held: Share, limit: int, key: str = "", caller: Principal | None = None) -> None:
         self.key = key
         """Of the exchange, for the data of errors."""
+        self.of = key
+        """The same, also when somebody has come back with another exchange."""
         self.caller = caller
         """Whose response it is."""
         self._held = held
@@ -85,16 +90,16 @@ class Stream:
         """Whether somebody can come back for it."""
         return self._keeper is not None
 
-    def put(self, data: bytes, *, droppable: bool = False) -> bool:
+    def put(self, data: bytes, *, droppable: bool = False, of: str = "") -> bool:
         """Queue a message. False when it was dropped instead: the stream is closed, or full and it may be
-        dropped.
+        dropped. ``of``: the exchange whose request it answers, where the stream was opened by another one.
         """
         if not self.open:
             return False
         if droppable and (len(self._items) >= self._limit or not self._held.spares(len(data))):
             return False
         self._number += 1
-        self._add(Item(data, number=self._number, needed=not droppable))
+        self._add(Item(data, number=self._number, needed=not droppable, of=of))
         return True
 
     def finish(self, data: bytes, status: int = 200) -> None:

@@ -70,6 +70,30 @@ class Sent(msgspec.Struct, frozen=True, omit_defaults=True, tag="sent", tag_fiel
     """
 
 
+class Unsent(msgspec.Struct, frozen=True, omit_defaults=True, tag="unsent", tag_field="kind"):
+    """The last entry of the kind ``sent`` about this exchange and offset did not come true: its writer was
+    stopped before the bytes left.
+    """
+
+    exchange: str
+    server: str
+    who: Principal
+    offset: int
+
+
+class Opened(msgspec.Struct, frozen=True, omit_defaults=True, tag="opened", tag_field="kind"):
+    """The head of an answer leaves that says more than what form the answer has."""
+
+    exchange: str
+    server: str
+    who: Principal
+    status: int
+    headers: list[str]
+    """Their names."""
+    hash: str
+    """Over ``name: value`` of each, ended by a line feed."""
+
+
 class Masked(msgspec.Struct, frozen=True, omit_defaults=True, tag="masked", tag_field="kind"):
     """Something was taken out of an answer (``action`` mask), or the answer was not let out."""
 
@@ -91,7 +115,27 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, tag="event", tag_fi
     about: dict[str, str | int] = {}
 
 
-Entry: TypeAlias = Decision | Sent | Masked | Event
+Entry: TypeAlias = Decision | Opened | Sent | Unsent | Masked | Event
+
+
+class LedgerStatus(msgspec.Struct, frozen=True):
+    """For ``penstock-agent status``. Times are seconds since 1970."""
+
+    records: int = 0
+    segments: int = 0
+    bytes: int = 0
+    synced: int = 0
+    """Number of the last record that is known to be on the disk."""
+    synced_at: float = 0.0
+    head: int = 0
+    """Number of the last record that a head signs."""
+    head_at: float = 0.0
+    problem: str = ""
+    """Why nothing can be recorded; empty when it can."""
+    warning: str = ""
+    """What is not right with what stands in it."""
+    key: str = ""
+    """The public key of its heads, in base64url."""
 
 
 class CannotRecord(Exception):
@@ -111,7 +155,7 @@ class Ledger(Protocol):
         ...
 
     async def synced(self) -> None:
-        """Returns once all that was recorded is as safe as the site wants it before bytes leave."""
+        """Returns once all that was recorded is on the disk. Raises :exc:`CannotRecord`."""
         ...
 
 

@@ -176,6 +176,7 @@ class Talk:
         deadline: float = float("inf"),
         slow: asyncio.Event | None = None,
         purpose: Purpose = Purpose.MCP,
+        key: str = FakeExchange.key,
     ) -> FakeExchange:
         given = dict([ACCEPT] if method != "DELETE" else [])
         if method == "POST":
@@ -193,6 +194,7 @@ class Talk:
             deadline=deadline,
             slow=slow,
             purpose=purpose,
+            key=key,
         )
         self._tasks.create_task(self.endpoint.serve(exchange))
         return exchange

@@ -38,9 +38,9 @@ class _Whole(Stream):
     mixed: bool
     """Whether something else than an answer has been said."""
 
-    def put(self, data: bytes, *, droppable: bool = False) -> bool:
+    def put(self, data: bytes, *, droppable: bool = False, of: str = "") -> bool:
         self.mixed = True
-        return super().put(data, droppable=droppable)
+        return super().put(data, droppable=droppable, of=of)
 
     def answered(self, data: bytes) -> None:
         self.unanswered -= 1
@@ -57,8 +57,8 @@ class _Part(Stream):
 
     whole: _Whole
 
-    def put(self, data: bytes, *, droppable: bool = False) -> bool:
-        return self.open and self.whole.put(data, droppable=droppable)
+    def put(self, data: bytes, *, droppable: bool = False, of: str = "") -> bool:
+        return self.open and self.whole.put(data, droppable=droppable, of=of)
 
     def finish(self, data: bytes, status: int = 200) -> None:
         if self.open:

@@ -29,13 +29,13 @@ class Part(Stream):
         super().__init__(_NOTHING, 0, key, caller)
         self._channel = channel
 
-    def put(self, data: bytes, *, droppable: bool = False) -> bool:
-        return self.open and self._channel.put(data, droppable=droppable)
+    def put(self, data: bytes, *, droppable: bool = False, of: str = "") -> bool:
+        return self.open and self._channel.put(data, droppable=droppable, of=of or self.key)
 
     def finish(self, data: bytes, status: int = 200) -> None:
         if self.open:
             self.close()
-            self._channel.put(data)
+            self._channel.put(data, of=self.key)
 
     def close(self) -> None:
         self.open = False
@@ -72,7 +72,8 @@ class CallPart(Part):
 
     def finish(self, data: bytes, status: int = 200) -> None:
         if self.open:
-            self._channel.answered(data)  # first: whoever waits for the last call finds the answer on its way
+            # First: whoever waits for the last call finds the answer on its way.
+            self._channel.answered(data, self.key)
             self.close()
 
     def close(self) -> None:
@@ -121,9 +122,9 @@ class Channel:
             or self._asked >= REQUEST_BYTES
         )
 
-    def put(self, data: bytes, *, droppable: bool = False) -> bool:
+    def put(self, data: bytes, *, droppable: bool = False, of: str = "") -> bool:
         """As :meth:`Stream.put`."""
-        taken = self.queue.put(data, droppable=droppable)
+        taken = self.queue.put(data, droppable=droppable, of=of)
         self._waiting += taken
         return taken
 
@@ -159,10 +160,10 @@ class Channel:
         finally:
             self._silent = False
 
-    def answered(self, data: bytes) -> None:
-        """The last word of a call."""
+    def answered(self, data: bytes, of: str) -> None:
+        """The last word of a call, which came with the exchange ``of``."""
         if not self._silent:
-            self.put(data)
+            self.put(data, of=of)
 
     def over(self, size: int) -> None:
         """A call of ``size`` bytes has had its last word."""

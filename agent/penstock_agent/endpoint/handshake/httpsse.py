@@ -200,7 +200,7 @@ class HttpSse:
         told = True
         if failure is not None and part.open:
             part.close()
-            told = channel.put(failure.answer(request, exchange.key)[1])
+            told = channel.put(failure.answer(request, exchange.key)[1], of=exchange.key)
         if not accepted:
             await (_accept(exchange) if told else _gone(exchange, request))
 
@@ -275,7 +275,7 @@ def _unfit(session: Session, request: Message) -> bytes | None:
 
 async def _answer(channel: Channel, exchange: Exchange, request: Message, said: bytes) -> None:
     """An answer of our own, which goes where the server's would."""
-    await (_accept(exchange) if channel.put(said) else _gone(exchange, request))
+    await (_accept(exchange) if channel.put(said, of=exchange.key) else _gone(exchange, request))
 
 
 async def _accept(exchange: Exchange) -> None:

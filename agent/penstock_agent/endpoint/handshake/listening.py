@@ -34,6 +34,7 @@ class Listening:
     async def resume(self, found: Found) -> None:
         """Go on after the event that the client named, with what it missed and what is still to come."""
         mark, stream = found.mark, found.mark.record.owner
+        self._answer = Answer(self._exchange, stream.of)
         self._answer.mark = mark
         stream.key, stream.caller = self._exchange.key, self._exchange.principal
         if mark.record.request is None:
