@@ -80,9 +80,12 @@ class Agent:
     # -- links --------------------------------------------------------------------------------------
 
     def offer(self, servers: Iterable[str]) -> None:
-        """The servers that may be asked for from now on; every link is told (OFFER)."""
-        self._servers = frozenset(servers)
-        digest, names = digest_of(self._servers)
+        """The servers that may be asked for from now on; every link is told of a change (OFFER)."""
+        found = frozenset(servers)
+        if found == self._servers:
+            return  # that a file on site was read again is nothing to tell the relay
+        self._servers = found
+        digest, names = digest_of(found)
         for link in self._links.values():
             link.control(Offer(digest, names))
 

@@ -116,6 +116,12 @@ def test_every_link_is_told_of_other_servers(site: AgentSite) -> None:
     assert [sent(link) for link in links] == [[Offer(digest, names)]] * 2
 
 
+def test_no_link_is_told_of_the_same_servers_again(site: AgentSite) -> None:
+    link = site.link()
+    site.agent.offer(["files"])
+    assert sent(link) == []
+
+
 def test_servers_that_changed_between_hello_and_welcome_are_offered_then(site: AgentSite) -> None:
     link = Link(LinkEnd.AGENT, 9, 0.0)
     link.greet(wire.hello("a1", 7))
