@@ -151,7 +151,13 @@ class Agent:
     """One agent of the stack's site: its folder, its configuration, its process."""
 
     def __init__(
-        self, name: str, folder: Path, servers: Mapping[str, Server], env: Mapping[str, str], keeper: Keeper
+        self,
+        name: str,
+        folder: Path,
+        servers: Mapping[str, Server],
+        env: Mapping[str, str],
+        keeper: Keeper,
+        program: Sequence[str] | None = None,
     ) -> None:
         self.folder = folder / name
         self.folder.mkdir(mode=0o700)
@@ -163,7 +169,8 @@ class Agent:
             "PENSTOCK_AGENT_RUNTIME_DIR": str(self.folder),
         }
         self.configure(servers)
-        self.program = Program(name, [console_script("penstock-agent"), "run"], self.env, folder, keeper)
+        started = program or [console_script("penstock-agent")]
+        self.program = Program(name, [*started, "run"], self.env, folder, keeper)
 
     def configure(self, servers: Mapping[str, Server]) -> None:
         """Write agent.toml. A running agent is not told."""
@@ -210,7 +217,7 @@ class Agent:
 class Stack:
     """A relay, one site, and its agent. `fault_proxy=True` puts a :class:`FaultProxy` before the tunnel.
 
-    `relay_program` is started in the place of `penstock-relay`.
+    `relay_program` is started in the place of `penstock-relay`, `agent_program` in that of `penstock-agent`.
     """
 
     def __init__(
@@ -222,6 +229,7 @@ class Stack:
         relay_env: Mapping[str, str] | None = None,
         agent_env: Mapping[str, str] | None = None,
         relay_program: Sequence[str] | None = None,
+        agent_program: Sequence[str] | None = None,
         report: Callable[[str], None] = lambda _step: None,
     ) -> None:
         self.servers = dict(servers)
@@ -233,6 +241,7 @@ class Stack:
         self.report = report
         self.agents: list[Agent] = []
         self._keeper = Keeper()
+        self._agent_program = agent_program
         self._agent_env = {**clean_environment(), **(agent_env or {})}
         self._relay_env = {
             **clean_environment(),
@@ -298,7 +307,7 @@ class Stack:
     def add_agent(self, name: str, join_string: str, servers: Mapping[str, Server] | None = None) -> Agent:
         """Enrol one more agent of the site and start it."""
         given = self.servers if servers is None else servers
-        agent = Agent(name, self.folder, given, self._agent_env, self._keeper)
+        agent = Agent(name, self.folder, given, self._agent_env, self._keeper, self._agent_program)
         self.agents.append(agent)
         agent.cli("join", join_string)
         self.report("agent enrolled: its key was made here, its certificate comes from the relay's own CA")

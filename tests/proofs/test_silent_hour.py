@@ -39,7 +39,7 @@ from tests.proofs.tap import Capture, Tap
 
 pytestmark = pytest.mark.e2e
 
-SILENCE_S = float(os.environ.get("PENSTOCK_PROOF_SILENCE_S", "20"))
+SILENCE_S = float(os.environ.get("PENSTOCK_PROOF_SILENCE_S", "12"))
 HEARTBEAT_S = 1.0
 """The shortest there is. With the usual ten seconds an hour has 360 of them."""
 CHATTERBOX = Path(__file__).with_name("chatterbox.py")
