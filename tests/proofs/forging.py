@@ -85,9 +85,10 @@ class Forger:
             (2, self.garbage),
         )
 
-    def case(self) -> tuple[str, list[bytes]]:
-        """What kind of case, and its frames."""
-        make = self.random.choices([k for _, k in self._kinds], [w for w, _ in self._kinds])[0]
+    def case(self, calm: bool = False) -> tuple[str, list[bytes]]:
+        """What kind of case, and its frames. `calm`: none that closes the link."""
+        kinds = ((4, self.fair_call), (1, self.consent)) if calm else self._kinds
+        make = self.random.choices([k for _, k in kinds], [w for w, _ in kinds])[0]
         return make.__name__, make()
 
     # -- honest parts

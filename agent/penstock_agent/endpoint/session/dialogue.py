@@ -47,6 +47,8 @@ from penstock_agent.endpoint.streams import Stream
 from penstock_agent.gate.definitions import Sight
 
 PROGRESS: Final = "notifications/progress"
+NOTIFICATIONS: Final = "notifications/"
+"""What the names of all notifications begin with."""
 
 S = TypeVar("S", bound=Stream)
 
@@ -183,7 +185,13 @@ class Dialogue(ABC):
             return call
 
     async def tell(self, message: Message) -> None:
-        """Give a notification to the child, if there is one; a lost one is no harm."""
+        """Give a notification to the child, if there is one; a lost one is no harm.
+
+        What is no notification but for its missing id goes no further: nothing has judged it, and a server
+        that does not look for the id would do what it says.
+        """
+        if message.kind is Kind.NOTIFICATION and not (message.method or "").startswith(NOTIFICATIONS):
+            return
         child = self.lifeline.current
         if message.method == INITIALIZED:
             self.beginning.ready(message)

@@ -219,6 +219,18 @@ async def test_a_child_that_takes_no_input_is_not_given_the_request_and_others_s
         assert child.heard_nothing
 
 
+@pytest.mark.parametrize("version", ["2025-03-26", "2025-11-25"])
+async def test_a_request_without_its_id_is_no_way_past_the_gate(version: str) -> None:
+    async with talking() as talk:
+        session, child = await talk.session(version)
+        note = b'{"jsonrpc":"2.0","method":"tools/call","params":{"name":"hidden","arguments":{}}}'
+        for body in (note, *([b"[%b]" % note] if version == "2025-03-26" else [])):
+            assert (await talk.send("POST", body, session=session).until_end()).status == 202
+        call = talk.call(1, session)
+        child.answer(await child.heard("tools/call"))  # the first that it heard of
+        await call.until_end()
+
+
 # Cancelling, leaving.
 
 
