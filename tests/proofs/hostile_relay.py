@@ -30,7 +30,7 @@ BATCH = 25
 PATIENCE_S = 10.0
 LINK_CASES = 400
 """After which a link is given up, if it stands so long."""
-CALM = 0.3
+CALM, CALM_CASES = 0.2, 100
 """Of the links, those on which no rule of the tunnel is broken, but what is asked for is as bad."""
 PAUSE_S = 0.05
 """For answers of servers, before exchanges are ended."""
@@ -155,7 +155,7 @@ class HostileRelay:
         await connection.send(b"".join(forger.begun()))
         # A link ends with the first frame that breaks a rule. So there are some that break none, to get further.
         calm = pick.random() < CALM
-        for _ in range(LINK_CASES // BATCH):
+        for _ in range((CALM_CASES if calm else LINK_CASES) // BATCH):
             if time.monotonic() > self.until:
                 break
             message = b""

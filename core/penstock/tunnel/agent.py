@@ -32,6 +32,7 @@ from penstock.tunnel.frames import (
     Principal,
 )
 from penstock.tunnel.limits import (
+    BOOTS,
     FREE_WINDOW,
     MAX_EXCHANGES,
     MAX_REQUEST,
@@ -227,6 +228,8 @@ class Agent:
             if key.seq < self._lost.get(key.boot, 0):
                 link.control(End(key, 0, EndReason.FORGOTTEN))
                 return
+            if key.boot not in self._floor and len(self._floor) >= BOOTS:
+                raise RemoteError(CloseCode.TOO_MANY, "ATTACH of more lives of replicas than there can be")
             # From now on it is certain that this key never starts: a late OPEN is stale.
             self._floor[key.boot] = max(self._floor.get(key.boot, 0), key.seq + 1)
             link.control(End(key, 0, EndReason.UNKNOWN))

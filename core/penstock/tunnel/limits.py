@@ -44,6 +44,8 @@ DEADLINE_SLACK = 2.0
 
 MAX_EXCHANGES = 1024
 """Open exchanges that an agent holds per life; one more is refused as busy."""
+BOOTS = 64 * 1024
+"""Lives of replicas of which an agent remembers that they asked for exchanges that it does not know."""
 REQUEST_BUDGET = 64 * 1024 * 1024
 """Bytes above the free window that an agent grants to requests at any time."""
 ANSWER_BUDGET_AGENT = 64 * 1024 * 1024

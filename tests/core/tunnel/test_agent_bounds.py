@@ -7,14 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from penstock.tunnel import agent
 from penstock.tunnel.agent import Agent
 from penstock.tunnel.codec import Decoder
 from penstock.tunnel.errors import CloseCode, LocalError, RemoteError
+from penstock.tunnel.fields import Key
 from penstock.tunnel.frames import (
     Attach,
     Credit,
     Done,
     DoneReason,
+    End,
     EndReason,
     Frame,
     GoAway,
@@ -32,6 +35,21 @@ from tests.harness import wire
 @pytest.fixture
 def site() -> AgentSite:
     return AgentSite()
+
+
+# -- memory ------------------------------------------------------------------------------------------
+
+
+def test_a_relay_that_makes_up_boots_is_cut_off(site: AgentSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent, "BOOTS", 3)
+    link = site.link()
+    asked = [Attach(Key(bytes([n]) * 16, 5), 1, 7, 0, FREE_WINDOW) for n in range(4)]
+    site.hears(link, *asked[:3])
+    again = replace(asked[0], key=Key(asked[0].key.boot, 9))
+    assert [frame.reason for frame in site.hears(link, again) if isinstance(frame, End)] == [EndReason.UNKNOWN]
+    with pytest.raises(RemoteError) as caught:
+        site.hears(link, asked[3])
+    assert caught.value.code is CloseCode.TOO_MANY
 
 
 # -- refusals ----------------------------------------------------------------------------------------

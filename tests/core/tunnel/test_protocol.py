@@ -186,6 +186,7 @@ def test_limits() -> None:
         "window": size(limits.MAX_WINDOW),
         "principals per link": f"{limits.PRINCIPALS}, {size(limits.PRINCIPAL_BYTES)}",
         "exchanges of an agent": str(limits.MAX_EXCHANGES),
+        "boots with a floor, per life of an agent": str(limits.BOOTS),
         "heartbeat": f"{limits.HEARTBEAT:g} s",
         "handshake": f"{limits.HANDSHAKE:g} s",
         "frames that wait for a peer that does not read": str(limits.MAX_CONTROL),
