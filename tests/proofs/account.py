@@ -355,3 +355,9 @@ def _split(data: bytes, whole: bool = True) -> Iterator[tuple[Frame, bytes]]:
         at = stop
     if at != len(data) and whole:
         raise Unexplained("half a frame")
+
+
+def payload(capture: Capture) -> bytes:
+    """What the agent sent in messages of a websocket, without their headers and masks."""
+    _, _, rest = bytes(capture.up).partition(b"\r\n\r\n")
+    return b"".join(text for _, text, _ in _messages(rest, masked=True, whole=False))

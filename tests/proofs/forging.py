@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+import struct
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
@@ -387,9 +388,5 @@ def _encoded(frame: Frame) -> list[bytes]:
     """Nothing for what cannot even be written down; `garbage` is for that."""
     try:
         return [frame.encode()]
-    except (LocalError, TypeError, ValueError, OverflowError, AttributeError, UnicodeError, KeyError) as _:
+    except (LocalError, struct.error, TypeError, ValueError, OverflowError, AttributeError):
         return []
-    except Exception as error:
-        if type(error).__module__ == "struct":
-            return []
-        raise
