@@ -46,8 +46,32 @@ U16, U32, U64 = (1 << 16) - 1, (1 << 32) - 1, (1 << 64) - 1
 NUMBERS = (0, 1, 2, 7, 255, 65535, 65536, 1 << 20, 4 << 20, (4 << 20) + 1, U32, 1 << 32, 1 << 63, U64)
 JSON_TYPE = ("content-type", "application/json")
 ACCEPT = ("accept", "application/json, text/event-stream")
-SERVERS = ("open", "shut", "", "open ", "OPEN", "../shut", "shut\0", "open/shut", "x" * 255, "none", "console")
-TOOLS = ("allowed", "hidden", "danger", "late", "Allowed", "allowed ", "allowed\0", "*", "", "../hidden", "hidden\u200b")
+SERVERS = (
+    "open",
+    "shut",
+    "",
+    "open ",
+    "OPEN",
+    "../shut",
+    "shut\0",
+    "open/shut",
+    "x" * 255,
+    "none",
+    "console",
+)
+TOOLS = (
+    "allowed",
+    "hidden",
+    "danger",
+    "late",
+    "Allowed",
+    "allowed ",
+    "allowed\0",
+    "*",
+    "",
+    "../hidden",
+    "hidden\u200b",
+)
 METHODS = (
     "tools/call", "tools/call", "tools/call", "tools/call", "tools/list", "resources/read", "resources/list",
     "resources/subscribe", "resources/templates/list", "prompts/get", "prompts/list", "completion/complete",
@@ -103,7 +127,9 @@ class Forger:
 
     def principal(self, claims: object = None, grant: bytes = b"", token: bytes = b"") -> Principal:
         claims = {"issuer": "https://relay.example", "subject": "u:1"} if claims is None else claims
-        content = Principal.pack(claims if isinstance(claims, bytes) else json.dumps(claims).encode(), grant, token)
+        content = Principal.pack(
+            claims if isinstance(claims, bytes) else json.dumps(claims).encode(), grant, token
+        )
         return Principal(sha256(content).digest(), content)
 
     def opening(self, body: bytes, **changes: Any) -> Open:
@@ -134,7 +160,11 @@ class Forger:
                 f"{prefix}protocolVersion": MODERN, f"{prefix}clientInfo": {"name": "x", "version": "1"},
                 f"{prefix}clientCapabilities": {}, "progressToken": pick((1, "t")),
             }  # fmt: skip
-        message: Any = {"jsonrpc": "2.0", "method": method, "params": pick((params, params, params, [], None, 7))}
+        message: Any = {
+            "jsonrpc": "2.0",
+            "method": method,
+            "params": pick((params, params, params, [], None, 7)),
+        }
         if self.random.random() < 0.85:
             message["id"] = pick((1, "1", 0, -1, 1.5, None, [], "x" * 300))
         text = json.dumps(message)
@@ -179,7 +209,11 @@ class Forger:
 
     def begun(self) -> list[bytes]:
         """A session of the handshake era is asked for: the cases that follow are in it."""
-        params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}}
+        params = {
+            "protocolVersion": "2025-11-25",
+            "capabilities": {},
+            "clientInfo": {"name": "x", "version": "1"},
+        }
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}).encode()
         return [self.principal().encode(), self.opening(body).encode()]
 
@@ -198,7 +232,10 @@ class Forger:
         elif method.startswith("resources/"):
             params |= {"uri": uri}
         elif method == "completion/complete":
-            params |= {"ref": {"type": "ref/prompt", "name": "greet"}, "argument": {"name": "x", "value": "y"}}
+            params |= {
+                "ref": {"type": "ref/prompt", "name": "greet"},
+                "argument": {"name": "x", "value": "y"},
+            }
         headers = [JSON_TYPE, ACCEPT]
         if self.sessions and self.random.random() < 0.7:
             headers += [("mcp-session-id", pick(self.sessions)), ("mcp-protocol-version", "2025-11-25")]
@@ -225,7 +262,12 @@ class Forger:
         method = self.random.choices(list(Method), (2, 20, 1))[0]
         server = "open" if self.random.random() < 0.8 else self.random.choice(SERVERS)
         opening = self.opening(
-            self.body(), principal=principal.digest, purpose=purpose, method=method, headers=self.headers(), server=server
+            self.body(),
+            principal=principal.digest,
+            purpose=purpose,
+            method=method,
+            headers=self.headers(),
+            server=server,
         )
         return [principal.encode(), *_encoded(opening)]
 
@@ -266,14 +308,24 @@ class Forger:
                 return pick((*NUMBERS, self.random.getrandbits(64), value + 1, max(0, value - 1)))
             case Key():
                 return pick(
-                    (Key(bytes(16), 1), Key(self.random.randbytes(16), 1), Key(self.boot, U64), Key(self.boot, 0), value)
+                    (
+                        Key(bytes(16), 1),
+                        Key(self.random.randbytes(16), 1),
+                        Key(self.boot, U64),
+                        Key(self.boot, 0),
+                        value,
+                    )
                 )
             case bytes():
-                return pick((b"", value + b"x", value[:-1], self.random.randbytes(len(value)), bytes(16 * 1024)))
+                return pick(
+                    (b"", value + b"x", value[:-1], self.random.randbytes(len(value)), bytes(16 * 1024))
+                )
             case str():
                 return pick((*SERVERS, "\u202e", "a\nb", "\x7f"))
             case tuple():
-                return pick(((), value * 50, (("a", "b"),) * 1000, (("\n", "\r\nx: y"),), ("shut",), (1, 2, 3)))
+                return pick(
+                    ((), value * 50, (("a", "b"),) * 1000, (("\n", "\r\nx: y"),), ("shut",), (1, 2, 3))
+                )
         raise AssertionError(value)
 
     def lying_principal(self) -> list[bytes]:
@@ -355,7 +407,10 @@ class Forger:
         rest = pieces[1:]
         self.random.shuffle(rest)
         first = pieces[:1] if self.random.random() < 0.9 else []
-        return [self.principal().encode(), *(b for p in first + rest[: self.random.randrange(1, 7)] for b in _encoded(p))]
+        return [
+            self.principal().encode(),
+            *(b for p in first + rest[: self.random.randrange(1, 7)] for b in _encoded(p)),
+        ]
 
     def consent(self) -> list[bytes]:
         """The relay's own question, for servers that it must not know, and with things that it has not."""
@@ -364,13 +419,20 @@ class Forger:
         server = self.random.choice(SERVERS)
         method = self.random.choice(list(Method))
         opening = self.opening(
-            body, purpose=Purpose.CONSENT, server=server, method=method, principal=principal.digest, headers=()
+            body,
+            purpose=Purpose.CONSENT,
+            server=server,
+            method=method,
+            principal=principal.digest,
+            headers=(),
         )
         return [principal.encode(), *_encoded(opening)]
 
     def reopened(self) -> list[bytes]:
         """The same key again, which must close the link or be refused; one call is one call."""
-        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "hidden"}}).encode()
+        body = json.dumps(
+            {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "hidden"}}
+        ).encode()
         opening = self.opening(body)
         return [self.principal().encode(), opening.encode(), opening.encode()]
 

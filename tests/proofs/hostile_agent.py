@@ -52,7 +52,29 @@ JSON: Final = ("content-type", "application/json")
 MARK: Final = "of-the-rogue"
 """In everything that it says: whoever sees it has heard from it."""
 U32, U64 = (1 << 32) - 1, (1 << 64) - 1
-STATUSES: Final = (0, 100, 101, 199, 201, 206, 301, 302, 303, 307, 308, 401, 402, 407, 418, 421, 502, 511, 599, 999, 65535)
+STATUSES: Final = (
+    0,
+    100,
+    101,
+    199,
+    201,
+    206,
+    301,
+    302,
+    303,
+    307,
+    308,
+    401,
+    402,
+    407,
+    418,
+    421,
+    502,
+    511,
+    599,
+    999,
+    65535,
+)
 HEADERS: Final[tuple[tuple[tuple[str, str], ...], ...]] = (
     (("set-cookie", f"session={MARK}"),),
     (("location", f"https://evil.example/{MARK}"),),
@@ -149,7 +171,9 @@ class HostileAgent:
                 {"epoch": self.random.getrandbits(64)}, {"lane": Lane.BULK}, {"instance": bytes(16)},
             )
         )  # fmt: skip
-        return (_encoded(dataclasses.replace(honest, **lie)) or [honest.encode()])[0] + pick((b"", Ping(1).encode()))
+        return (_encoded(dataclasses.replace(honest, **lie)) or [honest.encode()])[0] + pick(
+            (b"", Ping(1).encode())
+        )
 
     async def _read(self, connection: ClientConnection, greeted: asyncio.Event) -> None:
         decoder = Decoder()
@@ -215,7 +239,9 @@ class HostileAgent:
             return [End(key, pick((0, 1, U64)), pick(list(EndReason))).encode()]
         # An event stream with what is no event, and a head in its body.
         stream = (("content-type", "text/event-stream"),)
-        return _encoded(Head(key, 200, stream, b"HTTP/1.1 302 Found\r\nLocation: https://evil.example\r\n\r\n", True))
+        return _encoded(
+            Head(key, 200, stream, b"HTTP/1.1 302 Found\r\nLocation: https://evil.example\r\n\r\n", True)
+        )
 
     def _of_others(self, _: ClientConnection) -> list[bytes]:
         """About exchanges of others: numbers count up, and the boot is known, so theirs can be told."""
@@ -270,7 +296,9 @@ class HostileAgent:
         size = self.random.choice((0, 1, 8, 24, 60_000))
         length = self.random.choice((size, size + 1, U32))
         kind = self.random.randrange(256)
-        return [HEADER.pack(length, kind, self.random.choice((0, 1, 2, 255)), 0) + self.random.randbytes(size)]
+        return [
+            HEADER.pack(length, kind, self.random.choice((0, 1, 2, 255)), 0) + self.random.randbytes(size)
+        ]
 
     def _illegal(self, _: ClientConnection) -> list[bytes]:
         """Frames that only a relay may send."""

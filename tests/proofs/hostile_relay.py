@@ -87,7 +87,9 @@ class HostileRelay:
     async def handle(self, connection: ServerConnection) -> None:
         if connection.request is None or connection.request.path != "/link":
             with suppress(ConnectionClosed):
-                await connection.send(self.random.choice(('{"type":"challenge","nonce":""}', "{}", "\0", b"\0" * 99)))
+                await connection.send(
+                    self.random.choice(('{"type":"challenge","nonce":""}', "{}", "\0", b"\0" * 99))
+                )
             return
         self.links += 1
         try:

@@ -133,7 +133,9 @@ class Tap:
     ) -> None:
         assert self._folder is not None
         state = self._folder / "relay-state"
-        near = _Near(capture, reader, writer, tls.server_context(*[state / "tunnel.pem"] * 2, state / "ca.crt"))
+        near = _Near(
+            capture, reader, writer, tls.server_context(*[state / "tunnel.pem"] * 2, state / "ca.crt")
+        )
         await near.greet()
         # Read anew each time: a renewal replaces it.
         identity = self._folder / "agent" / "state" / "identity.pem" if capture.certificate else None

@@ -36,7 +36,9 @@ ROUNDS = int(os.environ.get("PENSTOCK_PROOF_CANARY_ROUNDS", "20"))
 CALLERS = ("2024-11-05-sse", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28")
 EXPOSED = ("tool:allowed", "tool:late", "tool:wrong", "resource:file:///allowed", "prompt:greet")
 DEFINITIONS = {
-    f"{kind}:{tool}" for tool in ("allowed", "late", "wrong") for kind in ("title", "description", "schema", "meta")
+    f"{kind}:{tool}"
+    for tool in ("allowed", "late", "wrong")
+    for kind in ("title", "description", "schema", "meta")
 }
 
 Op = Callable[[Conversation], Awaitable[None]]
@@ -146,11 +148,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     shutil.copy(recorder.__file__, program)
     more = {"CANARY": outside["environment"]}
     servers = {
-        "open": Server([sys.executable, "-S", str(program), seed, "open", outside["argument"]], EXPOSED, more),
+        "open": Server(
+            [sys.executable, "-S", str(program), seed, "open", outside["argument"]], EXPOSED, more
+        ),
         "shut": Server([sys.executable, "-S", str(program), seed, "shut", outside["argument"]], (), more),
     }
     agent_env = {"PENSTOCK_AGENT_LOG_LEVEL": "debug", "UNRELATED": outside["variable of the agent"]}
-    with Tap() as tap, tap.stack(servers, agent_env=agent_env, relay_env={"PENSTOCK_RELAY_LOG_LEVEL": "debug"}) as stack:
+    with (
+        Tap() as tap,
+        tap.stack(servers, agent_env=agent_env, relay_env={"PENSTOCK_RELAY_LOG_LEVEL": "debug"}) as stack,
+    ):
         config = stack.agent.config
         config.write_text(f"# {outside['comment']}\n{config.read_text()}")
         stack.agent.program.stop()
@@ -171,12 +178,16 @@ async def played(place: Place, client: str, names: list[str]) -> tuple[set[str],
                     await op(caller)
             except TimeoutError:
                 raise AssertionError(f"{client}: {name} takes for ever") from None
-    for _ in range(20):  # what the relay has told its callers has come through the tap; what nobody waits for, has time
+    for _ in range(
+        20
+    ):  # what the relay has told its callers has come through the tap; what nobody waits for, has time
         await asyncio.sleep(0.01)
     return may, seen(place.canaries, place.since(mark, keys))
 
 
-async def test_only_canaries_of_what_was_called_and_allowed_are_on_the_wire(place: Place, tmp_path: Path) -> None:
+async def test_only_canaries_of_what_was_called_and_allowed_are_on_the_wire(
+    place: Place, tmp_path: Path
+) -> None:
     dice = random.Random(SEED)
     everything: set[str] = set()
     found, must, wrong, missing, calls = set(), set(), [], [], 0
@@ -197,7 +208,11 @@ async def test_only_canaries_of_what_was_called_and_allowed_are_on_the_wire(plac
     log = stack.agent.program.log.read_bytes()
     known = Secrets({name: secret.encode() for name, secret in place.canaries.items() if name != "host name"})
     at_the_relay = hits(known, {**written(stack.folder), "metrics": ops})
-    payloads = [n for n in place.canaries if n.split(" ")[-1].partition(":")[0] in ("result", "content", "said", "completion")]
+    payloads = [
+        n
+        for n in place.canaries
+        if n.split(" ")[-1].partition(":")[0] in ("result", "content", "said", "completion")
+    ]
     in_the_log = seen({name: place.canaries[name] for name in payloads}, [log])
     figures = {
         "seed": SEED, "rounds": ROUNDS, "calls": calls, "callers": CALLERS, "canaries": len(place.canaries),

@@ -58,7 +58,11 @@ async def neighbours(stack: Stack, seen: Seen) -> None:
                 word = f"{who}-{number}-" + "x" * (number % 7) * 5000
                 reply = await caller.tool("echo", word=word)
                 seen.calls += 1
-                if reply.status != 200 or json.loads(reply.text) != {"word": word} or MARK.encode() in reply.body:
+                if (
+                    reply.status != 200
+                    or json.loads(reply.text) != {"word": word}
+                    or MARK.encode() in reply.body
+                ):
                     seen.wrong.append(f"{who}-{number}: {reply.status} {reply.body[:200]!r}")
 
     async def long(who: int) -> None:
@@ -78,7 +82,9 @@ async def neighbours(stack: Stack, seen: Seen) -> None:
 
 async def visitors(stack: Stack, token: str, seen: Seen) -> None:
     """Callers of the hostile agent's own site, with a client that would take cookies and follow redirects."""
-    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "x", "arguments": {}}})
+    body = json.dumps(
+        {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "x", "arguments": {}}}
+    )
     headers = {
         "Authorization": f"Bearer {token}", "Accept": ACCEPT, "Content-Type": "application/json",
         "MCP-Protocol-Version": "2025-06-18", "Mcp-Session-Id": "none",
@@ -162,10 +168,14 @@ def proof(seed: int, seconds: float, folder: Path) -> None:
         most = memory(stack.relay.pid)
         log = [json.loads(line) for line in stack.relay.log.read_text().splitlines() if line.startswith("{")]
         ended = Counter(
-            f"{entry['code']} {entry['why']}" for entry in log if entry["event"] == "link_ended" and entry["site"] == "rogue"
+            f"{entry['code']} {entry['why']}"
+            for entry in log
+            if entry["event"] == "link_ended" and entry["site"] == "rogue"
         )
         problems = [entry["event"] for entry in log if entry["level"] in ("error", "critical")]
-        honest_ends = [entry for entry in log if entry["event"] == "link_ended" and entry["site"] == stack.site]
+        honest_ends = [
+            entry for entry in log if entry["event"] == "link_ended" and entry["site"] == stack.site
+        ]
         stack.agent.wait_linked()
         left = links(stack)
         figures = {

@@ -38,7 +38,14 @@ MAY_REACH = frozenset(
 )  # fmt: skip
 """Requests that name no item of a server: PENSTOCK's gate lets them pass, and takes items out of the answers."""
 ITEMS = ("tools/call", "prompts/get", "resources/read", "resources/subscribe", "resources/unsubscribe")
-LEAVES = ("title:allowed", "description:allowed", "schema:allowed", "meta:allowed", "result:allowed", "instructions")
+LEAVES = (
+    "title:allowed",
+    "description:allowed",
+    "schema:allowed",
+    "meta:allowed",
+    "result:allowed",
+    "instructions",
+)
 """Of the exposed tool, and of the server that has it: what a caller may see."""
 
 
@@ -133,7 +140,11 @@ def proof(stack: Stack, canary_seed: str, seed: int, seconds: float, folder: Pat
     secret: dict[str, str] = {}
     for name in ("open", "shut"):
         recorder.NAME = name
-        kinds = [f"{kind}:{tool}" for tool in recorder.TOOLS for kind in ("title", "description", "schema", "meta", "result")]
+        kinds = [
+            f"{kind}:{tool}"
+            for tool in recorder.TOOLS
+            for kind in ("title", "description", "schema", "meta", "result")
+        ]
         kinds += [f"{kind}:{uri}" for uri in recorder.RESOURCES for kind in ("name", "content")]
         kinds += [f"{kind}:{name}" for name in recorder.PROMPTS for kind in ("prompt", "said")]
         kinds += ["instructions", "template", "completion", "stderr", "folder", "file name", "file content"]

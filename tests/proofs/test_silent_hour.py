@@ -191,7 +191,9 @@ FORGED: dict[str, Frame | bytes] = {
     "an answer to no PING": Ping(77, ack=True),
     "a name that is not offered": Offer(*digest_of(["hostname"])),
     "a digest that is not of its names": Offer(b"16 bytes of data" * 2, ("first",)),
-    "an answer that nobody asked for": Head(Key(bytes(16), 1), 200, (("content-type", "text/plain"),), b"data"),
+    "an answer that nobody asked for": Head(
+        Key(bytes(16), 1), 200, (("content-type", "text/plain"),), b"data"
+    ),
     "data that nobody asked for": Data(Key(bytes(16), 1), 0, b"data"),
     "credit of no exchange": Credit(Key(b"16 bytes of data", 1), 0, 0),
     "a GOAWAY with something in it": GoAway(GoAwayReason.DRAIN, 4321),
@@ -213,7 +215,9 @@ def test_a_forged_frame_is_noticed(silent: tuple[list[Capture], Site], what: str
     )
     frame = FORGED[what]
     data = frame if isinstance(frame, bytes) else frame.encode()
-    message = bytes([0x82, 0x80 | len(data)]) + b"mask" + bytes(b ^ b"mask"[i % 4] for i, b in enumerate(data))
+    message = (
+        bytes([0x82, 0x80 | len(data)]) + b"mask" + bytes(b ^ b"mask"[i % 4] for i, b in enumerate(data))
+    )
     forged = dataclasses.replace(real, cipher=bytearray(), up=bytearray(up[:at] + message + up[at:]))
     with pytest.raises(Unexplained):
         account([forged], site)

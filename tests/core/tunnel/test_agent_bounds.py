@@ -46,7 +46,9 @@ def test_a_relay_that_makes_up_boots_is_cut_off(site: AgentSite, monkeypatch: py
     asked = [Attach(Key(bytes([n]) * 16, 5), 1, 7, 0, FREE_WINDOW) for n in range(4)]
     site.hears(link, *asked[:3])
     again = replace(asked[0], key=Key(asked[0].key.boot, 9))
-    assert [frame.reason for frame in site.hears(link, again) if isinstance(frame, End)] == [EndReason.UNKNOWN]
+    assert [frame.reason for frame in site.hears(link, again) if isinstance(frame, End)] == [
+        EndReason.UNKNOWN
+    ]
     with pytest.raises(RemoteError) as caught:
         site.hears(link, asked[3])
     assert caught.value.code is CloseCode.TOO_MANY
