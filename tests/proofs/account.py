@@ -1,8 +1,9 @@
 """Accounts for every byte that an agent sent: each belongs to one published shape, or the account fails.
 
-What PROTOCOL.md allows an agent to send without being asked is a closed list, and every field of it is either
-known beforehand or fixed by what was sent before: there is no place for anything else. The only random bytes are
-the websocket's own (its key, and the mask of each message), `instance` and `epoch`, which never change.
+What PROTOCOL.md allows an agent to send without being asked is a closed list, and every field of it is
+either known beforehand or fixed by what was sent before: there is no place for anything else. The only random
+bytes are the websocket's own (its key, and the mask of each message), `instance` and `epoch`, which never
+change.
 """
 
 from __future__ import annotations
@@ -288,7 +289,7 @@ class _Books:
 
 
 def _records(capture: Capture) -> None:
-    """Every byte on the wire belongs to the handshake of TLS, or to a record whose content is accounted for."""
+    """Every byte on the wire is of the handshake of TLS, or of a record whose content is accounted for."""
     if not capture.handshake:
         if capture.up:
             raise Unexplained("bytes before the handshake")

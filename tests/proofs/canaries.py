@@ -9,7 +9,7 @@ from tests.e2e.test_canary import forms
 
 
 def shapes(secret: str) -> set[bytes]:
-    """As it is, in hexadecimal, in base64 at any place, escaped as JSON, percent-encoded, reversed, cut in two."""
+    """As it is, in hexadecimal, in base64 at any place, escaped, percent-encoded, reversed, cut in two."""
     data = secret.encode()
     found = set(forms(data).values())
     found |= {"".join(f"\\u{ord(letter):04x}" for letter in secret).encode()}

@@ -77,11 +77,13 @@ for line in sys.stdin.buffer:
         result: dict[str, object] = {
             "protocolVersion": message["params"]["protocolVersion"],
             "capabilities": {
-                "tools": {"listChanged": True}, "prompts": {"listChanged": True},
-                "resources": {"listChanged": True, "subscribe": True}, "logging": {},
+                "tools": {"listChanged": True},
+                "prompts": {"listChanged": True},
+                "resources": {"listChanged": True, "subscribe": True},
+                "logging": {},
             },
             "serverInfo": {"name": SECRET, "version": "1"},
-        }  # fmt: skip
+        }
     elif method == "tools/list":
         result = {"tools": tools(next(ROUND))}
     elif method == "tools/call":

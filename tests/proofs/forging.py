@@ -1,4 +1,4 @@
-"""Frames as a hostile relay would make them: good ones, each field of them in turn made to lie, and no frames.
+"""Frames as a hostile relay would make them: good ones, ones of which a field lies, and no frames.
 
 Seeded, so that a case can be made again. What comes from here is bytes: much of it cannot be encoded.
 """
@@ -73,13 +73,38 @@ TOOLS = (
     "hidden\u200b",
 )
 METHODS = (
-    "tools/call", "tools/call", "tools/call", "tools/call", "tools/list", "resources/read", "resources/list",
-    "resources/subscribe", "resources/templates/list", "prompts/get", "prompts/list", "completion/complete",
-    "sampling/createMessage", "roots/list", "elicitation/create", "logging/setLevel", "ping", "shell/exec",
-    "server/restart", "config/set", "tasks/get", "tasks/result", "tasks/cancel", "server/discover",
-    "subscriptions/listen", "notifications/cancelled", "notifications/initialized", "notifications/tools/call",
-    "notifications/roots/list_changed", "rpc.discover", "initialize",
-)  # fmt: skip
+    "tools/call",
+    "tools/call",
+    "tools/call",
+    "tools/call",
+    "tools/list",
+    "resources/read",
+    "resources/list",
+    "resources/subscribe",
+    "resources/templates/list",
+    "prompts/get",
+    "prompts/list",
+    "completion/complete",
+    "sampling/createMessage",
+    "roots/list",
+    "elicitation/create",
+    "logging/setLevel",
+    "ping",
+    "shell/exec",
+    "server/restart",
+    "config/set",
+    "tasks/get",
+    "tasks/result",
+    "tasks/cancel",
+    "server/discover",
+    "subscriptions/listen",
+    "notifications/cancelled",
+    "notifications/initialized",
+    "notifications/tools/call",
+    "notifications/roots/list_changed",
+    "rpc.discover",
+    "initialize",
+)
 MODERN = "2026-07-28"
 VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", MODERN, "1999-01-01", "")
 
@@ -135,10 +160,20 @@ class Forger:
     def opening(self, body: bytes, **changes: Any) -> Open:
         """A good OPEN|END, but for `changes`."""
         fields: dict[str, Any] = {
-            "key": self.key(), "epoch": self.epoch, "site": "plant", "server": "open", "method": Method.POST,
-            "purpose": Purpose.MCP, "principal": self.principal().digest, "deadline_ms": 3000, "length": len(body),
-            "limit": 1 << 16, "headers": (JSON_TYPE, ACCEPT), "data": body, "end": True,
-        }  # fmt: skip
+            "key": self.key(),
+            "epoch": self.epoch,
+            "site": "plant",
+            "server": "open",
+            "method": Method.POST,
+            "purpose": Purpose.MCP,
+            "principal": self.principal().digest,
+            "deadline_ms": 3000,
+            "length": len(body),
+            "limit": 1 << 16,
+            "headers": (JSON_TYPE, ACCEPT),
+            "data": body,
+            "end": True,
+        }
         return Open(**(fields | changes))
 
     def body(self) -> bytes:
@@ -147,19 +182,26 @@ class Forger:
         method = pick(METHODS)
         name = pick(TOOLS)
         params: Any = {
-            "name": name, "uri": pick(("file:///allowed", "file:///hidden", "file:///etc/passwd", "file:///../x")),
+            "name": name,
+            "uri": pick(("file:///allowed", "file:///hidden", "file:///etc/passwd", "file:///../x")),
             "arguments": pick(({}, {"word": "x"}, [], None, {"a": {"b": [1] * 50}})),
-            "protocolVersion": pick(VERSIONS), "capabilities": {}, "clientInfo": {"name": "x", "version": "1"},
-            "ref": {"type": pick(("ref/prompt", "ref/resource", "x")), "name": "greet"}, "level": "debug",
-            "argument": {"name": "x", "value": "y"}, "requestId": pick((1, "1", 0, None)),
+            "protocolVersion": pick(VERSIONS),
+            "capabilities": {},
+            "clientInfo": {"name": "x", "version": "1"},
+            "ref": {"type": pick(("ref/prompt", "ref/resource", "x")), "name": "greet"},
+            "level": "debug",
+            "argument": {"name": "x", "value": "y"},
+            "requestId": pick((1, "1", 0, None)),
             "notifications": {"toolsListChanged": True, "resourceSubscriptions": ["file:///hidden"]},
-        }  # fmt: skip
+        }
         if self.random.random() < 0.3:
             prefix = "io.modelcontextprotocol/"
             params["_meta"] = {
-                f"{prefix}protocolVersion": MODERN, f"{prefix}clientInfo": {"name": "x", "version": "1"},
-                f"{prefix}clientCapabilities": {}, "progressToken": pick((1, "t")),
-            }  # fmt: skip
+                f"{prefix}protocolVersion": MODERN,
+                f"{prefix}clientInfo": {"name": "x", "version": "1"},
+                f"{prefix}clientCapabilities": {},
+                "progressToken": pick((1, "t")),
+            }
         message: Any = {
             "jsonrpc": "2.0",
             "method": method,
@@ -196,12 +238,19 @@ class Forger:
             found.append(
                 pick(
                     (
-                        ("mcp-session-id", "x" * 4000), ("last-event-id", "x.y.z"), ("last-event-id", "\0" * 80),
-                        ("authorization", "Bearer x"), ("x-penstock-command", "run"), ("", ""), ("host", "evil"),
-                        ("mcp-param-x", "=?base64?AAAA?="), ("content-encoding", "gzip"), ("accept", "*/*;q=0"),
+                        ("mcp-session-id", "x" * 4000),
+                        ("last-event-id", "x.y.z"),
+                        ("last-event-id", "\0" * 80),
+                        ("authorization", "Bearer x"),
+                        ("x-penstock-command", "run"),
+                        ("", ""),
+                        ("host", "evil"),
+                        ("mcp-param-x", "=?base64?AAAA?="),
+                        ("content-encoding", "gzip"),
+                        ("accept", "*/*;q=0"),
                     )
                 )
-            )  # fmt: skip
+            )
         self.random.shuffle(found)
         return tuple(found)
 
@@ -242,9 +291,10 @@ class Forger:
         else:
             prefix = "io.modelcontextprotocol/"
             params["_meta"] = {
-                f"{prefix}protocolVersion": MODERN, f"{prefix}clientInfo": {"name": "x", "version": "1"},
+                f"{prefix}protocolVersion": MODERN,
+                f"{prefix}clientInfo": {"name": "x", "version": "1"},
                 f"{prefix}clientCapabilities": {},
-            }  # fmt: skip
+            }
             headers += [("mcp-protocol-version", MODERN), ("mcp-method", method)]
             if (named := params.get("uri", params.get("name"))) is not None:
                 headers.append(("mcp-name", named))
@@ -333,21 +383,39 @@ class Forger:
         pick = self.random.choice
         claims: object = pick(
             (
-                b"", b"null", b"[]", b"{", b"\xff", b"{}", b"[" * 5000,
-                {"issuer": "", "subject": ""}, {"issuer": "x", "subject": None}, {"issuer": ["x"], "subject": "y"},
+                b"",
+                b"null",
+                b"[]",
+                b"{",
+                b"\xff",
+                b"{}",
+                b"[" * 5000,
+                {"issuer": "", "subject": ""},
+                {"issuer": "x", "subject": None},
+                {"issuer": ["x"], "subject": "y"},
                 {"issuer": "x", "subject": "root", "groups": ["administrators"] * 500, "admin": True},
                 {"issuer": "local", "subject": "uid:0", "expose": ["*"], "command": ["/bin/sh"]},
                 {"issuer": "x", "subject": "y", "name": "\u202e\0", "email": "x" * 5000},
             )
-        )  # fmt: skip
+        )
         grant = pick(
             (
-                b"", b"{}", b"null", b"[]", b'{"tools":["*"],"later":"all","others":true}', b'{"expose":["*"]}',
-                b'{"tools":["hidden","danger","allowed"]}', b'{"prefixes":[""]}', b'{"prefixes":["hid"]}', b"\xff",
-                json.dumps({"tools": [f"t{n}" for n in range(600)]}).encode(), b'{"denied":["allowed"]}',
-                b'{"later":"read_only"}', b" " * 40_000,
+                b"",
+                b"{}",
+                b"null",
+                b"[]",
+                b'{"tools":["*"],"later":"all","others":true}',
+                b'{"expose":["*"]}',
+                b'{"tools":["hidden","danger","allowed"]}',
+                b'{"prefixes":[""]}',
+                b'{"prefixes":["hid"]}',
+                b"\xff",
+                json.dumps({"tools": [f"t{n}" for n in range(600)]}).encode(),
+                b'{"denied":["allowed"]}',
+                b'{"later":"read_only"}',
+                b" " * 40_000,
             )
-        )  # fmt: skip
+        )
         principal = self.principal(claims, grant, pick((b"", b"{}", b"x" * 4000)))
         digest = principal.digest if self.random.random() < 0.9 else bytes(32)
         raw = _encoded(principal)
@@ -386,12 +454,15 @@ class Forger:
         return [
             self.random.choice(
                 (
-                    Attach(key, 1, epoch, 0, 1 << 16), Data(key, 0, b"x"), End(key, 0), Credit(key, U64, U64),
+                    Attach(key, 1, epoch, 0, 1 << 16),
+                    Data(key, 0, b"x"),
+                    End(key, 0),
+                    Credit(key, U64, U64),
                     Done(key, DoneReason.REVOKED),
                 )
             ).encode(),
             *_encoded(self.opening(self.body(), epoch=epoch, key=key)),
-        ]  # fmt: skip
+        ]
 
     def out_of_order(self) -> list[bytes]:
         """A request in pieces: late, twice, beyond its end, never ended, or taken back in between."""
@@ -400,10 +471,14 @@ class Forger:
         key = opening.key
         half = len(body) // 2
         pieces: list[Frame] = [
-            opening, Data(key, 0, body[:half]), Data(key, half, body[half:], True), End(key, len(body)),
-            Attach(key, 1, self.epoch, 0, 1 << 16), Done(key, self.random.choice(list(DoneReason))),
+            opening,
+            Data(key, 0, body[:half]),
+            Data(key, half, body[half:], True),
+            End(key, len(body)),
+            Attach(key, 1, self.epoch, 0, 1 << 16),
+            Done(key, self.random.choice(list(DoneReason))),
             Credit(key, 0, 1 << 16),
-        ]  # fmt: skip
+        ]
         rest = pieces[1:]
         self.random.shuffle(rest)
         first = pieces[:1] if self.random.random() < 0.9 else []

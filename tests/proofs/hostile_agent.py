@@ -1,4 +1,4 @@
-"""A valid agent of one site that means no good: what it answers, and what it says of exchanges that are not its.
+"""A valid agent of one site that means no good: what it answers, and what it says of others' exchanges.
 
 It has enrolled as every agent does. From then on this module speaks for it, with its key.
 """
@@ -101,9 +101,20 @@ HEADERS: Final[tuple[tuple[tuple[str, str], ...], ...]] = (
     tuple((f"x-{n}", "y") for n in range(2000)),
 )
 NAMES: Final = (
-    ("work",), ("work", "tools"), ("../tools",), ("plant/tools",), ("oauth",), ("TOOLS",), ("a\nb",), ("",), ("x" * 255,),
-    tuple(f"n{n}" for n in range(257)), tuple(f"n{n}" for n in range(5000)), ("work", "work"), ("\u202e",),
-)  # fmt: skip
+    ("work",),
+    ("work", "tools"),
+    ("../tools",),
+    ("plant/tools",),
+    ("oauth",),
+    ("TOOLS",),
+    ("a\nb",),
+    ("",),
+    ("x" * 255,),
+    tuple(f"n{n}" for n in range(257)),
+    tuple(f"n{n}" for n in range(5000)),
+    ("work", "work"),
+    ("\u202e",),
+)
 
 
 class HostileAgent:
@@ -127,8 +138,14 @@ class HostileAgent:
         self._context = tls.client_context(state / "ca.pem", state / "identity.pem", state / "identity.pem")
         self._given: deque[Key] = deque(maxlen=50)
         self._ways: tuple[Callable[[ClientConnection], list[bytes]], ...] = (
-            self._of_others, self._of_others, self._offers, self._fields, self._storm, self._noise, self._illegal,
-        )  # fmt: skip
+            self._of_others,
+            self._of_others,
+            self._offers,
+            self._fields,
+            self._storm,
+            self._noise,
+            self._illegal,
+        )
 
     async def run(self) -> None:
         """Link after link, until cancelled."""
@@ -141,9 +158,16 @@ class HostileAgent:
 
     async def _link(self) -> None:
         async with connect(
-            f"{self._url}/link", ssl=self._context, proxy=None, subprotocols=[Subprotocol(SUBPROTOCOL)],
-            compression=None, close_timeout=0.2, ping_interval=None, max_size=None, open_timeout=5,
-        ) as connection:  # fmt: skip
+            f"{self._url}/link",
+            ssl=self._context,
+            proxy=None,
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            compression=None,
+            close_timeout=0.2,
+            ping_interval=None,
+            max_size=None,
+            open_timeout=5,
+        ) as connection:
             self.links += 1
             with suppress(ConnectionClosed):
                 await connection.send(self._hello())
@@ -166,11 +190,17 @@ class HostileAgent:
         names = pick(NAMES)
         lie: dict[str, Any] = pick(
             (
-                {"name": pick(("agent", "", "x", "a/b", "plant"))}, {"role": Role.REPLICA}, {"versions": (2,)},
-                {"versions": ()}, {"servers": names, "digest": digest_of(names)[0]}, {"servers": names},
-                {"epoch": self.random.getrandbits(64)}, {"lane": Lane.BULK}, {"instance": bytes(16)},
+                {"name": pick(("agent", "", "x", "a/b", "plant"))},
+                {"role": Role.REPLICA},
+                {"versions": (2,)},
+                {"versions": ()},
+                {"servers": names, "digest": digest_of(names)[0]},
+                {"servers": names},
+                {"epoch": self.random.getrandbits(64)},
+                {"lane": Lane.BULK},
+                {"instance": bytes(16)},
             )
-        )  # fmt: skip
+        )
         return (_encoded(dataclasses.replace(honest, **lie)) or [honest.encode()])[0] + pick(
             (b"", Ping(1).encode())
         )
@@ -253,10 +283,13 @@ class HostileAgent:
             frame: Frame = self.random.choice(
                 (
                     Head(key, 200, (JSON,), b'{"jsonrpc":"2.0","id":1,"result":"%b"}' % MARK.encode(), True),
-                    Data(key, 0, MARK.encode(), True), End(key, 0, self.random.choice(list(EndReason))),
-                    Credit(key, 0, 1 << 20), End(key, U64), Head(key, 302, (("location", "x"),), b"", True),
+                    Data(key, 0, MARK.encode(), True),
+                    End(key, 0, self.random.choice(list(EndReason))),
+                    Credit(key, 0, 1 << 20),
+                    End(key, U64),
+                    Head(key, 302, (("location", "x"),), b"", True),
                 )
-            )  # fmt: skip
+            )
             found += _encoded(frame)
         return found
 
@@ -273,11 +306,16 @@ class HostileAgent:
         number = pick((0, 1, 65535, 65536, 4 << 20, (4 << 20) + 1, 1 << 63, U64))
         frame: Frame = pick(
             (
-                Credit(key, number, pick((0, 1 << 20, U64))), Data(key, number, b"x"), End(key, number),
-                Head(Key(self.boot, number), 200, (JSON,)), Head(Key(bytes(16), 1), 200, (JSON,)),
-                Ping(number), Ping(number, ack=True), GoAway(pick(list(GoAwayReason)), number & U32),
+                Credit(key, number, pick((0, 1 << 20, U64))),
+                Data(key, number, b"x"),
+                End(key, number),
+                Head(Key(self.boot, number), 200, (JSON,)),
+                Head(Key(bytes(16), 1), 200, (JSON,)),
+                Ping(number),
+                Ping(number, ack=True),
+                GoAway(pick(list(GoAwayReason)), number & U32),
             )
-        )  # fmt: skip
+        )
         return _encoded(frame)
 
     def _storm(self, _: ClientConnection) -> list[bytes]:
@@ -304,9 +342,12 @@ class HostileAgent:
         """Frames that only a relay may send."""
         key = Key(self.boot, 1)
         frames: tuple[Frame, ...] = (
-            Attach(key, 1, 1, 0, 0), Done(key, DoneReason.OK), Lost(self.boot), Lost(),
+            Attach(key, 1, 1, 0, 0),
+            Done(key, DoneReason.OK),
+            Lost(self.boot),
+            Lost(),
             Welcome(1, "r", self.boot, 1, "https://evil.example", 1, 1, 1, 1),
-        )  # fmt: skip
+        )
         return [self.random.choice(frames).encode(self.random.choice((0, 0, 1, U32)))]
 
 

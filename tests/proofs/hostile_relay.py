@@ -21,7 +21,7 @@ from penstock import tls
 from penstock.tunnel.codec import Decoder
 from penstock.tunnel.errors import RemoteError
 from penstock.tunnel.fields import Key
-from penstock.tunnel.frames import Done, DoneReason, End, Head, Hello, Ping, Welcome
+from penstock.tunnel.frames import Data, Done, DoneReason, End, Head, Hello, Ping, Welcome
 from penstock.tunnel.limits import SUBPROTOCOL
 from tests.proofs.forging import Forger
 
@@ -76,9 +76,15 @@ class HostileRelay:
                 (403, refusal % ("You are revoked; run: rm -rf /", NOT_A_STATEMENT.replace("\n", "\\n"))),
                 (403, '{"type":"refused","reason":"superseded","text":"renew"}'),
                 (403, '{"type":"refused","reason":"locked","text":"\\u001b[31m"}'),
-                (403, "x" * 100_000), (302, ""), (200, "fine"), (500, "\0"), (101, ""), (426, "Upgrade"), (407, ""),
+                (403, "x" * 100_000),
+                (302, ""),
+                (200, "fine"),
+                (500, "\0"),
+                (101, ""),
+                (426, "Upgrade"),
+                (407, ""),
             )
-        )  # fmt: skip
+        )
         response = connection.respond(http.HTTPStatus(status), body)
         if status == 302:
             response.headers["Location"] = "wss://127.0.0.1:1/link"
@@ -135,9 +141,10 @@ class HostileRelay:
                                 self.forger.sessions = [*self.forger.sessions[-7:], value]
                     case End():
                         self.answers[f"END {frame.reason.name.lower()}"] += 1
+                    case Data():
+                        self.bodies.setdefault(frame.key, bytearray()).extend(frame.data)
                     case _:
-                        if frame.type.name == "DATA" and hasattr(frame, "data"):
-                            self.bodies.setdefault(frame.key, bytearray()).extend(frame.data)
+                        pass
 
     async def _write(self, connection: ServerConnection, greeted: asyncio.Event) -> None:
         forger, pick = self.forger, self.random
@@ -155,7 +162,7 @@ class HostileRelay:
         # What earlier links left behind: an agent has 1024 places, and they are not what is tried here.
         await connection.send(b"".join(Done(key, DoneReason.CLIENT_GONE).encode() for key in forger.keys))
         await connection.send(b"".join(forger.begun()))
-        # A link ends with the first frame that breaks a rule. So there are some that break none, to get further.
+        # A link ends with the first frame that breaks a rule. Some break none, to get further.
         calm = pick.random() < CALM
         for _ in range((CALM_CASES if calm else LINK_CASES) // BATCH):
             if time.monotonic() > self.until:
@@ -216,7 +223,7 @@ class HostileRelay:
 async def hostile_relay(state: Path, seed: int, seconds: float) -> AsyncIterator[HostileRelay]:
     """`state`: the folder of the relay whose certificate it has got hold of."""
     relay = HostileRelay(seed, time.monotonic() + seconds)
-    context: ssl.SSLContext = tls.server_context(*[state / "tunnel.pem"] * 2, state / "ca.crt")
+    context: ssl.SSLContext = tls.server_context(state / "tunnel.pem", state / "tunnel.pem", state / "ca.crt")
 
     def choose(connection: ServerConnection, offered: object) -> Subprotocol | None:
         if relay.random.random() < 0.03:
@@ -225,8 +232,16 @@ async def hostile_relay(state: Path, seed: int, seconds: float) -> AsyncIterator
         return Subprotocol("penstock-renew.1" if path == "/renew" else SUBPROTOCOL)
 
     async with serve(
-        relay.handle, "127.0.0.1", 0, ssl=context, process_request=relay.judge, select_subprotocol=choose,
-        compression=None, ping_interval=None, close_timeout=1, max_size=None,
-    ) as server:  # fmt: skip
+        relay.handle,
+        "127.0.0.1",
+        0,
+        ssl=context,
+        process_request=relay.judge,
+        select_subprotocol=choose,
+        compression=None,
+        ping_interval=None,
+        close_timeout=1,
+        max_size=None,
+    ) as server:
         relay.port = next(iter(server.sockets)).getsockname()[1]
         yield relay

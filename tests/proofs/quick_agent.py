@@ -1,4 +1,4 @@
-"""`penstock-agent` as it is, but that it dials again at once: minutes of waiting would be nothing to look at."""
+"""`penstock-agent` as it is, but that it dials again at once, where it would wait for up to minutes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stdio server that writes down every line that it gets, in the file `journal` of its folder, and answers all.
+"""A stdio server that writes down every line that it gets, in `journal` in its folder, and answers all.
 
     python recorder.py SEED NAME
 
@@ -34,21 +34,29 @@ def say(**message: object) -> None:
 def tools() -> list[dict[str, object]]:
     return [
         {
-            "name": name, "title": canary(f"title:{name}"), "description": canary(f"description:{name}"),
+            "name": name,
+            "title": canary(f"title:{name}"),
+            "description": canary(f"description:{name}"),
             "inputSchema": {
-                "type": "object", "properties": {"word": {"type": "string", "description": canary(f"schema:{name}")}},
+                "type": "object",
+                "properties": {"word": {"type": "string", "description": canary(f"schema:{name}")}},
             },
-            "annotations": {"readOnlyHint": name == "allowed"}, "_meta": {"x": canary(f"meta:{name}")},
+            "annotations": {"readOnlyHint": name == "allowed"},
+            "_meta": {"x": canary(f"meta:{name}")},
         }
         for name in TOOLS
-    ]  # fmt: skip
+    ]
 
 
 def result(method: str, params: dict[str, object]) -> dict[str, object] | None:
     about = {"serverInfo": {"name": NAME, "version": "1"}, "instructions": canary("instructions")}
     able = {
-        "tools": {"listChanged": True}, "resources": {"subscribe": True}, "prompts": {}, "completions": {}, "logging": {},
-    }  # fmt: skip
+        "tools": {"listChanged": True},
+        "resources": {"subscribe": True},
+        "prompts": {},
+        "completions": {},
+        "logging": {},
+    }
     if method == "initialize":
         if params.get("protocolVersion") == MODERN:
             return None

@@ -1,7 +1,7 @@
 """Ends TLS between a real agent and a real relay, and keeps every byte that the agent sent, decrypted.
 
-Neither program is changed: the tap shows the relay's own certificate to the agent and the agent's to the relay.
-A test may do that, because both lie in folders that it made. Runs its event loop in a thread of its own.
+Neither program is changed: the tap shows the relay's own certificate to the agent and the agent's to the
+relay. A test may do that, because both lie in folders that it made. Runs its event loop in a thread.
 
     with Tap() as tap, tap.stack({"files": Server(...)}) as stack:
         ...
@@ -134,7 +134,10 @@ class Tap:
         assert self._folder is not None
         state = self._folder / "relay-state"
         near = _Near(
-            capture, reader, writer, tls.server_context(*[state / "tunnel.pem"] * 2, state / "ca.crt")
+            capture,
+            reader,
+            writer,
+            tls.server_context(state / "tunnel.pem", state / "tunnel.pem", state / "ca.crt"),
         )
         await near.greet()
         # Read anew each time: a renewal replaces it.

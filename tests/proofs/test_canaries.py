@@ -1,4 +1,4 @@
-"""A canary in everything that a site has: only those of what was called, and allowed, are seen on the wire."""
+"""A canary in everything that a site has: only those of what was called and allowed are on the wire."""
 
 from __future__ import annotations
 
@@ -88,14 +88,16 @@ OPS: Final[dict[str, tuple[Op, set[str]]]] = {
     "an allowed prompt": (asking("prompts/get", name="greet"), {"said:greet"}),
     "a prompt that is not exposed": (asking("prompts/get", name="hidden"), set()),
     "a completion": (
-        asking("completion/complete", ref=REF, argument={"name": "x", "value": "y"}), {"completion"},
+        asking("completion/complete", ref=REF, argument={"name": "x", "value": "y"}),
+        {"completion"},
     ),
     "a completion of what is not exposed": (
-        asking("completion/complete", ref={**REF, "name": "hidden"}, argument={"name": "x", "value": "y"}), set(),
+        asking("completion/complete", ref={**REF, "name": "hidden"}, argument={"name": "x", "value": "y"}),
+        set(),
     ),
     "a method that nobody knows": (asking("shell/exec", command="id"), set()),
     "wrong parameters": (asking("tools/call", name="*", arguments="x"), set()),
-}  # fmt: skip
+}
 
 
 @dataclass
@@ -215,14 +217,19 @@ async def test_only_canaries_of_what_was_called_and_allowed_are_on_the_wire(
     ]
     in_the_log = seen({name: place.canaries[name] for name in payloads}, [log])
     figures = {
-        "seed": SEED, "rounds": ROUNDS, "calls": calls, "callers": CALLERS, "canaries": len(place.canaries),
+        "seed": SEED,
+        "rounds": ROUNDS,
+        "calls": calls,
+        "callers": CALLERS,
+        "canaries": len(place.canaries),
         "forms in which each is looked for": len(forms_of(next(iter(place.canaries.values())))),
-        "seen on the wire": sorted(found), "of them not called and allowed in their round": wrong,
+        "seen on the wire": sorted(found),
+        "of them not called and allowed in their round": wrong,
         "called and allowed, and not seen": missing,
-        "never to be seen (environment, arguments, paths, files, host, standard error), seen": sorted(found & place.outside),
+        "of environment, arguments, paths, files, host, standard error, seen": sorted(found & place.outside),
         "in what the relay wrote (log, database, metrics)": at_the_relay,
         "of results, resources and prompts in the agent's log": sorted(in_the_log),
-    }  # fmt: skip
+    }
     report(tmp_path, "canaries", figures)
     assert wrong == []
     assert missing == []
@@ -239,7 +246,7 @@ def forms_of(secret: str) -> set[bytes]:
 
 
 def metrics(stack: Stack) -> bytes:
-    with urllib.request.urlopen(f"http://{stack.relay.env['PENSTOCK_RELAY_OPS_LISTEN']}/metrics") as answer:  # noqa: S310
+    with urllib.request.urlopen(f"http://{stack.relay.env['PENSTOCK_RELAY_OPS_LISTEN']}/metrics") as answer:
         return bytes(answer.read())
 
 
@@ -250,8 +257,13 @@ def test_a_canary_is_found_in_every_form(form: int) -> None:
     secret = secrets.token_hex(16)
     text = f"some words {secret} and more"
     written_ = [
-        text.encode(), text.encode().hex().encode(), base64.b64encode(text.encode()), text.upper().encode(),
-        "".join(f"\\u{ord(c):04x}" for c in text).encode(), text[::-1].encode(), text.encode("utf-16-le"),
+        text.encode(),
+        text.encode().hex().encode(),
+        base64.b64encode(text.encode()),
+        text.upper().encode(),
+        "".join(f"\\u{ord(c):04x}" for c in text).encode(),
+        text[::-1].encode(),
+        text.encode("utf-16-le"),
         secret[:20].encode() + b'"}\n\n{"' + secret[20:].encode(),
-    ][form]  # fmt: skip
+    ][form]
     assert seen({"it": secret, "other": secrets.token_hex(16)}, [b"x" * form, written_]) == {"it"}

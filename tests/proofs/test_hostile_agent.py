@@ -1,4 +1,4 @@
-"""A hostile agent: a valid one of another site, which forges every frame. It harms neither callers nor sites."""
+"""A hostile agent: a valid one of another site, which forges every frame. It harms nobody else."""
 
 from __future__ import annotations
 
@@ -29,10 +29,18 @@ TOOL_SERVER = Path(__file__).parents[1] / "harness" / "tool_server.py"
 MAX_GROWTH = 128 * 1024 * 1024
 OWN_HEADERS = frozenset(
     {
-        "date", "server", "content-length", "transfer-encoding", "connection", "cache-control", "x-accel-buffering",
-        "x-content-type-options", "vary", "keep-alive",
+        "date",
+        "server",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "cache-control",
+        "x-accel-buffering",
+        "x-content-type-options",
+        "vary",
+        "keep-alive",
     }
-)  # fmt: skip
+)
 """What a relay says by itself, beside the headers that travel."""
 
 
@@ -86,9 +94,12 @@ async def visitors(stack: Stack, token: str, seen: Seen) -> None:
         {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "x", "arguments": {}}}
     )
     headers = {
-        "Authorization": f"Bearer {token}", "Accept": ACCEPT, "Content-Type": "application/json",
-        "MCP-Protocol-Version": "2025-06-18", "Mcp-Session-Id": "none",
-    }  # fmt: skip
+        "Authorization": f"Bearer {token}",
+        "Accept": ACCEPT,
+        "Content-Type": "application/json",
+        "MCP-Protocol-Version": "2025-06-18",
+        "Mcp-Session-Id": "none",
+    }
     allowed = {name.lower() for name in http.RESPONSE_HEADERS} | OWN_HEADERS
     async with aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(total=5), cookie_jar=aiohttp.CookieJar(unsafe=True)
@@ -138,7 +149,7 @@ def memory(pid: int) -> int:
 
 
 def links(stack: Stack) -> float:
-    with urllib.request.urlopen(f"http://{stack.relay.env['PENSTOCK_RELAY_OPS_LISTEN']}/metrics") as answer:  # noqa: S310
+    with urllib.request.urlopen(f"http://{stack.relay.env['PENSTOCK_RELAY_OPS_LISTEN']}/metrics") as answer:
         lines = answer.read().decode().splitlines()
     return float(next(line.split()[1] for line in lines if line.startswith("penstock_relay_links ")))
 
@@ -179,16 +190,29 @@ def proof(seed: int, seconds: float, folder: Path) -> None:
         stack.agent.wait_linked()
         left = links(stack)
         figures = {
-            "seed": seed, "seconds": seconds, "cases": hostile.cases.total(), "cases by kind": dict(hostile.cases),
-            "links": hostile.links, "links refused": hostile.refused, "closed with": dict(hostile.closes),
-            "exchanges that it was given": hostile.opened, "of them of other sites": len(hostile.foreign),
-            "calls of the neighbours": honest.calls, "of them wrong": honest.wrong,
-            "calls of its own callers": own.calls, "that broke off": own.broken, "statuses": dict(own.statuses),
-            "headers": dict(own.headers), "headers, statuses or bodies that may not be": sorted(set(own.wrong)),
-            "ends of its links in the relay's log": dict(ended), "errors in the relay's log": problems,
-            "ends of the neighbour's link": len(honest_ends), "links that stand afterwards": left,
-            "memory of the relay before, in KiB": before // 1024, "at most, in KiB": most // 1024,
-        }  # fmt: skip
+            "seed": seed,
+            "seconds": seconds,
+            "cases": hostile.cases.total(),
+            "cases by kind": dict(hostile.cases),
+            "links": hostile.links,
+            "links refused": hostile.refused,
+            "closed with": dict(hostile.closes),
+            "exchanges that it was given": hostile.opened,
+            "of them of other sites": len(hostile.foreign),
+            "calls of the neighbours": honest.calls,
+            "of them wrong": honest.wrong,
+            "calls of its own callers": own.calls,
+            "that broke off": own.broken,
+            "statuses": dict(own.statuses),
+            "headers": dict(own.headers),
+            "headers, statuses or bodies that may not be": sorted(set(own.wrong)),
+            "ends of its links in the relay's log": dict(ended),
+            "errors in the relay's log": problems,
+            "ends of the neighbour's link": len(honest_ends),
+            "links that stand afterwards": left,
+            "memory of the relay before, in KiB": before // 1024,
+            "at most, in KiB": most // 1024,
+        }
         report(folder, "hostile-agent", figures)
         assert honest.wrong == []
         assert honest.calls > 5 * seconds

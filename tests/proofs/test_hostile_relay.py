@@ -31,12 +31,23 @@ MAX_GROWTH = 128 * 1024 * 1024
 
 MAY_REACH = frozenset(
     {
-        "initialize", "server/discover", "ping", "logging/setLevel", "tools/list", "prompts/list", "resources/list",
-        "resources/templates/list", "subscriptions/listen", "tasks/get", "tasks/result", "tasks/list",
-        "tasks/cancel", "tasks/update",
+        "initialize",
+        "server/discover",
+        "ping",
+        "logging/setLevel",
+        "tools/list",
+        "prompts/list",
+        "resources/list",
+        "resources/templates/list",
+        "subscriptions/listen",
+        "tasks/get",
+        "tasks/result",
+        "tasks/list",
+        "tasks/cancel",
+        "tasks/update",
     }
-)  # fmt: skip
-"""Requests that name no item of a server: PENSTOCK's gate lets them pass, and takes items out of the answers."""
+)
+"""Requests that name no item of a server: the gate lets them pass, and takes items out of the answers."""
 ITEMS = ("tools/call", "prompts/get", "resources/read", "resources/subscribe", "resources/unsubscribe")
 LEAVES = (
     "title:allowed",
@@ -50,7 +61,7 @@ LEAVES = (
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Of every file of the agent's configuration and state, but what its servers write themselves, and logs."""
+    """Of every file of the agent's configuration and state, but what its servers and its ledger write."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -152,18 +163,28 @@ def proof(stack: Stack, canary_seed: str, seed: int, seconds: float, folder: Pat
     left = seen(secret, [bytes(relay.received), *map(bytes, relay.bodies.values())])
     allowed = {f"open {kind}" for kind in LEAVES}
     figures = {
-        "seed": seed, "seconds": seconds, "cases": relay.total, "cases a second": round(relay.total / seconds),
-        "cases by kind": dict(relay.cases), "links": relay.links, "closed with": dict(relay.closes),
-        "frames that the agent sent": dict(relay.answers), "statuses": dict(relay.statuses),
-        "messages that reached a server": dict(methods), "of them outside of policy": len(wrong),
+        "seed": seed,
+        "seconds": seconds,
+        "cases": relay.total,
+        "cases a second": round(relay.total / seconds),
+        "cases by kind": dict(relay.cases),
+        "links": relay.links,
+        "closed with": dict(relay.closes),
+        "frames that the agent sent": dict(relay.answers),
+        "statuses": dict(relay.statuses),
+        "messages that reached a server": dict(methods),
+        "of them outside of policy": len(wrong),
         "processes of the server that exposes nothing": len(shut),
-        "canaries that left": sorted(left), "of them not exposed": sorted(left - allowed),
-        "files changed": sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name)),
+        "canaries that left": sorted(left),
+        "of them not exposed": sorted(left - allowed),
+        "files changed": sorted(
+            name for name in before.keys() | after.keys() if before.get(name) != after.get(name)
+        ),
         "memory before, in KiB": memory_before["VmRSS"] // 1024,
         "memory after, in KiB": memory_after["VmRSS"] // 1024,
         "memory at most, in KiB": memory_after["VmHWM"] // 1024,
         "problems of the harness": relay.broken,
-    }  # fmt: skip
+    }
     report(folder, "hostile-relay", figures)
     assert wrong == []
     assert shut == []

@@ -1,4 +1,4 @@
-"""Silent hour: servers talk, files change, the configuration is read again, and nobody calls. Nothing leaves."""
+"""Silent hour: servers talk, files change, the configuration is read again, nobody calls: nothing leaves."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,7 +31,7 @@ from penstock.tunnel.frames import (
 )
 from tests.e2e.test_canary import Secrets, hits
 from tests.harness.caller import Caller
-from tests.harness.stack import Server, Stack, until
+from tests.harness.stack import Server, Stack
 from tests.proofs.account import ANSWERS, Account, Site, Unexplained, account, frames
 from tests.proofs.reporting import report
 from tests.proofs.tap import Capture, Tap
@@ -43,17 +42,24 @@ SILENCE_S = float(os.environ.get("PENSTOCK_PROOF_SILENCE_S", "12"))
 HEARTBEAT_S = 1.0
 """The shortest there is. With the usual ten seconds an hour has 360 of them."""
 CHATTERBOX = Path(__file__).with_name("chatterbox.py")
-SECRET = "chatter-5e1b0c6d"  # noqa: S105 - to be found again
+SECRET = "chatter-5e1b0c6d"
 EXPOSED = ("first", "second")
 
 PUBLISHED_SILENT = frozenset(
     {
-        "HELLO", "OFFER", "PING", "PING, ACK", "GOAWAY",
-        "GET /link, with the headers of a websocket", "GET /renew, with the headers of a websocket",
-        "headers and masks of websocket messages", "closing words of a websocket",
-        "conversation: renew", "conversation: stored",
+        "HELLO",
+        "OFFER",
+        "PING",
+        "PING, ACK",
+        "GOAWAY",
+        "GET /link, with the headers of a websocket",
+        "GET /renew, with the headers of a websocket",
+        "headers and masks of websocket messages",
+        "closing words of a websocket",
+        "conversation: renew",
+        "conversation: stored",
     }
-)  # fmt: skip
+)
 """Rows that a silent hour may have. A new kind of frame is not among them until somebody writes it here."""
 
 
@@ -73,7 +79,7 @@ def said(stack: Stack) -> int:
 
 
 async def calls(stack: Stack) -> None:
-    """Sessions that were opened, used, and left: one ended, the others not, one with a stream that had news."""
+    """Sessions that were opened, used, and left: one ended, the others not, after a stream that had news."""
     for name in EXPOSED:
         async with Caller(stack.url(name), stack.token) as caller:
             assert SECRET not in (await caller.tool("echo", word="hello")).text
@@ -102,7 +108,7 @@ def quiet(tap: Tap, site: Site) -> Account:
 
 
 @pytest.fixture(scope="module")
-def silent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[list[Capture], Site]]:
+def silent(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Capture], Site]:
     """All that an agent said in its life, the last part of which was silent; and what is known of it."""
     servers = {name: server("tool:echo", "resource:*", "prompt:*") for name in EXPOSED}
     with Tap(heartbeat_ms=int(HEARTBEAT_S * 1000)) as tap, tap.stack(servers) as stack:
@@ -145,7 +151,7 @@ def silent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[list[Capt
     assert silence.counts["PING"] + silence.counts["PING, ACK"] >= 0.6 * lasted / HEARTBEAT_S
     assert silence.counts["OFFER"] == 1
     assert silence.counts["conversation: renew"] == 1
-    yield captures, site
+    return captures, site
 
 
 def test_nothing_but_published_shapes_leaves_while_nobody_calls(silent: tuple[list[Capture], Site]) -> None:
