@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -96,7 +97,9 @@ def census(folder: Path, env: dict[str, str], proof: str) -> tuple[dict[int, Pro
         pid = agent.program.pid
         relay = stack.relay.env["PENSTOCK_RELAY_TUNNEL_LISTEN"]
         agent.program.stop()
-        until("the end of the trace", 20, lambda: f"{pid} +++ exited" in trace.read_text())
+        # Process ids of few digits have more blanks behind them.
+        ended = re.compile(rf"^{pid} +\+\+\+ (exited|killed)", re.MULTILINE)
+        until("the end of the trace", 20, lambda: ended.search(trace.read_text()) is not None)
         own = str(stack.folder)
     processes = read(trace.read_text().splitlines(), pid)
     figures: dict[str, Counter[str]] = {}
