@@ -22,7 +22,7 @@ from tests.e2e.test_canary import Secrets, hits, written
 from tests.harness.conversing.callers import conversation
 from tests.harness.conversing.conversation import Conversation
 from tests.harness.conversing.handshake import WithSession
-from tests.harness.stack import Server, Stack
+from tests.harness.stack import SOURCES, Server, Stack
 from tests.proofs import recorder
 from tests.proofs.account import answers, payload
 from tests.proofs.canaries import seen
@@ -149,11 +149,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     program = folder / "recorder.py"
     shutil.copy(recorder.__file__, program)
     more = {"CANARY": outside["environment"]}
+    places = (*SOURCES, folder)
     servers = {
-        "open": Server(
-            [sys.executable, "-S", str(program), seed, "open", outside["argument"]], EXPOSED, more
-        ),
-        "shut": Server([sys.executable, "-S", str(program), seed, "shut", outside["argument"]], (), more),
+        name: Server(
+            [sys.executable, "-S", str(program), seed, name, outside["argument"]], expose, more, read=places
+        )
+        for name, expose in (("open", EXPOSED), ("shut", ()))
     }
     agent_env = {"PENSTOCK_AGENT_LOG_LEVEL": "debug", "UNRELATED": outside["variable of the agent"]}
     with (
