@@ -83,7 +83,10 @@ AGENT_FLOORS = (
     ),
     Floor(
         "administration",
-        (f"{AGENT}.approvals", f"{AGENT}.control", f"{AGENT}.exposing.*", f"{AGENT}.withholding"),
+        (
+            *(f"{AGENT}.{name}" for name in ("adding.*", "approvals", "asuser", "control", "exposing.*")),
+            f"{AGENT}.withholding",
+        ),
     ),
     Floor("the daemon", (f"{AGENT}.daemon",)),
     Floor("commands", (f"{AGENT}.cli.*",)),
@@ -170,6 +173,7 @@ PURE = (
     *(
         f"{AGENT}.{name}"
         for name in (
+            *(f"adding.{n}" for n in ("causes", "documents", "packages", "placeholders", "secretwords")),
             "children.backoff", "children.lines", "children.stderr",
             *(f"children.confinement.{n}" for n in ("bpf", "limits", "rights")),
             "catalogue.headervalue", "catalogue.mirrored",

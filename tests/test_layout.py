@@ -17,6 +17,10 @@ TA, TR = "tests/agent", "tests/relay"
 # Source -> the test file that covers it instead of one of its own, and why.
 ELSEWHERE: dict[str, tuple[str, str]] = {
     "core/penstock/diagnosis.py": ("tests/core/test_envelope.py", "the words of the envelope's refusals"),
+    f"{A}/adding/fetch.py": (f"{TA}/adding/test_install.py", "runs the clients, seen where packages arrive"),
+    f"{A}/adding/npm.py": (f"{TA}/adding/test_install.py", "packages of npm"),
+    f"{A}/adding/placeholders.py": (f"{TA}/adding/test_convert.py", "filled where an entry is converted"),
+    f"{A}/adding/pypi.py": (f"{TA}/adding/test_install.py", "packages of PyPI"),
     f"{A}/children/exits.py": (f"{TA}/children/test_child.py", "a child is what it watches"),
     f"{A}/children/keeper_main.py": (f"{TA}/children/test_keeper.py", "the other end of the keeper's pipe"),
     f"{A}/children/launcher_main.py": (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Coroutine, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,7 +14,7 @@ from penstock_agent import alone
 from penstock_agent.children.child import ChildSpec, ChildStartError, ProcessSpec
 from penstock_agent.children.confinement import kernel
 from penstock_agent.children.confinement.plan import CannotConfine, Confinement, Level, decide
-from penstock_agent.children.environment import prepare
+from penstock_agent.children.environment import prepare, prepared_folder
 from penstock_agent.children.pool import Children
 from penstock_agent.endpoint.bridge.up.face import Faces
 from penstock_agent.endpoint.ports import Child, Stopping
@@ -51,6 +52,7 @@ def spec(
             confined = confinement(server, (state_dir, *private))
         except CannotConfine as error:
             raise CannotConfine(f"servers.{name}: {error}") from None
+        confined = replace(confined, programs=(prepared_folder(state_dir, name),))
         return prepare(state_dir, name, server.command, server.env, agent, confined)
     transport = server.transport or ("sse" if looks_like_sse(server.url) else "http")
     headers = tuple(Header(key, value) for key, value in server.headers.items())

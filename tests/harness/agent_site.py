@@ -96,7 +96,10 @@ class Site:
         state.store(self.state, credentials, state.prepare(self.state))
 
     def arguments(self, *command: str) -> list[str]:
-        return [*command, "--config", str(self.config), "--state-dir", str(self.state)]
+        # What stands behind "--" is another program's.
+        at = command.index("--") if "--" in command else len(command)
+        options = ["--config", str(self.config), "--state-dir", str(self.state)]
+        return [*command[:at], *options, *command[at:]]
 
     def run(self, *command: str, input: str | None = None) -> Result:
         """In this process."""

@@ -55,9 +55,17 @@ class _Page(msgspec.Struct, frozen=True):
     next_cursor: str | None = msgspec.field(default=None, name="nextCursor")
 
 
+class _Who(msgspec.Struct, frozen=True):
+    name: str = ""
+    version: str = ""
+
+
 class _Greeting(msgspec.Struct, frozen=True):
     capabilities: dict[str, msgspec.Raw] = {}
     instructions: str | None = None
+    version: str = msgspec.field(default="", name="protocolVersion")
+    versions: list[str] = msgspec.field(default=[], name="supportedVersions")
+    who: _Who = msgspec.field(default=_Who(), name="serverInfo")
 
 
 _T = TypeVar("_T")
@@ -73,13 +81,18 @@ class Conversation:
         self._overrides = overrides or {}
         self.instructions = ""
         """What the server told of itself when it was greeted."""
+        self.who = ("", "")
+        """Its name and version, in its own words."""
+        self.versions: tuple[str, ...] = ()
+        """The protocol revision that was agreed upon, or all that it speaks where it knows no handshake."""
+        self._offered: dict[str, msgspec.Raw] | None = None
         self._last_id = 0
         self._meta: dict[str, object] | None = None
         """What each request says of itself, with a child that knows no handshake."""
 
     async def lists(self) -> list[Offer]:
         """Everything offered. Raises :exc:`CatalogueError` and what the child raises."""
-        offered = await self._greet()
+        offered = await self.greet()
         items: list[Offer] = []
         if "tools" in offered:
             items += map(self._tool, await self._pages("tools/list", lambda page: page.tools))
@@ -97,10 +110,14 @@ class Conversation:
     def _tool(self, raw: bytes) -> Offer:
         return offer(Kind.TOOL, raw, self._overrides.get(self._decode(raw, _Named).name), self._name)
 
-    async def _greet(self) -> dict[str, msgspec.Raw]:
-        """The capabilities. A child that speaks both eras is greeted as in the older one: one more question
-        to the many that do not would be one more for them to stumble over.
+    async def greet(self) -> dict[str, msgspec.Raw]:
+        """The capabilities; greets once, and raises as ``lists`` does.
+
+        A child that speaks both eras is greeted as in the older one: one more question to the many that do
+        not would be one more for them to stumble over.
         """
+        if self._offered is not None:
+            return self._offered
         result = await self._request("initialize", eras.initialize(b"0").params)
         if result is not None:
             await self._child.send(envelope.dump(envelope.notification("notifications/initialized", None)))
@@ -117,7 +134,10 @@ class Conversation:
     def _greeted(self, result: bytes) -> dict[str, msgspec.Raw]:
         greeting = self._decode(result, _Greeting)
         self.instructions = greeting.instructions or ""
-        return greeting.capabilities
+        self.who = (greeting.who.name, greeting.who.version)
+        self.versions = (greeting.version,) if greeting.version else tuple(greeting.versions)
+        self._offered = greeting.capabilities
+        return self._offered
 
     async def _pages(self, method: str, part: Callable[[_Page], list[msgspec.Raw]]) -> list[bytes]:
         found: list[bytes] = []

@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,9 @@ STOP_GRACE_S: Final = 2.0
 
 LAST_WORDS_S: Final = 0.5
 """How long the end of a child is waited for when its input breaks; after that, it lives and does not read."""
+
+LAST_WORDS: Final = 12
+"""Lines of its standard error that are kept, for whoever asks why it ended."""
 
 KILL_WAIT_S: Final = 5.0
 """How long a killed child is waited for; only one stuck in the kernel takes longer."""
@@ -114,6 +118,8 @@ class Child:
         self.spec = spec
         self.started_at = time.time()
         """Wall clock, seconds since 1970."""
+        self.last_words: deque[str] = deque(maxlen=LAST_WORDS)
+        """The newest lines of its standard error."""
         self._loop = loop
         self._keeper = keeper
         self._gone = asyncio.Event()
@@ -288,6 +294,7 @@ class Child:
         return ChildGone(f"server {name} {_how(status)}; its last words are in the agent's log", status)
 
     def _log_stderr(self, line: str) -> None:
+        self.last_words.append(line)
         _log.info("child_stderr", server=self.spec.name, pid=self._process.pid, line=line)
 
 

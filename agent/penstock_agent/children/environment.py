@@ -64,6 +64,11 @@ def server_folder(state_dir: Path, server: str) -> Path:
     return state_dir / "servers" / server
 
 
+def prepared_folder(state_dir: Path, server: str) -> Path:
+    """Where the packages are that were fetched for a server. Its children may read it, and not change it."""
+    return state_dir.absolute() / "prepared" / server
+
+
 def prepare(
     state_dir: Path,
     server: str,

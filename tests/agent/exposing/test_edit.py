@@ -102,3 +102,23 @@ def test_a_failed_write_leaves_file_and_folder_as_they_were(
         edit.set_expose(settings, "files", ["new"])
     assert settings.config_file.read_text() == TEXT
     assert [p.name for p in settings.config_file.parent.iterdir()] == ["agent.toml"]
+
+
+def test_servers_that_do_not_stand_together_are_found() -> None:
+    text = '[servers.a]\ncommand = ["x"]\n[site]\nname = "Plant"\n[servers.b]\ncommand = ["y"]\n'
+    assert edit.with_expose(text, Path("f"), "b", ["tool:c"]) == text + 'expose = ["tool:c"]\n'
+
+
+def test_a_file_that_is_not_there_yet_is_made_for_its_owner_only(settings: Settings) -> None:
+    settings.config_file.rename(settings.config_file.with_name("elsewhere"))
+    made = edit.change(settings, lambda text, _: text + "max_children = 3\n", create=True, backup=".old")
+    assert made.max_children == 3
+    assert stat.S_IMODE(settings.config_file.stat().st_mode) == 0o600
+    assert not settings.config_file.with_name("agent.toml.old").exists()
+
+
+def test_a_backup_has_the_old_text_and_the_same_mode(settings: Settings) -> None:
+    edit.change(settings, lambda text, _: text + "\n", backup=".old")
+    kept = settings.config_file.with_name("agent.toml.old")
+    assert kept.read_text() == TEXT
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o640

@@ -49,6 +49,8 @@ class Confinement:
     write: tuple[Path, ...] = ()
     hidden: tuple[Path, ...] = ()
     limits: Limits = DEFAULTS
+    #: What was installed for it, in a folder that is hidden else: it may read that, and not change it.
+    programs: tuple[Path, ...] = ()
 
     def words(self, kernel: Kernel) -> tuple[str, str]:
         """Its level and its network, as an administrator reads them."""
@@ -64,8 +66,8 @@ def likely(network: bool, command: Sequence[str]) -> str:
     if network or program not in _DOWNLOADERS:
         return ""
     return (
-        f'{program} downloads what it runs, and this server has no network: write network = "host" in its '
-        "table, or install the server and name its program in command."
+        f"{program} downloads what it runs, and this server has no network: fetch it once with "
+        'penstock-agent servers prepare, or write network = "host" in its table.'
     )
 
 
@@ -140,6 +142,8 @@ def _granted(
     for place in real:
         for each in places.around(place, hidden):
             yield rights.READ, "-", each
+    for path in confinement.programs:
+        yield rights.READ, "-", str(path)
     for device in places.DEVICES:
         yield rights.DEVICE, "-", device
     for setting, paths, allowed in (

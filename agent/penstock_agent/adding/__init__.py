@@ -1,0 +1,3 @@
+"""What the commands ``servers`` and ``import`` work with: tables of agent.toml, trials, packages, and the
+files of other hosts.
+"""
