@@ -29,6 +29,9 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     ),
     f"{A}/cli/__init__.py": (f"{TA}/cli/test_main.py", "the program as a whole"),
     f"{A}/cli/common.py": (f"{TA}/cli/test_main.py", "options that every command has"),
+    f"{A}/cli/found.py": (f"{TA}/cli/test_importing.py", "what import shows"),
+    f"{A}/cli/trying.py": (f"{TA}/cli/test_servers.py", "what these commands share"),
+    f"{A}/cli/variables.py": (f"{TA}/cli/test_servers.py", "what servers add is given"),
     f"{A}/dialer/connect.py": (f"{TA}/dialer/test_dialer_obstacles.py", "the redirect that is not followed"),
     f"{A}/endpoint/answers.py": (f"{TA}/endpoint/test_endpoint.py", "an answer is seen where it is given"),
     f"{A}/endpoint/outbound.py": (

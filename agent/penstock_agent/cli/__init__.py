@@ -12,13 +12,16 @@ from penstock_agent.cli import (
     approvals,
     check,
     expose,
+    importing,
     join,
     ledger,
     pause,
     policy,
+    prepare,
     renew,
     review,
     run,
+    servers,
     status,
     tools,
 )
@@ -36,6 +39,7 @@ tools_app = typer.Typer(
 approvals_app = typer.Typer(no_args_is_help=True, help="Answer the calls that wait for approval.")
 policy_app = typer.Typer(no_args_is_help=True, help="Who may use what: the rules of agent.toml.")
 ledger_app = typer.Typer(no_args_is_help=True, help="Read and verify the record of what left the site.")
+servers_app = typer.Typer(no_args_is_help=True, help="Look after the servers of agent.toml.")
 config_app = typer.Typer(no_args_is_help=True, help="Look after agent.toml.")
 
 
@@ -56,12 +60,20 @@ def _root(
 
 app.command("join")(join.join)
 app.command("run")(run.run)
+app.command("import")(importing.import_)
 app.command("expose")(expose.expose)
 app.command("hide")(expose.hide)
 app.command("status")(status.status)
 app.command("pause")(pause.pause)
 app.command("resume")(pause.resume)
 app.command("renew")(renew.renew)
+servers_app.command("list")(servers.list_servers)
+servers_app.command("test")(servers.try_server)
+servers_app.command("add")(servers.add)
+servers_app.command("prepare")(prepare.prepare)
+servers_app.command("accept")(servers.accept)
+servers_app.command("remove")(servers.remove)
+app.add_typer(servers_app, name="servers")
 tools_app.command("list")(tools.list_tools)
 tools_app.command("lint")(tools.lint)
 tools_app.command("review")(review.review)

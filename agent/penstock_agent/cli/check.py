@@ -87,6 +87,7 @@ def _look(settings: Settings) -> tuple[list[str], list[str]]:
         if not server.expose:
             notes.append(f"servers.{name}: nothing is exposed. Run: penstock-agent expose {name}")
         _look_at_rules(name, server, notes)
+    _look_at_imported(settings, notes)
     _look_at_site(settings, notes)
     return wrong, notes
 
@@ -106,6 +107,17 @@ def _look_at_rules(name: str, server: ServerSettings, notes: list[str]) -> None:
                     f"servers.{name}.rules: {rule.name!r} allows {entry}, which is not exposed, so nobody "
                     f"may use it. Run: penstock-agent expose {name} {entry}"
                 )
+
+
+def _look_at_imported(settings: Settings, notes: list[str]) -> None:
+    """What import opened and nobody has accepted yet."""
+    from penstock_agent.cli.trying import not_reviewed
+
+    notes += [
+        f"servers.{name}: import wrote {', '.join(keys)}, which nobody has reviewed. Look at it, then: "
+        f"penstock-agent servers accept {name}"
+        for name, keys in not_reviewed(settings).items()
+    ]
 
 
 def _look_at_site(settings: Settings, notes: list[str]) -> None:
