@@ -84,7 +84,7 @@ AGENT_FLOORS = (
     Floor(
         "administration",
         (
-            *(f"{AGENT}.{name}" for name in ("adding.*", "approvals", "asuser", "control", "exposing.*")),
+            *(f"{AGENT}.{name}" for name in ("adding.*", "approvals", "control", "exposing.*")),
             f"{AGENT}.withholding",
         ),
     ),
