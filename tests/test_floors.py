@@ -88,7 +88,7 @@ AGENT_FLOORS = (
             f"{AGENT}.withholding",
         ),
     ),
-    Floor("the daemon", (f"{AGENT}.daemon",)),
+    Floor("the daemon", tuple(f"{AGENT}.{name}" for name in ("configured", "daemon", "stopbutton"))),
     Floor("commands", (f"{AGENT}.cli.*",)),
     # Servers to try the agent with. They are programs of their own: nothing imports them.
     Floor("examples", (f"{AGENT}.examples.*",)),

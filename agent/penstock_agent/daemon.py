@@ -15,24 +15,17 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import msgspec
 
 from penstock import __version__, log, tls
-from penstock.names import WHOLE_SITE
 from penstock.refusal import REVOKED, SUPERSEDED, Refusal
 from penstock_agent import control, pausing, spending, state
 from penstock_agent.approvals import Desk
-from penstock_agent.callers.trust import Anyone
-from penstock_agent.children.child import ChildSpec, ProcessSpec
-from penstock_agent.children.confinement import kernel
-from penstock_agent.children.confinement.plan import LANDLOCK_MISSING, CannotConfine, Level
-from penstock_agent.children.environment import BadEnvironment
 from penstock_agent.children.pool import Children
 from penstock_agent.config import Settings
+from penstock_agent.configured import Configured
 from penstock_agent.control import Args, Peer
 from penstock_agent.dialer.dialer import Dialer, LinkStatus, Target
 from penstock_agent.dialer.served import Served, Tunnel
 from penstock_agent.endpoint import Endpoint
-from penstock_agent.gate.expose import Expose
-from penstock_agent.gate.gate import Exposed, Gate
-from penstock_agent.gate.pause import MOST, Entry, Kind, Paused, TooMany
+from penstock_agent.gate.pause import Paused
 from penstock_agent.gate.policy.books import Books
 from penstock_agent.hooks import Hooks
 from penstock_agent.ledger import happenings
@@ -41,19 +34,18 @@ from penstock_agent.ledger.heads import Heads
 from penstock_agent.ledger.opening import open_ledger
 from penstock_agent.ledger.recorded import Recorded
 from penstock_agent.ledger.writer import Writer
-from penstock_agent.policy_settings import policy
 from penstock_agent.problem import Exit, Problem
 from penstock_agent.remote.remotes import Remotes
 from penstock_agent.renewal.renew import Renewed, renew
 from penstock_agent.renewal.renewer import Renewer
 from penstock_agent.renewal.verdict import Revoked, judge
-from penstock_agent.servers import Servers, members, redactors, spec, whole_site
-from penstock_agent.site.spec import SiteSpec, SiteView
+from penstock_agent.servers import Servers, members
+from penstock_agent.stopbutton import StopButton
 from penstock_agent.systemd import Notifier
 from penstock_agent.withholding import Withholding
 
 if TYPE_CHECKING:
-    from penstock_agent.callers.callers import Callers
+    pass
 
 DRAIN: Final = 5.0
 """Seconds that calls get to finish after a signal to stop; streams that only listen get none."""
@@ -88,7 +80,7 @@ async def run(settings: Settings) -> int:
     )
     paused = pausing.load(settings.state_dir)
     books = spending.load(settings.state_dir)
-    specs, callers = _specs(settings), _callers(settings, joined.id.site)
+    configured = Configured.of(settings, joined.id.site)
     ledger = open_ledger(settings.state_dir, joined.id, settings.ledger)
     try:
         async with (
@@ -96,9 +88,9 @@ async def run(settings: Settings) -> int:
             Remotes() as remotes,
             Servers(children, remotes) as servers,
         ):
-            children.keep_warm(_warm(settings))
+            children.keep_warm(configured.warm)
             return await _Daemon(
-                settings, joined, target, specs, callers, children, servers, notifier, paused, books, ledger
+                configured, joined, target, children, servers, notifier, paused, books, ledger
             ).run()
     finally:
         ledger.close()
@@ -109,11 +101,9 @@ class _Daemon:
 
     def __init__(
         self,
-        settings: Settings,
+        configured: Configured,
         joined: state.Joined,
         target: Target,
-        specs: Mapping[str, ChildSpec],
-        callers: Callers | Anyone,
         children: Children,
         servers: Servers,
         notifier: Notifier,
@@ -121,12 +111,14 @@ class _Daemon:
         books: Books,
         ledger: Writer,
     ) -> None:
-        self._settings = settings
+        settings = configured.settings
+        self._configured = configured
         self._ledger = ledger
         self._heads = Heads(ledger, settings.state_dir, target.agent)
-        self._paused = paused
+        self._stop_button = StopButton(
+            paused, lambda now: pausing.save(settings.state_dir, now), self._stop, self._note
+        )
         self._books = books
-        self._specs = specs
         self._target = target
         self._children = children
         self._servers = servers
@@ -134,21 +126,20 @@ class _Daemon:
         self._linked = asyncio.Event()
         self._serving: set[asyncio.Task[None]] = set()
         self._tasks: asyncio.TaskGroup | None = None
-        self._callers = callers
         self._judging: asyncio.Task[None] | None = None
         self._hooks = Hooks(settings.on_event)
         self._withholding = Withholding(settings, target.agent, ledger, self._hooks)
         self._desk = Desk(ledger, self._announce)
         servers.definitions = self._withholding.definitions
-        specs = _with_site(settings, specs, paused)
+        started = configured.started(paused)
         self._endpoint = Endpoint(
             target.agent,
-            specs,
-            _gate(settings, specs),
+            started,
+            configured.gate(started),
             servers,
             call_timeout=settings.call_timeout,
-            callers=callers,
-            shared_by_all=_shared_by_all(settings),
+            callers=configured.callers,
+            shared_by_all=configured.shared_by_all,
             close_after=settings.close_stream_after or inf,
             tolerance=settings.tolerance,
             session_key=state.session_key(settings.state_dir),
@@ -161,9 +152,14 @@ class _Daemon:
         self._withholding.read = self._endpoint.read
         self._withholding.told = self._endpoint.lists_changed
         self._tunnel = Tunnel(self._start)
-        self._tunnel.offer(self._offered())
+        self._tunnel.offer(configured.offered)
         self._dialer = Dialer(
-            target, self._tunnel, self._offered, self._link_changed, self._turned_away, self._heads
+            target,
+            self._tunnel,
+            lambda: self._configured.offered,
+            self._link_changed,
+            self._turned_away,
+            self._heads,
         )
         servers.give_way = self._endpoint.give_way
         servers.online_since = lambda: self._dialer.status.since
@@ -171,10 +167,6 @@ class _Daemon:
         self._renewer = Renewer(joined, self._renew_once, self._renewed)
         self._hung_up = 0
         self._withholding.status = self._say_status
-
-    def _offered(self) -> frozenset[str]:
-        """Servers with nothing exposed are not even named to the relay."""
-        return frozenset(name for name, server in self._settings.servers.items() if server.expose)
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
@@ -188,11 +180,11 @@ class _Daemon:
                 tasks.create_task(self._heads.run())
                 self._begin()
                 tasks.create_task(self._endpoint.run())
-                self._judging = tasks.create_task(self._callers.run())
+                self._judging = tasks.create_task(self._configured.callers.run())
                 tasks.create_task(self._control(tasks))
                 tasks.create_task(self._watchdog())
                 tasks.create_task(self._renewer.run())
-                tasks.create_task(spending.keep(self._settings.state_dir, self._books))
+                tasks.create_task(spending.keep(self._configured.settings.state_dir, self._books))
                 tasks.create_task(self._hooks.run())
                 await told.wait()
                 await self._drain()
@@ -202,7 +194,7 @@ class _Daemon:
         except* Problem as group:
             raise _first(group) from None
         finally:
-            spending.save(self._settings.state_dir, self._books)
+            spending.save(self._configured.settings.state_dir, self._books)
             self._note(Event("stopped"))
             self._notifier.close()
         return Exit.DONE
@@ -211,11 +203,9 @@ class _Daemon:
 
     def _begin(self) -> None:
         self._ledger.alarm = self._alarm
-        content = _content(self._settings)
+        content = _content(self._configured.settings)
         self._note(Event("started", about={"version": __version__, "configuration": content}))
-        for entry in self._paused.entries:
-            about: dict[str, str | int] = {"what": entry.kind.value, "name": entry.name}
-            self._note(Event("is_paused", entry.by_uid, {**about, "since": int(entry.since)}))
+        self._stop_button.found()
 
     def _note(self, event: Event) -> None:
         """What happens on site happens also when it cannot be recorded: the stop button most of all."""
@@ -289,12 +279,12 @@ class _Daemon:
             _log.warning("revocation_not_believed", why=str(verdict))
 
     async def _renew_once(self) -> Renewed:
-        settings = self._settings
+        settings = self._configured.settings
         return await renew(settings.state_dir, settings.proxy_for(self._joined.relay_url), settings.ca_file)
 
     def _renewed(self, joined: state.Joined) -> None:
         self._joined = joined
-        self._dialer.use(_context(self._settings, joined))
+        self._dialer.use(_context(self._configured.settings, joined))
         self._note(Event("certificate_renewed", about={"expires": int(joined.expires.timestamp())}))
 
     async def _drain(self) -> None:
@@ -329,8 +319,7 @@ class _Daemon:
             "reload": self._reload,
             "link": self._link,
             "renew": self._renew,
-            "pause": self._pause,
-            "resume": self._resume,
+            **self._stop_button.handlers,
             "review": self._withholding.review,
             "pin": self._withholding.approve,
             **self._desk.handlers,
@@ -341,7 +330,7 @@ class _Daemon:
             tasks.create_task(self._dialer.run())
             self._ready()
 
-        await control.serve_control(control.socket_path(self._settings), handlers, ready=ready)
+        await control.serve_control(control.socket_path(self._configured.settings), handlers, ready=ready)
         raise AssertionError("the control socket serves until it is cancelled")
 
     def _ready(self) -> None:
@@ -377,12 +366,12 @@ class _Daemon:
                     running.get(name, 0),
                     warm.get(name, 0),
                     list(server.expose),
-                    *_confined(self._specs[name]),
+                    *self._configured.confined(name),
                 )
-                for name, server in self._settings.servers.items()
+                for name, server in self._configured.settings.servers.items()
             ],
-            whole_site=members(self._settings.servers),
-            paused=list(self._paused.entries),
+            whole_site=members(self._configured.settings.servers),
+            paused=list(self._stop_button.paused.entries),
             withheld={name: sorted(found) for name, found in self._withholding.withheld.items()},
             not_read=self._withholding.definitions.broken(),
             ledger=self._ledger.status(),
@@ -407,41 +396,21 @@ class _Daemon:
             control.Renewal(done.joined.expires.timestamp(), done.generation)
         )
 
-    async def _pause(self, peer: Peer, args: Args) -> Args:
-        entry = _entry(args, peer)
-        try:
-            return self._use(self._paused.with_(entry), "paused", entry, peer)
-        except TooMany:
-            raise Problem(f"{MOST} things are paused already; resume some of them.") from None
-
-    async def _resume(self, peer: Peer, args: Args) -> Args:
-        entry = _entry(args, peer)
-        return self._use(self._paused.without(entry.kind, entry.name), "resumed", entry, peer)
-
-    def _use(self, paused: Paused, what: str, entry: Entry, peer: Peer) -> Args:
-        """First in force, which takes no disk, then kept: a full one must not keep the stop button from
-        working, nor what was not kept from being kept by the next try.
-        """
-        changed, self._paused = paused != self._paused, paused
+    def _stop(self, paused: Paused) -> int:
         ended = self._endpoint.pause(paused)
-        if changed:
-            self._reload_endpoint()
-            _log.warning(what, kind=entry.kind.value, name=entry.name, by_uid=peer.uid, ended=ended)
-            about: dict[str, str | int] = {"what": entry.kind.value, "name": entry.name, "ended": ended}
-            self._note(Event(what, peer.uid, about))
-        pausing.save(self._settings.state_dir, paused)
-        answer = control.Pause(changed, ended, list(paused.entries))
-        return msgspec.to_builtins(answer)  # type: ignore[no-any-return]  # a Struct becomes a dict
+        self._use(self._configured, paused)
+        return ended
 
-    def _reload_endpoint(self) -> None:
-        settings = self._settings
-        specs = _with_site(settings, self._specs, self._paused)
-        self._endpoint.reload(specs, _gate(settings, specs), self._callers, _shared_by_all(settings))
+    def _use(self, configured: Configured, paused: Paused) -> None:
+        """From now on, for what is open as well."""
+        self._configured = configured
+        started = configured.started(paused)
+        self._endpoint.reload(started, configured.gate(started), configured.callers, configured.shared_by_all)
 
     async def _reload(self, peer: Peer, args: Args) -> Args:
         self._reread(peer.uid)
         _log.info("configuration_read_again", by_uid=peer.uid)
-        return {"servers": sorted(self._settings.servers)}
+        return {"servers": sorted(self._configured.settings.servers)}
 
     def _hang_up(self) -> None:
         self._notifier.reloading()
@@ -453,23 +422,20 @@ class _Daemon:
 
     def _reread(self, by_uid: int) -> None:
         """Servers and what is exposed, from the file as it is now; all or nothing. Raises Problem."""
-        before = {name: server.expose for name, server in self._settings.servers.items()}
-        settings = self._settings.reload()
-        plain, callers = _specs(settings), _callers(settings, self._target.agent.site)
-        specs = _with_site(settings, plain, self._paused)
-        gate = _gate(settings, specs)
-        self._settings, self._specs, self._callers = settings, plain, callers
-        self._hooks.command = settings.on_event
-        self._withholding.use(settings)
+        before = self._configured.settings
+        configured = Configured.of(before.reload(), self._target.agent.site)
+        after = configured.settings
+        self._hooks.command = after.on_event
+        self._withholding.use(after)
         if self._judging is not None and self._tasks is not None:
             self._judging.cancel()
-            self._judging = self._tasks.create_task(callers.run())
-        self._endpoint.reload(specs, gate, callers, _shared_by_all(settings))
-        self._children.keep_warm(_warm(settings))
-        self._tunnel.offer(self._offered())
-        after = {name: server.expose for name, server in settings.servers.items()}
-        self._note(Event("configuration_read_again", by_uid, {"configuration": _content(settings)}))
-        for event in happenings.exposed(before, after, by_uid):
+            self._judging = self._tasks.create_task(configured.callers.run())
+        self._use(configured, self._stop_button.paused)
+        self._children.keep_warm(configured.warm)
+        self._tunnel.offer(configured.offered)
+        self._note(Event("configuration_read_again", by_uid, {"configuration": _content(after)}))
+        exposed = [{name: one.expose for name, one in each.servers.items()} for each in (before, after)]
+        for event in happenings.exposed(exposed[0], exposed[1], by_uid):
             self._note(event)
 
     async def _watchdog(self) -> None:
@@ -495,96 +461,6 @@ def _content(settings: Settings) -> str:
         return happenings.content(settings.config_file.read_bytes())
     except OSError:
         return ""
-
-
-def _entry(args: Args, peer: Peer) -> Entry:
-    """Raises Problem."""
-    try:
-        given = msgspec.convert(dict(args), Entry)
-    except msgspec.ValidationError:
-        raise Problem("Say what: everything, a server or a caller.", Exit.USAGE) from None
-    if bool(given.name) is (given.kind is Kind.EVERYTHING):
-        raise Problem("A server and a caller have a name, and everything has none.", Exit.USAGE)
-    return Entry(given.kind, given.name, time.time(), peer.uid)
-
-
-def _specs(settings: Settings) -> dict[str, ChildSpec]:
-    """Of the servers one by one; makes their folders. Raises Problem."""
-    try:
-        specs = {
-            name: spec(settings.state_dir, name, server, os.environ, settings.private)
-            for name, server in settings.servers.items()
-        }
-    except (BadEnvironment, CannotConfine) as error:
-        raise Problem(str(error), Exit.USAGE) from None
-    except OSError as error:
-        raise Problem(
-            f"The folders of the servers in {settings.state_dir} cannot be made: {error.strerror}.",
-            Exit.USAGE,
-        ) from None
-    for name, each in specs.items():
-        less = isinstance(each, ProcessSpec) and each.confinement.level is Level.PROCESS
-        if less and settings.servers[name].isolation is None:
-            _log.warning("less_confined", server=name, isolation="process", why=LANDLOCK_MISSING)
-    return specs
-
-
-def _confined(of: ChildSpec) -> tuple[str, str]:
-    """Level and network of a server, in words; empty for one that is not a process of ours."""
-    return of.confinement.words(kernel.look()) if isinstance(of, ProcessSpec) else ("", "")
-
-
-def _with_site(settings: Settings, specs: Mapping[str, ChildSpec], paused: Paused) -> Mapping[str, ChildSpec]:
-    """And of all of them together, without those that are stopped."""
-    site = whole_site(settings.site, settings.servers, specs, paused.servers)
-    return specs if site is None else {**specs, WHOLE_SITE: site}
-
-
-def _callers(settings: Settings, site: str) -> Callers | Anyone:
-    """Raises Problem."""
-    servers = [name for name, server in settings.servers.items() if server.trust == "caller"]
-    caller = settings.caller
-    if caller is None or not servers:
-        return Anyone()
-    # Loaded here: most sites have no use for it.
-    from penstock_agent.callers.callers import Callers
-    from penstock_agent.callers.challenge import Challenges
-    from penstock_agent.callers.pinned import AtUrl, InFile
-    from penstock_agent.callers.proof import Provider
-
-    if caller.keys_file is not None:
-        keys: InFile | AtUrl = InFile(caller.keys_file)
-    else:
-        url = caller.keys_url or ""
-        keys = AtUrl(url, settings.proxy_for(url))
-    key = state.challenge_key(settings.state_dir, caller.challenge_key_file)
-    provider = Provider(caller.issuer, caller.audience, caller.max_life_s)
-    return Callers(site, servers, Challenges(key, site), provider, keys)
-
-
-def _gate(settings: Settings, specs: Mapping[str, ChildSpec]) -> Gate:
-    exposed: dict[str, Exposed] = {
-        name: Expose.parse(server.expose) for name, server in settings.servers.items()
-    }
-    policies = {
-        name: found
-        for name, server in settings.servers.items()
-        if (found := policy(server.profile, server.rules)) is not None
-    }
-    site = specs.get(WHOLE_SITE)
-    taken_out = redactors(settings.servers, site)
-    if not isinstance(site, SiteSpec):
-        return Gate(exposed, taken_out, policies)
-    whole = exposed[WHOLE_SITE] = SiteView(site)
-    return Gate(exposed, taken_out, policies, whole)
-
-
-def _shared_by_all(settings: Settings) -> frozenset[str]:
-    return frozenset(name for name, server in settings.servers.items() if server.process_per == "server")
-
-
-def _warm(settings: Settings) -> dict[str, int]:
-    return {name: server.warm for name, server in settings.servers.items() if server.warm is not None}
 
 
 def _hurry(limit: asyncio.Timeout) -> None:

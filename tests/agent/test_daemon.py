@@ -21,7 +21,7 @@ from penstock.names import WHOLE_SITE
 from penstock.principal import Principal
 from penstock.tunnel.errors import CloseCode
 from penstock.tunnel.frames import DoneReason
-from penstock_agent import control, daemon, pausing, spending, state
+from penstock_agent import configured, control, daemon, pausing, spending, state
 from penstock_agent.catalogue.offer import Catalogue
 from penstock_agent.children.child import ChildSpec
 from penstock_agent.children.confinement import kernel
@@ -378,7 +378,7 @@ async def test_a_disk_that_takes_nothing_keeps_the_stop_button_from_nothing(
     ) as agent:
         with monkeypatch.context() as full:
             full.setattr(pausing, "write_atomic", _full)
-            full.setattr(daemon, "spec", _full)
+            full.setattr(configured, "spec", _full)
             with pytest.raises(control.ControlError, match="No space left"):
                 await control.pause(agent.control, "pause", "server", "files")
             assert agent.endpoint.paused.servers == {"files"}
@@ -552,7 +552,7 @@ async def test_what_starts_while_the_agent_falls_is_refused(
 def confined_here(tmp_path: Path, text: str) -> Mapping[str, ChildSpec]:
     file = tmp_path / "agent.toml"
     file.write_text(text)
-    return daemon._specs(load(Options(file, tmp_path / "state"), {}))
+    return configured.specs(load(Options(file, tmp_path / "state"), {}))
 
 
 def test_a_kernel_without_landlock_is_said_in_the_log_of_each_server_that_would_have_it(
@@ -564,7 +564,7 @@ def test_a_kernel_without_landlock_is_said_in_the_log_of_each_server_that_would_
         def warning(self, event: str, *, server: str, **_more: object) -> None:
             said.append((event, server))
 
-    monkeypatch.setattr(daemon, "_log", Log())
+    monkeypatch.setattr(configured, "_log", Log())
     monkeypatch.setattr(kernel, "look", lambda: Kernel(machine="x86_64", seccomp=True))
     more = '[servers.more]\ncommand = ["/bin/cat"]\nisolation = "process"\n'
     assert set(confined_here(tmp_path, FILES + more)) == {"files", "more"}
