@@ -216,7 +216,7 @@ ALONE = {
 # Imported when the first server with a url is started, and not before.
 NEEDS_HTTP = (f"{AGENT}.remote.web",)
 # Imported when the first pattern of an operator's own is read.
-NEEDS_RE2 = (f"{AGENT}.gate.redaction.custom",)
+NEEDS_RE2 = (f"{AGENT}.gate.regex",)
 
 # Import name -> the dependency of pyproject.toml that brings it, where the names differ.
 BROUGHT_BY = {
@@ -361,7 +361,7 @@ def test_what_the_agent_imports_is_in_the_base_install_and_the_rest_in_the_extra
         RELAY: base | names(extras["relay"]),
     }
     needing = {module: base | names(extras["http"]) for module in NEEDS_HTTP}
-    needing |= {module: base | names(extras["redaction"]) for module in NEEDS_RE2}
+    needing |= {module: base | names(extras["patterns"]) for module in NEEDS_RE2}
     wrong = []
     for found in imports(SOURCES):
         top = found.target.split(".")[0]

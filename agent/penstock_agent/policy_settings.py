@@ -25,8 +25,8 @@ from penstock_agent.gate.expose import Expose, Item, Pattern, parse_pattern
 from penstock_agent.gate.policy import arguments as checks
 from penstock_agent.gate.policy import paths
 from penstock_agent.gate.policy.arguments import Condition, Scalar, Test
-from penstock_agent.gate.policy.regex import Expression
 from penstock_agent.gate.policy.rules import Arguments, Budget, Policy, Rule
+from penstock_agent.gate.regex import Expression
 
 MAX_RULES: Final = 1000
 """Rules of one server."""

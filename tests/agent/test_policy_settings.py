@@ -110,7 +110,7 @@ def test_sizes_have_units(text: str, size: int) -> None:
         (RULE + "[servers.files.rules.arguments.x]\np = { optional = true }\n", "p: asks for nothing"),
         (RULE + "[servers.files.rules.arguments.x]\np = { below = 'srv' }\n", "below.0: is not an absolute"),
         (RULE + "[servers.files.rules.arguments.x]\np = { below = '/a/../b' }\n", "is not a plain path"),
-        (RULE + "[servers.files.rules.arguments.x]\np = { matches = '(a' }\n", "has a ( without its )"),
+        (RULE + "[servers.files.rules.arguments.x]\np = { matches = '(a' }\n", "is no regular expression"),
         (RULE + "[servers.files.rules.arguments.x]\np = { min = true }\n", "p.min: must be a number"),
         (RULE + "[servers.files.rules.arguments.x]\np = { max = inf }\n", "p.max: must be a number"),
         (RULE + "[servers.files.rules.arguments.x]\np = { min = 2, max = 1 }\n", "has a min above its max"),

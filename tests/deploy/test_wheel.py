@@ -175,7 +175,7 @@ def test_the_wheel_says_what_it_is(built: Built) -> None:
     assert metadata["Version"] == __version__
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["License-Expression"] == "Apache-2.0"
-    assert metadata.get_all("Provides-Extra") == ["http", "relay"]
+    assert metadata.get_all("Provides-Extra") == ["http", "patterns", "relay"]
     assert "Version 2.0, January 2004" in built.read("licenses/LICENSE")
     assert built.wheel.name.endswith("-py3-none-any.whl")
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]

@@ -17,7 +17,7 @@ from typing import Final, Protocol
 
 from penstock.lookalike import fold
 from penstock_agent.gate.policy import paths
-from penstock_agent.gate.policy.regex import Expression
+from penstock_agent.gate.regex import Expression
 
 MAX_NUMBER: Final = 400
 """Characters of a number; a longer one is no number that a rule could compare."""

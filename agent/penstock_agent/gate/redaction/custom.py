@@ -6,35 +6,13 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Final, Protocol
+from typing import Final
 
 from penstock_agent.gate.redaction.keys import Span
-
-INSTALL: Final = "pip install 'penstock[redaction]'"
-MAX_PATTERN: Final = 1024
-"""Characters of one pattern."""
-MAX_PROGRAM: Final = 1 << 23
-"""Bytes that RE2 may take for one pattern, compiled and at work."""
-
+from penstock_agent.gate.regex import BadRegex, Regex, compiled
 
 _ENDS: Final = (r"\A", r"\z", r"\Q", "(?")
 """What is not the same, or may not be, when other texts stand around one."""
-
-
-class BadRegex(ValueError):
-    """A pattern that cannot be used; the text says why."""
-
-
-class _Match(Protocol):
-    def span(self, group: int = 0, /) -> tuple[int, int]: ...
-
-
-class _Regex(Protocol):
-    groups: int
-
-    def finditer(self, text: bytes, /) -> Iterator[_Match]: ...
-
-    def search(self, text: bytes, pos: int = 0, /) -> _Match | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +21,8 @@ class Custom:
 
     name: str
     pattern: str
-    _regex: _Regex = field(repr=False, compare=False)
-    _anywhere: _Regex | None = field(repr=False, compare=False)
+    _regex: Regex = field(repr=False, compare=False)
+    _anywhere: Regex | None = field(repr=False, compare=False)
     """What matches in a text of several lines wherever the pattern would match in one of them."""
 
     def find(self, text: str) -> list[Span]:
@@ -85,28 +63,10 @@ class Custom:
 
 def compile_pattern(name: str, pattern: str) -> Custom:
     """Raises :exc:`BadRegex`, also where there is no RE2."""
-    if len(pattern) > MAX_PATTERN:
-        raise BadRegex(f"is longer than {MAX_PATTERN} characters")
-    try:
-        import re2
-    except ImportError:
-        raise BadRegex(
-            f"needs a regular expression engine that is not installed here. Run: {INSTALL}"
-        ) from None
-    options = re2.Options()
-    options.log_errors = False
-    options.max_mem = MAX_PROGRAM
-    try:
-        regex: _Regex = re2.compile(pattern, options)
-    except re2.error as e:
-        words = e.args[0] if e.args else b""
-        text = words.decode("utf-8", "replace") if isinstance(words, bytes) else str(words)
-        raise BadRegex(
-            f"is no regular expression of RE2 ({text[:200]}); it has no look-around and no back-references"
-        ) from None
+    regex = compiled(pattern)
     if regex.search(b"") is not None:
         raise BadRegex("matches where nothing is; write + in place of *, or something that must be there")
-    anywhere: _Regex | None = None
+    anywhere: Regex | None = None
     if not any(sign in pattern for sign in _ENDS):
-        anywhere = re2.compile(f"(?m){pattern}", options)
+        anywhere = compiled(f"(?m){pattern}")
     return Custom(name, pattern, regex, anywhere)

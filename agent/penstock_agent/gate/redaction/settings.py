@@ -8,11 +8,12 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictStr, model_validator
 
 from penstock_agent.gate.expose import parse_pattern
-from penstock_agent.gate.redaction.custom import BadRegex, compile_pattern
+from penstock_agent.gate.redaction.custom import compile_pattern
 from penstock_agent.gate.redaction.detectors import DETECTORS, FIELD
 from penstock_agent.gate.redaction.outgoing import UNREAD
 from penstock_agent.gate.redaction.pointers import parse
 from penstock_agent.gate.redaction.rules import Action, Rule, Rules
+from penstock_agent.gate.regex import BadRegex
 
 MAX_RULES: Final = 32
 MAX_PATTERNS: Final = 16

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock_agent.gate.redaction.custom import MAX_PATTERN, BadRegex, compile_pattern
+from penstock_agent.gate.redaction.custom import compile_pattern
+from penstock_agent.gate.regex import MAX_PATTERN, BadRegex
 
 
 def taken(pattern: str, text: str) -> list[str]:
@@ -38,7 +39,7 @@ def test_there_is_an_end_to_a_pattern() -> None:
 
 def test_without_the_engine_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "re2", None)
-    with pytest.raises(BadRegex, match=r"pip install 'penstock\[redaction\]'"):
+    with pytest.raises(BadRegex, match=r"pip install 'penstock\[patterns\]'"):
         compile_pattern("own", "x")
 
 

@@ -63,6 +63,6 @@ def test_what_means_nothing_is_refused_in_words(table: dict[str, object], words:
 
 def test_a_pattern_without_its_engine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "re2", None)
-    with pytest.raises(ValidationError, match=re.escape("pip install 'penstock[redaction]'")):
+    with pytest.raises(ValidationError, match=re.escape("pip install 'penstock[patterns]'")):
         RedactSettings.model_validate({"patterns": {"own": "x"}})
     assert RedactSettings.model_validate({"find": ["card"]}).find == ("card",)
