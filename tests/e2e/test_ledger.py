@@ -131,4 +131,4 @@ async def test_an_agent_that_is_killed_goes_on_with_its_ledger(stack: Stack) -> 
     assert done.returncode == 0, done.stdout
     assert len(stack.agent.cli("ledger", "show", "--tool", "echo").stdout.splitlines()) == 8
     what = [each.text("what") for each in read(folder(stack)) if each.kind == "event"]
-    assert what == ["started", "started"]
+    assert what == ["started", "pinned", "started"]

@@ -153,7 +153,8 @@ async def prompts(caller: Conversation) -> None:
     words = {"type": "text", "text": "Greet Ada."}
     assert heard.result == {"messages": [{"role": "user", "content": words}]}
     refused = await caller.request("prompts/get", {"name": "nothing"})
-    assert (refused.status, refused.error["code"]) == (caller.status_of_invalid, -32602)
+    # What the server never listed was never approved, so it does not even hear of it.
+    assert (refused.status, refused.error["code"]) == (200, -32012)
 
 
 async def resources(caller: Conversation) -> None:
