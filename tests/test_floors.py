@@ -84,7 +84,7 @@ AGENT_FLOORS = (
     Floor(
         "administration",
         (
-            *(f"{AGENT}.{name}" for name in ("adding.*", "approvals", "control", "exposing.*")),
+            *(f"{AGENT}.{name}" for name in ("adding.*", "approvals", "control", "doctor.*", "exposing.*")),
             f"{AGENT}.withholding",
         ),
     ),
@@ -174,7 +174,7 @@ PURE = (
         f"{AGENT}.{name}"
         for name in (
             *(f"adding.{n}" for n in ("causes", "documents", "packages", "placeholders", "secretwords")),
-            "children.backoff", "children.lines", "children.stderr",
+            "children.backoff", "children.lines", "children.stderr", "doctor.findings",
             *(f"children.confinement.{n}" for n in ("bpf", "limits", "rights")),
             "catalogue.headervalue", "catalogue.mirrored",
             "endpoint.session.correlate", "endpoint.failures", "endpoint.limits", "endpoint.meta",

@@ -11,6 +11,7 @@ from penstock import __version__
 from penstock_agent.cli import (
     approvals,
     check,
+    doctor,
     expose,
     importing,
     join,
@@ -64,6 +65,7 @@ app.command("import")(importing.import_)
 app.command("expose")(expose.expose)
 app.command("hide")(expose.hide)
 app.command("status")(status.status)
+app.command("doctor")(doctor.doctor)
 app.command("pause")(pause.pause)
 app.command("resume")(pause.resume)
 app.command("renew")(renew.renew)

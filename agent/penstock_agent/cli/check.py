@@ -34,8 +34,6 @@ def check(config: ConfigOption = None, state_dir: StateDirOption = None, json: J
 
 def _look(settings: Settings) -> tuple[list[str], list[str]]:
     """What is wrong, and what is only worth knowing."""
-    from cryptography import x509
-
     from penstock_agent import state
     from penstock_agent.config import ConfigError
 
@@ -48,6 +46,19 @@ def _look(settings: Settings) -> tuple[list[str], list[str]]:
         notes.append(str(e))
     except (state.StateError, ConfigError) as e:
         wrong.append(str(e))
+    look_at_agent(settings, wrong, notes)
+    for name, server in settings.servers.items():
+        if server.url is None:
+            _look_at_confinement(name, server, wrong, notes)
+        look_at_server(settings, name, server, wrong, notes)
+    _look_at_imported(settings, notes)
+    return wrong, notes
+
+
+def look_at_agent(settings: Settings, wrong: list[str], notes: list[str]) -> None:
+    """What concerns no single server."""
+    from cryptography import x509
+
     if settings.ca_file is not None:
         try:
             x509.load_pem_x509_certificates(settings.ca_file.read_bytes())
@@ -67,29 +78,32 @@ def _look(settings: Settings) -> tuple[list[str], list[str]]:
         notes.append(
             f"No servers. Add a [servers.NAME] table with a command or a url to {settings.config_file}."
         )
-    for name, server in settings.servers.items():
-        if server.url is None:
-            _look_at_confinement(settings, name, server, wrong, notes)
-        if server.url is not None:
-            _look_at_remote(name, server, wrong, notes)
-        # A note only: the unit's PATH is not the PATH of this shell.
-        elif shutil.which(server.command[0], path=server.env.get("PATH", os.environ.get("PATH"))) is None:
-            program = server.command[0]
-            notes.append(
-                f"servers.{name}.command: "
-                + (
-                    f"there is no program {program}, or this user may not run it. Correct the path."
-                    if os.sep in program
-                    else f"{program} is not found on this PATH. Write the absolute path, or set PATH for the "
-                    "agent (systemctl edit penstock-agent)."
-                )
-            )
-        if not server.expose:
-            notes.append(f"servers.{name}: nothing is exposed. Run: penstock-agent expose {name}")
-        _look_at_rules(name, server, notes)
-    _look_at_imported(settings, notes)
     _look_at_site(settings, notes)
-    return wrong, notes
+
+
+def look_at_server(
+    settings: Settings, name: str, server: ServerSettings, wrong: list[str], notes: list[str]
+) -> None:
+    """One server's table, but for how far it can be confined."""
+    if server.url is None:
+        _look_at_places(settings, name, server, wrong)
+    if server.url is not None:
+        _look_at_remote(name, server, wrong, notes)
+    # A note only: the unit's PATH is not the PATH of this shell.
+    elif shutil.which(server.command[0], path=server.env.get("PATH", os.environ.get("PATH"))) is None:
+        program = server.command[0]
+        notes.append(
+            f"servers.{name}.command: "
+            + (
+                f"there is no program {program}, or this user may not run it. Correct the path."
+                if os.sep in program
+                else f"{program} is not found on this PATH. Write the absolute path, or set PATH for the "
+                "agent (systemctl edit penstock-agent)."
+            )
+        )
+    if not server.expose:
+        notes.append(f"servers.{name}: nothing is exposed. Run: penstock-agent expose {name}")
+    _look_at_rules(name, server, notes)
 
 
 def _look_at_rules(name: str, server: ServerSettings, notes: list[str]) -> None:
@@ -308,11 +322,7 @@ def _show_confinement(settings: Settings, server: ServerSettings) -> None:
     say(f"  limits: {limits or 'none'}")
 
 
-def _look_at_confinement(
-    settings: Settings, name: str, server: ServerSettings, wrong: list[str], notes: list[str]
-) -> None:
-    from penstock_agent.children import references
-    from penstock_agent.children.confinement import places
+def _look_at_confinement(name: str, server: ServerSettings, wrong: list[str], notes: list[str]) -> None:
     from penstock_agent.children.confinement.plan import LANDLOCK_MISSING, CannotConfine, Level
     from penstock_agent.servers import confinement
 
@@ -321,6 +331,12 @@ def _look_at_confinement(
             notes.append(f'server {name}: confined as isolation = "process" only: {LANDLOCK_MISSING}.')
     except CannotConfine as e:
         wrong.append(f"server {name}: {e}")
+
+
+def _look_at_places(settings: Settings, name: str, server: ServerSettings, wrong: list[str]) -> None:
+    from penstock_agent.children import references
+    from penstock_agent.children.confinement import places
+
     hidden = [os.path.realpath(path) for path in settings.private]
     for key in ("read", "write"):
         for path in getattr(server, key):

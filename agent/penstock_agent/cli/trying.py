@@ -51,8 +51,15 @@ def reload_running(settings: Settings) -> bool:
     return True
 
 
-def try_out(settings: Settings, name: str, server: ServerSettings, *, quiet: bool = False) -> Trial:
-    """Start it once, as the agent's user."""
+def try_out(
+    settings: Settings,
+    name: str,
+    server: ServerSettings,
+    *,
+    quiet: bool = False,
+    patience_s: float | None = None,
+) -> Trial:
+    """Start it once, as the agent's user. ``patience_s``: in the place of the time that it gets else."""
     import msgspec
 
     from penstock import log
@@ -66,7 +73,7 @@ def try_out(settings: Settings, name: str, server: ServerSettings, *, quiet: boo
     running = ask_status(settings)
     environ = trial.environment_of(running.pid if running is not None else 0)
     fetches = server.url is None and runner(server.command) and server.network == "host"
-    patience = trial.FETCHING_S if fetches else trial.PATIENCE_S
+    patience = patience_s or (trial.FETCHING_S if fetches else trial.PATIENCE_S)
     if sys.stdout.isatty() and not quiet:
         say_error(f"{'starting' if server.url is None else 'connecting to'} {name} once ...")
 

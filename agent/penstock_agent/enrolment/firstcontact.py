@@ -57,16 +57,14 @@ async def fetch_ca(url: str, proxy: str | None) -> FirstContact:
     Raises :exc:`NotARelay`, :exc:`OSError` (also :exc:`ssl.SSLError` and
     :exc:`~penstock_agent.dialer.reach.ProxyRefused`) and :exc:`EOFError`. The caller sets the time limit.
     """
-    parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or 443
-    authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    reader, writer = await _open(host, port, authority, proxy)
+    host, _, authority = _place(url)
+    reader, writer = await connected(url, proxy)
     try:
         await writer.start_tls(tls.probe_context(), server_hostname=host)
         writer.write(
             f"GET {enrolment.CA_PATH} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n".encode()
         )
-        leaf = _leaf(writer)
+        issuer = issuer_of(writer)
         status, length = await _head(reader)
         if status != 200:
             raise NotARelay(f"answered HTTP {status} when asked for its CA")
@@ -80,12 +78,15 @@ async def fetch_ca(url: str, proxy: str | None) -> FirstContact:
         cas = tuple(x509.load_pem_x509_certificates(body))
     except ValueError:
         raise NotARelay("answered with something that is not a certificate") from None
-    return FirstContact(cas, leaf.issuer.rfc4514_string() if leaf is not None else "")
+    return FirstContact(cas, issuer)
 
 
-async def _open(
-    host: str, port: int, authority: str, proxy: str | None
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def connected(url: str, proxy: str | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A plain connection to ``url`` (``wss://host:port``), through the CONNECT ``proxy`` if there is one.
+
+    Raises as :func:`fetch_ca` does.
+    """
+    host, port, authority = _place(url)
     if proxy is None:
         return await asyncio.open_connection(host, port, limit=MAX_HEAD_BYTES)
     # The websocket library has its own CONNECT, but only for websockets; the parsing is shared, so that both
@@ -104,6 +105,13 @@ async def _open(
         writer.transport.abort()
         raise
     return reader, writer
+
+
+def _place(url: str) -> tuple[str, int, str]:
+    """Host, port, and both as a header has them."""
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or 443
+    return host, port, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _connect_request(authority: str, user_info: tuple[str, str] | None) -> bytes:
@@ -147,12 +155,13 @@ async def _body(reader: asyncio.StreamReader, length: int | None) -> bytes:
     return bytes(body)
 
 
-def _leaf(writer: asyncio.StreamWriter) -> x509.Certificate | None:
+def issuer_of(writer: asyncio.StreamWriter) -> str:
+    """Who issued the certificate that the peer shows; empty where that cannot be said."""
     ssl_object = writer.get_extra_info("ssl_object")
     if not isinstance(ssl_object, ssl.SSLObject):
-        return None
+        return ""
     der = ssl_object.getpeercert(binary_form=True)
     try:
-        return x509.load_der_x509_certificate(der) if der else None
+        return x509.load_der_x509_certificate(der).issuer.rfc4514_string() if der else ""
     except ValueError:
-        return None
+        return ""

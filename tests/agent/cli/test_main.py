@@ -20,13 +20,13 @@ def test_version() -> None:
 def test_the_commands_are_those_that_exist() -> None:
     names = {c.name for c in app.registered_commands} | {g.name for g in app.registered_groups}
     assert names == {
-        "join", "run", "import", "servers", "expose", "hide", "status", "pause", "resume", "renew", "tools",
-        "approvals", "policy", "ledger", "config",
+        "join", "run", "import", "servers", "expose", "hide", "status", "doctor", "pause", "resume", "renew",
+        "tools", "approvals", "policy", "ledger", "config",
     }  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "command", ["join", "run", "import", "expose", "hide", "status", "pause", "resume", "renew"]
+    "command", ["join", "run", "import", "expose", "hide", "status", "doctor", "pause", "resume", "renew"]
 )
 def test_every_command_has_help_and_the_common_options(command: str) -> None:
     status, text = invoke(command, "--help")

@@ -1,0 +1,1 @@
+"""``penstock-agent doctor``: what is looked at, one finding each. It changes nothing."""
