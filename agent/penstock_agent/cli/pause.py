@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -78,7 +79,10 @@ def _do(
             emit({**msgspec.to_builtins(done), "running": running})
             return
         what = Entry(kind, name or "").what
-        _say(verb, what, done, running)
+        command = (
+            f"penstock-agent resume{' --caller' if caller else ''}{f' {shlex.quote(name)}' if name else ''}"
+        )
+        _say(verb, what, done, running, command)
 
 
 async def _change(settings: Settings, verb: str, kind: Kind, name: str) -> tuple[Pause, bool]:
@@ -97,12 +101,12 @@ async def _change(settings: Settings, verb: str, kind: Kind, name: str) -> tuple
         return control.Pause(after != before, 0, list(after.entries)), False
 
 
-def _say(verb: str, what: str, done: Pause, running: bool) -> None:
+def _say(verb: str, what: str, done: Pause, running: bool, again_by: str) -> None:
     subject = what[0].upper() + what[1:]
     if verb == "pause":
         again = "" if done.changed else " already"
         ended = f" {done.ended} sessions and requests were ended." if done.ended else ""
-        say(f"{subject} is paused{again}.{ended} To let it go on: penstock-agent resume")
+        say(f"{subject} is paused{again}.{ended} To let it go on: {again_by}")
     else:
         say(f"{subject} goes on." if done.changed else f"{subject} was not paused.")
         if done.entries:

@@ -38,6 +38,9 @@ def test_a_running_agent_is_told_what_to_stop_and_says_what_ended(site: Site) ->
         {"kind": "caller", "name": "alice@example.com"},
     ]
     assert "Everything is paused. 3 sessions and requests were ended." in everything.stdout
+    assert everything.stdout.endswith("To let it go on: penstock-agent resume\n")
+    assert server.stdout.endswith("To let it go on: penstock-agent resume files\n")
+    assert called_so.stdout.endswith("To let it go on: penstock-agent resume --caller files\n")
     assert "The server files is paused." in server.stdout
     assert "The caller alice@example.com is paused." in caller.stdout
     assert "The caller files is paused." in called_so.stdout
