@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from penstock_agent.cli.common import ConfigOption, JsonOption, StateDirOption, emit, problems, say
+from penstock_agent.cli.common import (
+    ConfigOption,
+    JsonOption,
+    StateDirOption,
+    emit,
+    problems,
+    say,
+    to_find_the_agent,
+)
 
 if TYPE_CHECKING:
     from penstock_agent.control import Approval
@@ -25,9 +33,8 @@ def list_approvals(
     """Show the calls that wait: who asks for what, with which arguments, and why it needs approval."""
     with problems(json):
         from penstock_agent import control
-        from penstock_agent.config import Options, load
 
-        path = control.socket_to_ask(load(Options(config, state_dir)))
+        path = control.socket_to_ask(to_find_the_agent(config, state_dir)[0])
         found = asyncio.run(control.approvals(path)).requests
         if json:
             import msgspec
@@ -72,9 +79,8 @@ def show(
     """Show one call with all of its arguments."""
     with problems(json):
         from penstock_agent import control
-        from penstock_agent.config import Options, load
 
-        path = control.socket_to_ask(load(Options(config, state_dir)))
+        path = control.socket_to_ask(to_find_the_agent(config, state_dir)[0])
         (found,) = asyncio.run(control.approvals(path, request)).requests
         if json:
             import msgspec
@@ -87,9 +93,8 @@ def show(
 def _answer(id: str, approved: bool, config: ConfigOption, state_dir: StateDirOption, json: bool) -> None:
     with problems(json):
         from penstock_agent import control
-        from penstock_agent.config import Options, load
 
-        path = control.socket_to_ask(load(Options(config, state_dir)))
+        path = control.socket_to_ask(to_find_the_agent(config, state_dir)[0])
         done = asyncio.run(control.approve(path, id, approved))
         if json:
             import msgspec

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
 from penstock_agent.problem import Exit, Problem
+
+if TYPE_CHECKING:
+    from penstock_agent.config import Settings
 
 ConfigOption: TypeAlias = Annotated[
     Path | None,
@@ -56,3 +59,32 @@ def say_error(text: str) -> None:
 def usage(text: str) -> Problem:
     """A problem with how the command was called."""
     return Problem(text, Exit.USAGE)
+
+
+def to_find_the_agent(config: Path | None, state_dir: Path | None) -> tuple[Settings, Problem | None]:
+    """The settings; where they cannot be used, only where the agent is, and why.
+
+    A running agent goes on with what it had when a mistake gets into its file: it must be possible to stop it
+    then, too. Raises ConfigError for a file that another user could have written.
+    """
+    import os
+    import tomllib
+    from json import dumps
+
+    from penstock_agent.config import DEFAULT_CONFIG, ConfigError, Options, load, parse, read_text
+
+    options = Options(config, state_dir)
+    try:
+        return load(options), None
+    except ConfigError as error:
+        why = error
+    named = config or os.environ.get("PENSTOCK_AGENT_CONFIG") or DEFAULT_CONFIG
+    given = Path(named).absolute()
+    text = read_text(given, must_exist=True) or ""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        table = {}
+    kept = {name: value for name in ("state_dir", "runtime_dir") if isinstance(value := table.get(name), str)}
+    lines = "\n".join(f"{name} = {dumps(value)}" for name, value in kept.items())
+    return parse(lines, given, options, os.environ), why

@@ -10,12 +10,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from penstock_agent.cli.common import ConfigOption, JsonOption, StateDirOption, emit, problems, say, usage
+from penstock_agent.cli.common import (
+    ConfigOption,
+    JsonOption,
+    StateDirOption,
+    emit,
+    problems,
+    say,
+    to_find_the_agent,
+    usage,
+)
 
 if TYPE_CHECKING:
     from penstock_agent.config import Settings
     from penstock_agent.control import Pause
     from penstock_agent.gate.pause import Kind
+    from penstock_agent.problem import Problem
 
 NameArgument = Annotated[
     str | None,
@@ -62,17 +72,17 @@ def _do(
     json: bool,
 ) -> None:
     with problems(json):
-        from penstock_agent.config import Options, load
         from penstock_agent.gate.pause import Entry, Kind
 
-        settings = load(Options(config, state_dir))
+        settings, mistake = to_find_the_agent(config, state_dir)
         if name is None and caller:
             raise usage("--caller needs the caller's name.")
         if name is None:
             kind = Kind.EVERYTHING
         else:
-            kind = Kind.CALLER if caller or name not in settings.servers else Kind.SERVER
-        done, running = asyncio.run(_change(settings, verb, kind, name or ""))
+            servers = settings.servers if mistake is None else asyncio.run(_servers(settings, mistake))
+            kind = Kind.CALLER if caller or name not in servers else Kind.SERVER
+        done, running = asyncio.run(_change(settings, verb, kind, name or "", mistake))
         if json:
             import msgspec
 
@@ -85,7 +95,19 @@ def _do(
         _say(verb, what, done, running, command)
 
 
-async def _change(settings: Settings, verb: str, kind: Kind, name: str) -> tuple[Pause, bool]:
+async def _servers(settings: Settings, mistake: Problem) -> list[str]:
+    """Those that the running agent knows, where its file cannot be read. Raises ``mistake`` without one."""
+    from penstock_agent import control
+
+    try:
+        return [each.name for each in (await control.status(control.socket_to_ask(settings))).servers]
+    except control.NotRunning:
+        raise mistake from None
+
+
+async def _change(
+    settings: Settings, verb: str, kind: Kind, name: str, mistake: Problem | None
+) -> tuple[Pause, bool]:
     """What came of it, and whether a running agent did it."""
     from penstock_agent import control, pausing
     from penstock_agent.gate.pause import Entry
@@ -93,6 +115,8 @@ async def _change(settings: Settings, verb: str, kind: Kind, name: str) -> tuple
     try:
         return await control.pause(control.socket_to_ask(settings), verb, kind.value, name), True
     except control.NotRunning:
+        if mistake is not None:
+            raise mistake from None
         before = pausing.load(settings.state_dir)
         entry = Entry(kind, name, time.time(), os.getuid())
         after = before.with_(entry) if verb == "pause" else before.without(kind, name)

@@ -225,8 +225,9 @@ def _compare(found: list[Outcome]) -> None:
 def _propose(found: Found, change: str) -> None:
     if change:
         typer.echo(change, nl=False)
+    calls = "1 call that was" if found.decisions == 1 else f"{found.decisions} calls that were"
     say_error(
-        f"From {found.decisions} calls that were allowed. Nothing was written: read it, then apply it with "
+        f"From {calls} allowed. Nothing was written: read it, then apply it with "
         "patch, or by hand, and run penstock-agent policy test."
         if change
         else f"Nothing to propose: {found.decisions} calls were allowed in that time."

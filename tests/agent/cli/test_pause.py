@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from penstock_agent import pausing
-from penstock_agent.control import Args, Pause, Peer
+from penstock_agent.control import Args, Pause, Peer, ServerStatus
 from penstock_agent.gate.pause import Entry, Kind
 from penstock_agent.problem import Exit
 from tests.harness.agent_site import Site
@@ -74,3 +74,33 @@ def test_status_shows_what_is_paused(site: Site) -> None:
         done = site.run("status")
     assert "PAUSED       the caller alice, for " in done.stdout
     assert "by uid 0" in done.stdout
+
+
+def test_a_mistake_in_the_file_does_not_keep_anybody_from_stopping_the_agent(site: Site) -> None:
+    site.join()
+    site.config.write_text(SERVERS + "expsoe = []\n")
+    given: list[Args] = []
+
+    async def answer(_peer: Peer, args: Args) -> Args:
+        given.append(args)
+        return msgspec.to_builtins(Pause(True, 0, []))  # type: ignore[no-any-return]
+
+    with site.running(site.status(servers=[ServerStatus("files")]), pause=answer):
+        assert site.run("pause").status == Exit.DONE
+        assert site.run("pause", "files").status == Exit.DONE
+        site.config.write_text("not TOML")
+        assert site.run("pause", "alice@example.com").status == Exit.DONE
+    assert [(each["kind"], each["name"]) for each in given] == [
+        ("everything", ""),
+        ("server", "files"),
+        ("caller", "alice@example.com"),
+    ]
+
+
+def test_without_a_running_agent_the_mistake_is_told(site: Site) -> None:
+    site.join()
+    site.config.write_text("expsoe = []\n")
+    done = site.run("pause", "files")
+    assert done.status == Exit.USAGE
+    assert "expsoe: unknown key" in done.stderr
+    assert pausing.load(site.state).entries == ()

@@ -136,7 +136,7 @@ def test_suggest_proposes_a_change_of_the_file_and_writes_nothing(files: Site) -
         '+allow = ["tool:read_file"]',
     ):
         assert line in done.stdout.splitlines()
-    assert "From 1 calls that were allowed" in done.stderr
+    assert "From 1 call that was allowed" in done.stderr
     assert "only hashes" in done.stderr
     assert files.config.read_text() == before
 
