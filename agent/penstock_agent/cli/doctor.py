@@ -234,7 +234,7 @@ def _servers(
         wrong: list[str] = []
         notes: list[str] = []
         look_at_server(settings, name, server, wrong, notes)
-        yield from (failed("settings", text, name) for text in wrong)
+        yield from (failed("settings", text.removeprefix(f"server {name}: "), name) for text in wrong)
         yield from (warning("settings", text, name) for text in notes)
         if keys := marked.get(name):
             yield warning(
