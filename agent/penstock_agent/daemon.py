@@ -285,7 +285,7 @@ class _Daemon:
     def _renewed(self, joined: state.Joined) -> None:
         self._joined = joined
         self._dialer.use(_context(self._configured.settings, joined))
-        self._note(Event("certificate_renewed", about={"expires": int(joined.expires.timestamp())}))
+        self._note(Event("certificate_renewed", about={"expires": f"{joined.expires:%Y-%m-%dT%H:%M:%SZ}"}))
 
     async def _drain(self) -> None:
         """Lets calls finish, up to the relay having their answers. A second signal cuts it short."""

@@ -19,7 +19,7 @@ from penstock_agent.doctor.findings import Finding, failed, ok, warning
 from penstock_agent.gate.pause import Kind
 from penstock_agent.gate.pins import Broken
 from penstock_agent.ledger import segments
-from penstock_agent.ledger.disk import RESERVE_BYTES
+from penstock_agent.ledger.disk import RESERVE, RESERVE_BYTES
 from penstock_agent.problem import Problem
 from penstock_agent.state import Joined
 
@@ -175,11 +175,9 @@ def _room(settings: Settings, place: Path, taken: int) -> Finding:
     free = shutil.disk_usage(place).free
     wanted = max(0, settings.ledger.size - taken)
     if free < RESERVE_BYTES:
-        return failed(
-            "disk", f"The disk of {place} has {_mib(free)} left: without room for the ledger calls "
-            "are refused. "
-            "Make room."
-        )  # fmt: skip
+        text = f"The disk of {place} has {_mib(free)} left. Make room: without any, calls are refused."
+        held = (place / segments.FOLDER / RESERVE).exists()
+        return warning("disk", text) if held else failed("disk", text)
     if free < wanted:
         return warning(
             "disk",

@@ -50,7 +50,7 @@ def agent(running: Status, version: str) -> Iterator[Finding]:
         more = ", ..." if len(items) > _NAMED else ""
         yield warning(
             "tools",
-            f"{len(items)} of its definitions exposed and withheld, because not approved: {named}{more}. See: "
+            f"{len(items)} exposed and withheld, as not approved: {named}{more}. See: "
             "penstock-agent tools "
             f"review {name}",
             name,

@@ -1,7 +1,9 @@
 import asyncio
 import os
+import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -106,6 +108,20 @@ def test_a_ledger_that_may_outgrow_the_disk_is_a_warning(site: Site) -> None:
     site.configure('[ledger]\nmax_size = "900000 TiB"\n')
     found = list(kept.ledger(settings(site)))
     assert [each.check for each in found if each.grade is Grade.WARNING] == ["disk"]
+
+
+def test_a_disk_that_is_almost_full_fails_once_the_reserve_is_gone(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_ledger(site)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=4 << 20))
+
+    def disk() -> Grade:
+        return next(each.grade for each in kept.ledger(settings(site)) if each.check == "disk")
+
+    assert disk() is Grade.WARNING
+    (site.state / "ledger/reserve").unlink()
+    assert disk() is Grade.FAILED
 
 
 def test_what_is_paused_is_named_with_the_way_back(site: Site) -> None:
