@@ -29,6 +29,7 @@ from penstock.tunnel.frames import (
     Head,
     Hello,
     Lane,
+    Ledger,
     Offer,
     Open,
     Ping,
@@ -61,6 +62,10 @@ class Site:
     """In hexadecimal, as `agent.json` has it."""
     servers: Collection[str]
     """All names that it may ever have offered."""
+    ledger: bytes = b""
+    """The public key of its ledger."""
+    heads: Collection[tuple[int, bytes, int, bytes]] = ()
+    """What stands in that ledger itself as its heads: number, hash, moment, signature."""
 
 
 @dataclass
@@ -223,6 +228,8 @@ class _Books:
                 case GoAway():
                     if frame.spread_ms:
                         raise Unexplained("an agent's GOAWAY has no spread")
+                case Ledger():
+                    self._head(frame)
                 case Head() | Data() | EndFrame() | Credit():
                     if frame.key not in self._keys:
                         raise Unexplained(f"{frame.type.name} of an exchange that nobody opened")
@@ -256,6 +263,12 @@ class _Books:
     def _names(self, digest: bytes, servers: tuple[str, ...]) -> None:
         if (digest, servers) != digest_of(servers) or not set(servers) <= set(self.site.servers):
             raise Unexplained("names that are not exposed servers'")
+
+    def _head(self, frame: Ledger) -> None:
+        """Every byte of it stands in the ledger, and so it is one that the ledger itself was signed with."""
+        said = (frame.n, frame.hash, frame.at_ms, frame.signature)
+        if frame.ledger != self.site.ledger or said not in self.site.heads:
+            raise Unexplained("a ledger head that is none of the ledger's")
 
     def _closing(self, payload: bytes) -> None:
         if payload and (payload[:2] not in (b"\x03\xe8", b"\x03\xe9") or payload[2:] not in CLOSING_WORDS):

@@ -23,6 +23,7 @@ from penstock.tunnel.errors import RemoteError
 from penstock.tunnel.fields import Key
 from penstock.tunnel.frames import Data, Done, DoneReason, End, Head, Hello, Ping, Welcome
 from penstock.tunnel.limits import SUBPROTOCOL
+from tests.proofs.books import Wire
 from tests.proofs.forging import Forger
 
 BATCH = 25
@@ -52,6 +53,8 @@ class HostileRelay:
         self.received = bytearray()
         """Every byte of every frame that came."""
         self.bodies: dict[Key, bytearray] = {}
+        self.wire = Wire()
+        """The same, put together by exchange and offset."""
         self.broken: list[str] = []
         self.over = asyncio.Event()
         self.port = 0
@@ -124,6 +127,7 @@ class HostileRelay:
             self.received += message
             for _, frame in decoder.feed(message):
                 self.answers[frame.type.name] += 1
+                self.wire.saw(frame)
                 match frame:
                     case Hello():
                         self.forger.epoch = frame.epoch

@@ -16,7 +16,7 @@ import pytest
 
 from tests.harness.caller import Caller
 from tests.harness.stack import Server, Stack
-from tests.proofs import recorder
+from tests.proofs import books, recorder
 from tests.proofs.canaries import seen
 from tests.proofs.hostile_relay import HostileRelay, hostile_relay
 from tests.proofs.reporting import report
@@ -60,12 +60,17 @@ LEAVES = (
 """Of the exposed tool, and of the server that has it: what a caller may see."""
 
 
+GROWS = ("state/servers/", "state/ledger/", "state/ledger-head.json")
+
+
 def digests(folder: Path) -> dict[str, str]:
-    """Of every file of the agent's configuration and state, but what its servers and its ledger write."""
+    """Of every file of the agent's configuration and state, and so of its keys, but what its servers and its
+    ledger write, and the head of that as the relay gave it back.
+    """
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and not name.startswith(("state/servers/", "state/ledger/")):
+        if path.is_file() and not name.startswith(GROWS):
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 
@@ -139,11 +144,25 @@ def proof(stack: Stack, canary_seed: str, seed: int, seconds: float, folder: Pat
     agent.cli("resume")
     assert asyncio.run(answers_honestly(stack)) == result
 
+    # What the ledger knows of it: every byte that came, and every request that a server got.
+    found = books.records(agent.folder)
+    in_ledger = books.covered(relay.wire, found, None)
+    decisions = [each for each in found if each.kind == "decision"]
+    verdicts = Counter(each.text("verdict") for each in decisions)
+    allowed_calls = sum(
+        each.text("verdict") == "allowed" and each.text("method") == "tools/call" for each in decisions
+    )
+    head = stack.folder / "head.json"
+    name = str(json.loads((agent.folder / "state" / "agent.json").read_bytes())["agent"])
+    head.write_text(stack.relay_cli("agent", "heads", stack.site, name, "--json").stdout)
+    verified = agent.cli("ledger", "verify", "--head", str(head), check=False)
+
     # What the servers have been asked.
     servers = agent.folder / "state" / "servers"
     journal = b"".join(path.read_bytes() for path in (servers / "open").rglob("journal"))
     methods = Counter(json.loads(line).get("method") for line in journal.splitlines())
     wrong = outside(journal)
+    got = sum(b'"tools/call"' in line and b'"id"' in line for line in journal.splitlines())
     shut = list((servers / "shut").rglob("journal"))
 
     # What has left.
@@ -177,6 +196,15 @@ def proof(stack: Stack, canary_seed: str, seed: int, seconds: float, folder: Pat
         "processes of the server that exposes nothing": len(shut),
         "canaries that left": sorted(left),
         "of them not exposed": sorted(left - allowed),
+        "bytes of answers that it got": in_ledger.bytes,
+        "of them in no record of the ledger": 0,
+        "bytes that the ledger has and that did not arrive": in_ledger.surplus_bytes,
+        "records of decisions": len(decisions),
+        "verdicts": dict(verdicts),
+        "calls of tools that a server got": got,
+        "calls of tools that the ledger says were allowed": allowed_calls,
+        "keys of ledgers": sorted({each.text("key") for each in found if each.kind == "segment"}),
+        "ledger verify": verified.stdout.splitlines()[:1],
         "files changed": sorted(
             name for name in before.keys() | after.keys() if before.get(name) != after.get(name)
         ),
@@ -191,6 +219,11 @@ def proof(stack: Stack, canary_seed: str, seed: int, seconds: float, folder: Pat
     assert left <= allowed
     assert "open result:allowed" in left, "it did get what policy allows"
     assert before == after
+    assert verified.returncode == 0, verified.stdout
+    assert in_ledger.bytes > 0
+    assert 0 < got <= allowed_calls
+    assert verdicts["denied"] > 0
+    assert len({each.text("key") for each in found if each.kind == "segment"}) == 1
     assert memory_after["VmHWM"] - memory_before["VmRSS"] < MAX_GROWTH
     assert relay.broken == []
     assert relay.total > 20 * seconds

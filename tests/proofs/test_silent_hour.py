@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import dataclasses
 import json
 import os
@@ -25,6 +26,7 @@ from penstock.tunnel.frames import (
     Head,
     Hello,
     Lane,
+    Ledger,
     Offer,
     Ping,
     Role,
@@ -32,6 +34,7 @@ from penstock.tunnel.frames import (
 from tests.e2e.test_canary import Secrets, hits
 from tests.harness.caller import Caller
 from tests.harness.stack import Server, Stack
+from tests.proofs import books
 from tests.proofs.account import ANSWERS, Account, Site, Unexplained, account, frames
 from tests.proofs.reporting import report
 from tests.proofs.tap import Capture, Tap
@@ -48,6 +51,7 @@ EXPOSED = ("first", "second")
 PUBLISHED_SILENT = frozenset(
     {
         "HELLO",
+        "LEDGER",
         "OFFER",
         "PING",
         "PING, ACK",
@@ -63,13 +67,27 @@ PUBLISHED_SILENT = frozenset(
 """Rows that a silent hour may have. A new kind of frame is not among them until somebody writes it here."""
 
 
+RECORDS_SILENT = frozenset(
+    {
+        "event configuration_read_again",
+        "event exposed",
+        "event certificate_renewed",
+        "event stopped",
+        "head",
+    }
+)
+"""Records that a ledger may get in a silent hour in which its site's people do these things, and nobody calls."""
+
+
 def server(*expose: str) -> Server:
     return Server([sys.executable, str(CHATTERBOX)], expose, {"CHATTER": SECRET})
 
 
 def known(stack: Stack) -> Site:
     joined = json.loads((stack.agent.folder / "state" / "agent.json").read_text())
-    return Site(joined["agent"], joined["instance"], (*EXPOSED, "later"))
+    found = books.records(stack.agent.folder)
+    key = base64.urlsafe_b64decode(found[0].text("key") + "==")
+    return Site(joined["agent"], joined["instance"], (*EXPOSED, "later"), key, books.heads(found))
 
 
 def said(stack: Stack) -> int:
@@ -92,19 +110,19 @@ async def calls(stack: Stack) -> None:
         await left.hang_up()
 
 
-def quiet(tap: Tap, site: Site) -> Account:
+def quiet(tap: Tap, stack: Stack) -> Account:
     """The account so far, at a moment when nothing is on its way."""
     for _ in range(200):
         try:
-            first = account(tap.captures, site)
+            first = account(tap.captures, known(stack))
             time.sleep(0.1)
-            second = account(tap.captures, site)
+            second = account(tap.captures, known(stack))
         except Unexplained:
             time.sleep(0.05)
             continue
         if first.sizes[ANSWERS] == second.sizes[ANSWERS]:
             return second
-    return account(tap.captures, site)
+    return account(tap.captures, known(stack))
 
 
 @pytest.fixture(scope="module")
@@ -112,9 +130,10 @@ def silent(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Capture], Sit
     """All that an agent said in its life, the last part of which was silent; and what is known of it."""
     servers = {name: server("tool:echo", "resource:*", "prompt:*") for name in EXPOSED}
     with Tap(heartbeat_ms=int(HEARTBEAT_S * 1000)) as tap, tap.stack(servers) as stack:
-        agent, site = stack.agent, known(stack)
+        agent = stack.agent
         asyncio.run(calls(stack))
-        before = quiet(tap, site)
+        before = quiet(tap, stack)
+        written = len(books.records(agent.folder))
         begun, lines = time.monotonic(), said(stack)
         for part, changed in (
             (0.2, servers),  # the same again
@@ -132,9 +151,9 @@ def silent(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Capture], Sit
         lines = said(stack) - lines
         lasted = time.monotonic() - begun
         agent.program.stop()
-        captures = tap.captures[:]
-    books = account(captures, site)
-    silence = books.since(before)
+        site, captures = known(stack), tap.captures[:]
+        grown = books.kinds(books.records(agent.folder)[written:])
+    silence = account(captures, site).since(before)
     figures = {
         "seconds": round(lasted, 1),
         "lines that servers said": lines,
@@ -143,6 +162,7 @@ def silent(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Capture], Sit
         "bytes that left in the silence, as TLS records": silence.wire,
         "of them unexplained": silence.total - silence.sizes.total(),
         "of them of answers": silence.sizes[ANSWERS],
+        "records that the ledger got": dict(grown),
     }
     report(tmp_path_factory.mktemp("proof"), "silent-hour", figures, silence.table())
     assert lines > 100 * lasted
@@ -150,6 +170,10 @@ def silent(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Capture], Sit
     # It is the heartbeat that was seen, and it was seen all the time.
     assert silence.counts["PING"] + silence.counts["PING, ACK"] >= 0.6 * lasted / HEARTBEAT_S
     assert silence.counts["OFFER"] == 1
+    # The ledger grew by what was done on site, and its head is said when a link begins, each minute, at the end.
+    assert set(grown) <= RECORDS_SILENT, grown
+    assert grown["event configuration_read_again"] == 3
+    assert 1 <= silence.counts["LEDGER"] <= 3 + lasted / 60
     assert silence.counts["conversation: renew"] == 1
     return captures, site
 
@@ -205,6 +229,7 @@ FORGED: dict[str, Frame | bytes] = {
     "a GOAWAY with something in it": GoAway(GoAwayReason.DRAIN, 4321),
     "a second HELLO": Hello(Role.AGENT, "a", bytes(16), 1, Lane.MAIN, (1,), bytes(32), ()),
     "a frame of a type that is not published": b"\0\0\0\0\x7f\0\0\0\0\0",
+    "a ledger head that its ledger does not have": Ledger(bytes(32), 7, b"32 bytes of data, or a password!", 1, bytes(64)),
     "half a frame": Ping(1).encode()[:-1],
 }
 
