@@ -21,7 +21,7 @@ class Uncovered(AssertionError):
 
 @dataclass
 class Wire:
-    """What was seen of the answers on all links, put together. `broken`: bytes that came twice, and differed."""
+    """What was seen of the answers on all links, put together. `broken`: bytes that came again, changed."""
 
     bodies: dict[str, bytearray] = field(default_factory=lambda: defaultdict(bytearray))
     ended: set[str] = field(default_factory=set)
@@ -97,7 +97,7 @@ def heads(found: Iterable[Record]) -> set[tuple[int, bytes, int, bytes]]:
 
 
 def covered(wire: Wire, found: Iterable[Record], cut: Collection[str] | None) -> Covered:
-    """Raises Uncovered. `cut`: the exchanges of which it is known that their answer was given up or broke off;
+    """Raises Uncovered. `cut`: the exchanges whose answers are known to have been given up, or broken off;
     only those may have records of more than was seen. None: any that did not end.
     """
     sent: dict[str, list[tuple[int, int, str]]] = defaultdict(list)

@@ -7,13 +7,13 @@ import json
 import os
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.proofs.mutant import VARIABLE
-from tests.proofs.reporting import report
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -39,10 +39,11 @@ CHOKE_POINTS: dict[str, tuple[str, str, str, str]] = {
     ),
     "what cannot be recorded does not leave": (
         "ledger.recorded",
-        "            self._ledger.record(entry)\n        except CannotRecord:\n            raise self._broken() from None",
+        "            self._ledger.record(entry)\n        except CannotRecord:\n"
+        "            raise self._broken() from None",
         "            self._ledger.record(entry)\n        except CannotRecord:\n            pass",
         "tests/agent/ledger/test_recorded.py::"
-        "test_what_cannot_be_recorded_does_not_leave_and_the_exchange_breaks_off",
+        "test_what_cannot_be_recorded_does_not_leave_though_nobody_waits_for_the_disk",
     ),
     "headers are recorded": (
         "ledger.recorded",
@@ -97,7 +98,7 @@ CHOKE_POINTS: dict[str, tuple[str, str, str, str]] = {
         "gate.gate",
         "return ALLOWED if name is not None and self.shows(item, name) else self._denied(item)",
         "return ALLOWED",
-        "tests/agent/gate/test_gate.py::test_hidden_and_non_existent_look_the_same",
+        "tests/agent/gate/test_gate.py::test_an_item_can_be_used_when_it_is_exposed_and_only_then",
     ),
     "the rules of the site hold": (
         "gate.gate",
@@ -115,7 +116,7 @@ CHOKE_POINTS: dict[str, tuple[str, str, str, str]] = {
         "endpoint.inbound",
         "if found.approve:",
         "if False:",
-        f"{ENDPOINT}/test_inbound.py::test_a_denial_ends_it_and_other_tools_need_none",
+        f"{ENDPOINT}/test_inbound.py::test_prompts_and_the_uses_of_others_wait_too",
     ),
     "a changed definition is refused": (
         "endpoint.inbound",
@@ -171,7 +172,7 @@ CHOKE_POINTS: dict[str, tuple[str, str, str, str]] = {
         "endpoint.recall",
         "out = outbound.let_out(shared, process.server, caller, request, told, exchange.key)",
         "out = told",
-        f"{ENDPOINT}/test_redaction.py::test_an_answer_of_before_is_held_to_the_rules_of_now",
+        f"{ENDPOINT}/test_recall.py::test_a_stateless_caller_is_told_again_only_what_is_exposed",
     ),
     "lists are cut to what is exposed": (
         "gate.gate",
@@ -196,24 +197,35 @@ def run(tests: list[str], mutant: tuple[str, str, str] | None = None) -> subproc
         module, old, new = mutant
         env[VARIABLE] = json.dumps([f"penstock_agent.{module}", old, new])
     plugins = ("-p", "tests.proofs.mutant", "-p", "no:cacheprovider", "-p", "no:xdist")
-    program = [sys.executable, "-m", "pytest", *plugins, "-x", "-q", "--tb=no", *tests]
+    program = [sys.executable, "-m", "pytest", *plugins, "-x", "-q", "--tb=no", "--timeout=20", *tests]
     return subprocess.run(program, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
 
-def test_the_tests_that_must_fail_pass_while_nothing_is_taken_out() -> None:
-    done = run(sorted({test for *_, test in CHOKE_POINTS.values()}))
+Done = Future[subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def runs() -> Iterator[dict[str, Done]]:
+    """All of them, as many at a time as there are processors; `""` is the one without a change."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        everything = sorted({test for *_, test in CHOKE_POINTS.values()})
+        found = {"": pool.submit(run, everything)}
+        for what, (module, old, new, test) in CHOKE_POINTS.items():
+            found[what] = pool.submit(run, [test], (module, old, new))
+        yield found
+
+
+def test_the_tests_that_must_fail_pass_while_nothing_is_taken_out(runs: dict[str, Done]) -> None:
+    done = runs[""].result()
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("what", CHOKE_POINTS)
-def test_without_it_a_test_fails(what: str, tmp_path: Path) -> None:
-    module, old, new, test = CHOKE_POINTS[what]
-    begun = time.monotonic()
-    done = run([test], (module, old, new))
+def test_without_it_a_test_fails(runs: dict[str, Done], what: str) -> None:
+    done, test = runs[what].result(), CHOKE_POINTS[what][-1]
     # 1: a test has failed. Other numbers would say that none could be run.
     assert done.returncode == 1, done.stdout + done.stderr
     assert f"FAILED {test}" in done.stdout, done.stdout + done.stderr
-    report(tmp_path, "choke-point", {"without": what, "fails": test, "seconds": time.monotonic() - begun})
 
 
 @pytest.mark.parametrize("call", ["inbound.judge", "outbound.let_out"])

@@ -76,7 +76,7 @@ RECORDS_SILENT = frozenset(
         "head",
     }
 )
-"""Records that a ledger may get in a silent hour in which its site's people do these things, and nobody calls."""
+"""Records that a ledger may get while its site's people do these things, and nobody calls."""
 
 
 def server(*expose: str) -> Server:
@@ -170,7 +170,7 @@ def silent(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Capture], Sit
     # It is the heartbeat that was seen, and it was seen all the time.
     assert silence.counts["PING"] + silence.counts["PING, ACK"] >= 0.6 * lasted / HEARTBEAT_S
     assert silence.counts["OFFER"] == 1
-    # The ledger grew by what was done on site, and its head is said when a link begins, each minute, at the end.
+    # The ledger grew by what was done on site. Its head is said when a link begins, each minute, at the end.
     assert set(grown) <= RECORDS_SILENT, grown
     assert grown["event configuration_read_again"] == 3
     assert 1 <= silence.counts["LEDGER"] <= 3 + lasted / 60
@@ -229,7 +229,9 @@ FORGED: dict[str, Frame | bytes] = {
     "a GOAWAY with something in it": GoAway(GoAwayReason.DRAIN, 4321),
     "a second HELLO": Hello(Role.AGENT, "a", bytes(16), 1, Lane.MAIN, (1,), bytes(32), ()),
     "a frame of a type that is not published": b"\0\0\0\0\x7f\0\0\0\0\0",
-    "a ledger head that its ledger does not have": Ledger(bytes(32), 7, b"32 bytes of data, or a password!", 1, bytes(64)),
+    "a ledger head that its ledger does not have": Ledger(
+        bytes(32), 7, b"32 bytes of data, or a password!", 1, bytes(64)
+    ),
     "half a frame": Ping(1).encode()[:-1],
 }
 

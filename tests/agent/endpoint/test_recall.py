@@ -290,6 +290,14 @@ async def test_a_stateless_caller_is_told_again_who_the_server_is_and_what_it_ha
         assert result(await fresh.message()) == tools
 
 
+async def test_a_stateless_caller_is_told_again_only_what_is_exposed() -> None:
+    async with talking(("tool:a",)) as talk:
+        tools: Json = {"resultType": "complete", **TOOLS, "ttlMs": 60_000, "cacheScope": "private"}
+        await modern(talk, {"server/discover": discovered(), "tools/list": tools})
+        again = ask(talk, "what", "tools/list")
+        assert result(await again.json())["tools"] == [{"name": "a"}]
+
+
 async def test_another_stateless_caller_waits_for_its_process() -> None:
     async with talking() as talk:
         await modern(talk, {"tools/list": {"resultType": "complete", **TOOLS}})

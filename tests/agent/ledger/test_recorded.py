@@ -129,6 +129,17 @@ async def test_what_cannot_be_recorded_does_not_leave_and_the_exchange_breaks_of
     assert not inner.ended
 
 
+async def test_what_cannot_be_recorded_does_not_leave_though_nobody_waits_for_the_disk() -> None:
+    _, inner, book = made()
+    book.waits = False
+    exchange = Recorded(inner, book)
+    await exchange.head(200)
+    book.full = True
+    with pytest.raises(ExchangeGone):
+        await exchange.write(b"one")
+    assert (inner.content, inner.failed) == (b"", "the ledger cannot be written")
+
+
 async def test_a_writer_that_is_stopped_while_it_waits_for_the_disk_takes_its_entry_back() -> None:
     exchange, inner, book = made()
     await exchange.head(200)
