@@ -32,6 +32,8 @@ MAX_LINE = 256 * 1024
 """Bytes of a record."""
 PROGRESS_EVERY = 32 << 20
 """Bytes between two words about how far it is."""
+MAX_AT_MS = 253_402_300_799_999
+"""The end of the year 9999."""
 TORN_WAIT = 0.3
 """Seconds after which a last line is read again that the agent may have been about to end."""
 
@@ -142,7 +144,7 @@ class Verifier:
         self._heads = sorted(heads, key=lambda head: head.n)
         self._hashes: dict[int, bytes] = {}
         self._number = 0
-        self._retired: dict[int, tuple[int, str]] = {}
+        self._retired: dict[int, tuple[int, str, int]] = {}
         self._begins: tuple[int, int, str] = (1, 1, "")
         self._before_last = b""
 
@@ -257,7 +259,7 @@ class Verifier:
                 "those that were signed",
                 n,
             )
-        if signature is None or self._named is None or not isinstance(at_ms, int):
+        if signature is None or self._named is None or not isinstance(at_ms, int) or not _is_moment(at_ms):
             raise _Wrong("the signed head cannot be read", n)
         head = Head(self._named, n - 1, self._hash, at_ms, signature)
         if not self._check(head.key, head.signature, head.signed):
@@ -272,9 +274,10 @@ class Verifier:
 
     def _removed(self, said: dict[str, object], n: int) -> None:
         segments, last, hash = said.get("segments"), said.get("of"), said.get("hash")
-        if not isinstance(segments, list) or not isinstance(last, int) or not isinstance(hash, str):
+        newest = segments[-1] if isinstance(segments, list) and segments else None
+        if not isinstance(newest, int) or not isinstance(last, int) or not isinstance(hash, str):
             raise _Wrong("the record of what was removed cannot be read", n)
-        self._retired[int(segments[-1])] = (last, hash)
+        self._retired[newest] = (last, hash, n)
 
     def end(self) -> Result:
         """After the last file."""
@@ -298,9 +301,18 @@ class Verifier:
             if n == 1 and previous == "0" * 64:
                 return None
             return Bad(_file(1), 1, n, "the first segment does not begin with record 1")
-        if self._retired.get(number - 1) == (n - 1, previous):
-            self.result.notes.append(f"The segments before {number} were removed by the ledger's retention.")
-            return None
+        *what, said_by = self._retired.get(number - 1, (0, "", 0))
+        if said_by and what == [n - 1, previous]:
+            if said_by <= self.result.signed:
+                self.result.notes.append(
+                    f"The segments before {number} were removed by the ledger's retention."
+                )
+                return None
+            # The agent signs such a record before it removes anything. Others can write one, too.
+            return Bad(
+                _file(number - 1), 0, n - 1, f"the segments before {number} are missing, and record "
+                f"{said_by}, which says that they were removed, is not signed",
+            )  # fmt: skip
         return Bad(
             _file(number - 1), 0, n - 1, f"the segments before {number} are missing, and no record says that "
             "they were removed",
@@ -397,7 +409,7 @@ def read_heads(path: Path) -> list[Head]:
         found = json.loads(path.read_bytes())
     except OSError as error:
         raise Unusable(f"{path} cannot be read: {error.strerror}.") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Unusable(f"{path} is not JSON: take what penstock-relay agent heads --json prints.") from None
     return [_read_head(each, path.name) for each in (found if isinstance(found, list) else [found])]
 
@@ -418,6 +430,8 @@ def _read_head(said: object, name: str) -> Head:
             try:
                 moment = datetime.fromisoformat(at)
                 at_ms = (moment - datetime(1970, 1, 1, tzinfo=timezone.utc)) // timedelta(milliseconds=1)  # noqa: UP017 - older Pythons
+                if not _is_moment(at_ms):
+                    raise ValueError
                 return Head(key, n, bytes.fromhex(hash), at_ms, signature, name)
             except (TypeError, ValueError):
                 pass
@@ -429,10 +443,14 @@ def _due(n: int, number: int, begins: bool) -> int:
     return 1 if begins and number == 1 else n
 
 
+def _is_moment(at_ms: int) -> bool:
+    return 0 <= at_ms <= MAX_AT_MS
+
+
 def _members(line: bytes, n: int) -> dict[str, object]:
     try:
         found = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise _Wrong("this is no record", n)
@@ -562,7 +580,12 @@ def words(result: Result, seconds: float) -> list[str]:
                 "tell from the ledger alone. Give the relay's with --head."
             )
         said.append(f"Key: {result.key}{_whose(result)}")
-    return said + [f"Note: {each}" for each in result.notes]
+    return [_plain(line) for line in said + [f"Note: {each}" for each in result.notes]]
+
+
+def _plain(line: str) -> str:
+    """What stands in a ledger was perhaps put there for this terminal."""
+    return "".join(c if c.isprintable() else "?" for c in line)
 
 
 def _whose(result: Result) -> str:

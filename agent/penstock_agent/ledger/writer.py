@@ -287,6 +287,7 @@ class Writer:
                 "hash": following.previous.hex(),
             }
         )
+        self.sign()  # else others could say so, and remove what the verifier would not miss
         await self._commit.until(self._n)
         del self._held[:count], self._sizes[:count]
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,69 @@ def test_a_ledger_whose_beginning_was_removed_by_retention_is_good(tmp_path: Pat
     bad = verify(tmp_path / "ledger").bad
     assert bad is not None
     assert "no record says that" in bad.what
+
+
+def sealed(before: str, body: bytes) -> bytes:
+    """A record as anybody can write it: the chain needs no key."""
+    digest = sha256(bytes.fromhex(before) + body).hexdigest()
+    return body + b',"h":"' + digest.encode() + b'"}\n'
+
+
+def appended(folder: Path, said: str) -> None:
+    """One more record at the end of a ledger, by somebody without its key."""
+    last = sorted(folder.glob("*.jsonl"))[-1]
+    end = json.loads(last.read_bytes().splitlines()[-1])
+    body = f'{{"n":{end["n"] + 1},"at":"2026-09-21T14:13:20.000000Z",{said}'
+    with last.open("ab") as file:
+        file.write(sealed(end["h"], body.encode()))
+
+
+def test_only_a_signed_record_can_say_that_segments_were_removed(book: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(book / "ledger", tmp_path / "ledger"))
+    gone, following = sorted(folder.glob("*.jsonl"))[1:3]
+    first = json.loads(following.read_bytes().splitlines()[0])
+    gone.unlink()
+    (folder / "00000001.jsonl").unlink()
+    of, hash = first["n"] - 1, first["previous"]
+    appended(folder, f'"kind":"retired","segments":[1,2],"of":{of},"hash":"{hash}"')
+    bad = verify(folder, [head_of(book)], keys.load(book, make=False).public).bad
+    assert bad is not None
+    assert "is not signed" in bad.what
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '"kind":"retired","segments":[],"of":1,"hash":""',
+        '"kind":"retired","segments":["x"],"of":1,"hash":""',
+        '"kind":"cut","file":' + "[" * 50_000 + "]" * 50_000,
+    ],
+)
+def test_a_record_that_says_nonsense_is_named(book: Path, tmp_path: Path, said: str) -> None:
+    folder = Path(shutil.copytree(book / "ledger", tmp_path / "ledger"))
+    appended(folder, said)
+    bad = verify(folder).bad
+    assert bad is not None
+    assert bad.n == verify(book / "ledger").last + 1
+
+
+@pytest.mark.parametrize("at_ms", [-1, 2**63, 2**64, 10**30])
+def test_a_head_of_no_moment_is_none(book: Path, tmp_path: Path, at_ms: int) -> None:
+    folder = Path(shutil.copytree(book / "ledger", tmp_path / "ledger"))
+    end = json.loads(sorted(folder.glob("*.jsonl"))[-1].read_bytes().splitlines()[-1])
+    said = f'"kind":"head","of":{end["n"]},"hash":"{end["h"]}","at_ms":{at_ms}'
+    appended(folder, f'{said},"signature":"{"A" * 86}"')
+    bad = verify(folder).bad
+    assert bad is not None
+    assert "cannot be read" in bad.what
+
+
+def test_nothing_in_a_ledger_is_obeyed_by_a_terminal(book: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(book / "ledger", tmp_path / "ledger"))
+    appended(folder, '"kind":"cut","bytes":1,"after":2,"file":"\\u001b[2J\\nGOOD: all of it \\u202e"')
+    said = verify_main.words(verify(folder), 1.0)
+    assert all(line.isprintable() for line in said)
+    assert "?[2J?GOOD: all of it ?" in said[-2]
 
 
 def test_what_is_not_signed_yet_is_said(tmp_path: Path) -> None:
