@@ -12,9 +12,12 @@ A URI can be written so that a server reads another resource than its text shows
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
+from urllib.parse import unquote
 
 #: Longer names and URIs are never matched by a wildcard: keeps the cost of one comparison bounded.
 MAX_MATCHED = 2048
@@ -49,6 +52,19 @@ class Pattern:
         if len(text) > MAX_MATCHED or self._regex.match(text) is None:
             return False
         return self.kind is not Item.RESOURCE or is_plain(text)
+
+    def touches(self, text: str) -> bool:
+        """Whether it may name the same as ``text``, however that is spelled: for what takes away. A server
+        reads ``%C3%BC``, ``%c3%bc`` and ``ü`` as one, and few of them look at what follows a ``#``.
+        """
+        if self.matches(text):
+            return True
+        if self.kind is not Item.RESOURCE:
+            return False
+        glob = _folded(self.glob)
+        regex = _folded_regex(glob)
+        spellings = _spellings(text)
+        return any(text == glob if regex is None else regex.match(text) is not None for text in spellings)
 
     def __str__(self) -> str:
         return f"{self.kind.value}:{self.glob}"
@@ -99,20 +115,28 @@ class Expose:
 
     def shows(self, kind: Item, text: str) -> bool:
         """Whether the item of this name (resources: this URI or URI template) is exposed."""
+        return any(pattern.matches(text) for pattern in self._of(kind))
+
+    def touches(self, kind: Item, text: str) -> bool:
+        """Whether it is, or may be spelled differently (:meth:`Pattern.touches`)."""
+        return any(pattern.touches(text) for pattern in self._of(kind))
+
+    def _of(self, kind: Item) -> tuple[Pattern, ...]:
         if kind is Item.TOOL:
-            patterns = self.tools
-        elif kind is Item.PROMPT:
-            patterns = self.prompts
-        elif kind is Item.RESOURCE:
-            patterns = self.resources
-        else:
-            patterns = self.methods
-        return any(pattern.matches(text) for pattern in patterns)
+            return self.tools
+        if kind is Item.PROMPT:
+            return self.prompts
+        return self.resources if kind is Item.RESOURCE else self.methods
 
 
 # Control characters and backslashes (which URL parsers drop, or take for slashes), and the percent-encoded
-# forms of those, of dots and of slashes, however often the percent sign itself is encoded.
-_DISGUISED = re.compile(r"[\x00-\x1f\x7f-\x9f\\]|%(?:25)*(?:2e|2f|5c|7f|[01][0-9a-f])", re.IGNORECASE)
+# forms of those, of slashes, and of what never has to be encoded (RFC 3986, section 2.3: letters, digits,
+# ``-._~``), however often the percent sign itself is encoded.
+_DISGUISED = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\\]"
+    r"|%(?:25)*(?:2[def]|3[0-9]|4[1-9a-f]|5[0-9acf]|6[1-9a-f]|7[0-9aef]|[01][0-9a-f])",
+    re.IGNORECASE,
+)
 _SEPARATORS = re.compile(r"[/?#;:]")
 # "https://good.example@evil.example/": what stands before the @ is not the host.
 _USERINFO = re.compile(r"[^/?#]*://[^/?#]*@")
@@ -126,6 +150,36 @@ def is_plain(uri: str) -> bool:
         return False
     # Some parsers drop blanks at the ends of a URI, so "..␠" counts as "..".
     return not any(segment.strip() in (".", "..") for segment in _SEPARATORS.split(uri))
+
+
+_START = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:)(/{0,2})([^/?#]*)(.*)", re.DOTALL)
+
+
+def _folded(text: str) -> str:
+    """One spelling of all that servers read as the same URI, as far as that can be known."""
+    text = unicodedata.normalize("NFKC", unquote(text))
+    found = _START.fullmatch(text)
+    if found is None:
+        return re.sub("/+", "/", text)
+    scheme, slashes, authority, rest = found.groups()
+    scheme, rest = scheme.lower(), re.sub("/+", "/", rest)
+    if len(slashes) < 2:  # file:/srv is file:///srv, and mailto:a stays what it is
+        return f"{scheme}//{slashes}{authority}{rest}" if slashes else f"{scheme}{authority}{rest}"
+    authority = authority.lower()
+    return f"{scheme}//{'' if scheme == 'file:' and authority == 'localhost' else authority}{rest}"
+
+
+@lru_cache(maxsize=256)
+def _spellings(text: str) -> frozenset[str]:
+    """Of a URI that somebody asks for: whole, and without what many servers do not look at."""
+    parts = (text, text.partition("#")[0], re.split("[?#]", text, maxsplit=1)[0])
+    folded = [_folded(part) for part in parts]
+    return frozenset((*folded, *(each.rstrip("/") for each in folded)))
+
+
+@lru_cache(maxsize=256)
+def _folded_regex(glob: str) -> re.Pattern[str] | None:
+    return _compile(Item.RESOURCE, glob)
 
 
 def _compile(kind: Item, glob: str) -> re.Pattern[str] | None:

@@ -124,6 +124,10 @@ DISGUISED = [
     "file:///srv/.%2e/etc",
     "file:///srv/%252e%252e/etc",
     "file:///srv/%25252E%2e/etc",
+    "file:///srv/%73ecret",
+    "file:///srv/%53ecret",
+    "file:///srv/a%2Db%5f%7E%39%5A",
+    "file:///srv/%2573ecret",
     "file:///srv/a%2fb",
     "file:///srv/a%2Fb",
     "file:///srv/a%5cb",
@@ -229,3 +233,53 @@ def test_an_expose_list_shows_by_kind_and_an_empty_one_nothing() -> None:
     for item in Item:
         assert not Expose().shows(item, "read_a")
     assert not Expose.parse(["*"]).shows(Item.PROMPT, "hi")
+
+
+@pytest.mark.parametrize(
+    ("glob", "touched", "free"),
+    [
+        (
+            "file:///srv/private/**",
+            [
+                "file:///srv/private/a",
+                "file:///srv/%70rivate/a",
+                "file:///srv//private/a",
+                "file://localhost/srv/private/a",
+                "file:/srv/private/a",
+                "FILE:///srv/private/a",
+                "file:///srv/private/a%3Fb",
+            ],
+            ["file:///srv/public/a", "file:///srv/privates", "file:///srv/Private/a"],
+        ),
+        (
+            "file:///srv/m%C3%BCll/*",
+            ["file:///srv/m%c3%bcll/a", "file:///srv/müll/a", "file:///srv/mu\u0308ll/a"],
+            ["file:///srv/muell/a"],
+        ),
+        (
+            "file:///srv/my key",
+            ["file:///srv/my%20key", "file:///srv/my key#x", "file:///srv/my%20key?x"],
+            [],
+        ),
+        ("https://Intra.example/**", ["https://INTRA.example/a"], ["https://intra.example.org/a"]),
+        ("db://t?q=1", ["db://t?q=1", "db://t?q=%31", "db://t?q=1#a"], ["db://t?q=2", "db://t"]),
+        ("file:///srv/private", ["file:///srv/private/"], ["file:///srv/private/a"]),
+    ],
+)
+def test_what_takes_a_resource_away_takes_every_spelling_of_it(
+    glob: str, touched: list[str], free: list[str]
+) -> None:
+    pattern = parse_pattern(f"resource:{glob}")
+    assert [uri for uri in touched if not pattern.touches(uri)] == []
+    assert [uri for uri in free if pattern.touches(uri)] == []
+
+
+@pytest.mark.parametrize("kind", ["tool", "prompt", "method"])
+def test_what_is_no_resource_has_one_spelling(kind: str) -> None:
+    assert not parse_pattern(f"{kind}:a/b").touches("a/%62")
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+def test_whatever_is_matched_is_touched(glob: str, uri: str) -> None:
+    pattern = parse_pattern(f"resource:x{glob}")
+    assert pattern.touches(uri) or not pattern.matches(uri)

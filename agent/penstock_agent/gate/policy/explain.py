@@ -83,9 +83,9 @@ def _words(rule: Rule, ruling: rules.Ruling, who: Principal, item: Item, name: s
     stranger = rule.stranger(who)
     if stranger is not None:
         return f"does not concern this caller: its {stranger} name others"
-    if rule.deny.shows(item, name):
+    if rule.deny.touches(item, name):
         return "denies it"
-    if not rule.allow.shows(item, name):
+    if not rule.allow.touches(item, name):
         return f"does not allow {item.value}:{name}"
     conditions = rule.conditions(item, name)
     wrong = rules.Candidate(rule, conditions, ruling).wrong(arrived.parsed()) if conditions else None

@@ -185,18 +185,23 @@ class Mine:
 
     def _choose(self, item: Item, name: str) -> Chosen:
         for rule in self._deny:
-            if rule.deny.shows(item, name):
+            if rule.deny.touches(item, name):
                 return Chosen(Ruling(Verdict.DENIED, str(rule)))
-        allowed = tuple(
-            Candidate(
-                rule,
-                rule.conditions(item, name),
-                Ruling(Verdict.WAITING if rule.approve else Verdict.ALLOWED, str(rule), rule=rule),
-            )
-            for rule in self.allow
-            if rule.allow.shows(item, name)
+        if not any(rule.allow.shows(item, name) for rule in self.allow):
+            return _NONE_ALLOWS
+        # Another spelling of a URI is no way around the approval or the budget of what it means.
+        return Chosen(
+            None,
+            tuple(
+                Candidate(
+                    rule,
+                    rule.conditions(item, name),
+                    Ruling(Verdict.WAITING if rule.approve else Verdict.ALLOWED, str(rule), rule=rule),
+                )
+                for rule in self.allow
+                if rule.allow.touches(item, name)
+            ),
         )
-        return Chosen(None, allowed) if allowed else _NONE_ALLOWS
 
 
 class Policy:

@@ -43,7 +43,7 @@ class Rule:
         """
         if self.tools is None or item is None:
             return True
-        return any(one.kind is item and (name is None or one.matches(name)) for one in self.tools)
+        return any(one.kind is item and (name is None or one.touches(name)) for one in self.tools)
 
 
 @dataclass(frozen=True, slots=True)

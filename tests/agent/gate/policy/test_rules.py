@@ -271,3 +271,43 @@ def test_a_hundred_thousand_decisions_take_a_second() -> None:
         best = min(best, time.process_time() - begun)
     print(f"{len(calls) / best:,.0f} decisions a second")
     assert len(calls) / best > 25_000
+
+
+PRIVATE = """
+[[rules]]
+name = "asked"
+allow = ["resource:file:///srv/drafts/**"]
+approve = "always"
+
+[[rules]]
+name = "counted"
+allow = ["resource:file:///srv/big/**"]
+[rules.budget]
+calls_per_day = 1
+
+[[rules]]
+name = "all"
+allow = ["resource:file:///srv/**"]
+deny = ["resource:file:///srv/private/**", "resource:file:///srv/m%C3%BCll"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("uri", "verdict", "by"),
+    [
+        ("file:///srv/a", "allowed", 'rule "all"'),
+        ("file:///srv/private/a", "denied", 'rule "all"'),
+        ("file:///srv/%70rivate/a", "denied", 'rule "all"'),
+        ("file:///srv//private/a", "denied", 'rule "all"'),
+        ("file:///srv/m%c3%bcll", "denied", 'rule "all"'),
+        ("file:///srv/müll#x", "denied", 'rule "all"'),
+        ("file:///srv/drafts/a", "waiting", 'rule "asked"'),
+        ("file:///srv//drafts/a", "waiting", 'rule "asked"'),
+        ("file:///srv//big/a", "allowed", 'rule "counted"'),
+        ("file:/srv/drafts/a", "denied", "rules"),
+        ("file:///srv/%61", "denied", "rules"),
+    ],
+)
+def test_another_spelling_of_a_uri_is_no_way_around_a_rule(uri: str, verdict: str, by: str) -> None:
+    found = ruling(rules(PRIVATE), uri, None, item=Item.RESOURCE)
+    assert (found.verdict, found.by) == (verdict, by)
