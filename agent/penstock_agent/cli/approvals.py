@@ -101,7 +101,7 @@ def _answer(id: str, approved: bool, config: ConfigOption, state_dir: StateDirOp
 
             emit(msgspec.to_builtins(done))
             return
-        what = f"{_who(done)} may use {done.item} of {done.server or 'the site'}"
+        what = f"{_who(done)} may use {_visible(done.item)} of {done.server or 'the site'}"
         if approved:
             say(f"Approved: {what} once with these arguments, within {_minutes(done)}.")
         else:
@@ -110,7 +110,7 @@ def _answer(id: str, approved: bool, config: ConfigOption, state_dir: StateDirOp
 
 def _show(one: Approval, whole: bool = False) -> None:
     state = "waits" if one.state == "waiting" else f"{one.state} by uid {one.by_uid}, not used yet"
-    say(f"{one.id}  {one.item} of {one.server or 'the whole site'}: {state}")
+    say(f"{one.id}  {_visible(one.item)} of {one.server or 'the whole site'}: {state}")
     say(f"  who        {_who(one)}")
     say(f"  client     {_visible(one.client) or 'unknown'}")
     say(f"  why        {_visible(one.why)}")

@@ -24,7 +24,7 @@ from penstock_agent.endpoint.shared import Shared
 from penstock_agent.exchange import Exchange
 from penstock_agent.gate.approval import Call
 from penstock_agent.gate.definitions import refresh
-from penstock_agent.gate.gate import Allowed, Denied, used
+from penstock_agent.gate.gate import COMPLETE, Allowed, Denied, used
 from penstock_agent.ledger.entries import MAX_ITEM, CannotRecord, Decision, Verdict
 
 #: What a grant of "all read-only tools" decides by how the server marks them.
@@ -161,7 +161,10 @@ def _unlike(shared: Shared, server: str, caller: Principal, message: Message) ->
 
 async def _approved(shared: Shared, exchange: Exchange, message: Message, found: Allowed) -> Passed | _Found:
     """Whether somebody on site lets this one call pass. May wait for that."""
-    use, arguments = used(message), member(message.params or b"{}", "arguments") or b"{}"
+    params = message.params or b"{}"
+    # What is completed stands beside the name.
+    arguments = params if message.method == COMPLETE else member(params, "arguments") or b"{}"
+    use = used(message)
     if use is None:
         return _Found(Verdict.DENIED, found.rule, failures.NO_ONE_MEANING, found.of)
     try:
@@ -169,7 +172,8 @@ async def _approved(shared: Shared, exchange: Exchange, message: Message, found:
     except ValueError:
         return _Found(Verdict.DENIED, found.rule, failures.NO_ONE_MEANING, found.of)
     server, inner = shared.gate.owner(exchange.server, use, shared.catalogues) or (exchange.server, use)
-    call = Call(exchange.principal, server, str(inner), digest, arguments, found.rule)
+    why = found.rule if message.method in _RUNS else f"{found.rule}, for {message.method}"
+    call = Call(exchange.principal, server, str(inner), digest, arguments, why, message.method or "")
     outcome = await shared.approving.approved(call, exchange)
     if isinstance(outcome, Passed):
         return outcome

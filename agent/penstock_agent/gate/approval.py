@@ -30,8 +30,8 @@ class State(StrEnum):
     EXPIRED = "expired"
 
 
-#: Caller (issuer, subject, client), server, item, hash of the arguments.
-Key: TypeAlias = tuple[tuple[str, str, str], str, str, str]
+#: Caller (issuer, subject, client), server, method, item, hash of the arguments.
+Key: TypeAlias = tuple[tuple[str, str, str], str, str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,12 @@ class Call:
     """As they came, for the approver to read."""
     why: str
     """Which rule asks for it."""
+    method: str = ""
+    """To read something is not to subscribe to it."""
 
     @property
     def key(self) -> Key:
-        return self.who.identity, self.server, self.item, self.digest
+        return self.who.identity, self.server, self.method, self.item, self.digest
 
 
 @dataclass(slots=True, eq=False)

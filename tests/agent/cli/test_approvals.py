@@ -40,6 +40,21 @@ def test_what_waits_is_listed_with_everything_an_approver_needs(site: Site) -> N
     assert request.arguments == '{"path":"/a\u202e"}'
 
 
+def test_a_name_that_was_made_for_the_terminal_is_shown_as_what_it_is(site: Site) -> None:
+    site.join()
+    odd = msgspec.structs.replace(WAITS, item="resource:a\x1b[2J\u202e")
+
+    async def listed(_peer: Peer, args: Args) -> Args:
+        return _builtins(Approvals([odd]))
+
+    async def approve(_peer: Peer, args: Args) -> Args:
+        return _builtins(odd)
+
+    with site.running(site.status(), approvals=listed, approve=approve):
+        for command in (("list",), ("approve", "1f2e3d4c")):
+            assert "resource:a\\u001b[2J\\u202e of files" in site.run("approvals", *command).stdout
+
+
 def test_nothing_waits(site: Site) -> None:
     site.join()
 

@@ -86,6 +86,19 @@ async def test_two_equal_calls_share_a_request_but_not_its_approval() -> None:
     assert site.asked == ["r1"]
 
 
+async def test_an_approval_to_complete_is_none_to_use() -> None:
+    site = Site()
+    completes = site.call(replace(CALL, method="completion/complete"))
+    await site.until_asked()
+    gets = site.call(replace(CALL, method="prompts/get"))
+    await site.until_asked(2)
+    site.approving.answer("r1", True, 1000)
+    assert await completes == Passed("r1")
+    outcome = await gets
+    assert isinstance(outcome, Stopped)
+    assert outcome.waits
+
+
 async def test_what_a_caller_asked_for_who_has_left_is_not_done_behind_its_back() -> None:
     site = Site()
     exchange = FakeExchange("files")
