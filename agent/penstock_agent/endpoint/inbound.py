@@ -63,11 +63,17 @@ async def judge(shared: Shared, exchange: Exchange, message: Message) -> Failure
     further.
     """
     if message.kind is not Kind.REQUEST:
-        return None  # notifications ask for nothing, and answers are matched with what the child asked
+        return None  # see ``tells``; answers are matched with what the child asked
     if (why := shared.ledger.refuses) is not None:
         return failures.not_executed(why)
     found = await _decide(shared, exchange, message)
     return _record(shared, exchange.key, exchange.server, exchange.principal, message, found)
+
+
+def tells(shared: Shared, server: str, caller: Principal, message: Message) -> bool:
+    """Whether a notification or an answer of a caller may go on to the server."""
+    found = shared.gate.inbound(server, caller, message, shared.marked(server), shared.catalogues)
+    return isinstance(found, Allowed) and not found.approve  # nobody waits for a notification
 
 
 def refused(shared: Shared, exchange: Exchange, message: Message, rule: str, failure: Failure) -> Failure:

@@ -85,6 +85,13 @@ OPEN: Final = frozenset(
         "tasks/get", "tasks/result", "tasks/list", "tasks/cancel", "tasks/update",
     }
 )  # fmt: skip
+#: What clients tell servers in MCP itself.
+TOLD: Final = frozenset(
+    {
+        "notifications/initialized", "notifications/cancelled", "notifications/progress",
+        "notifications/roots/list_changed", "notifications/tasks/status",
+    }
+)  # fmt: skip
 LISTEN: Final = "subscriptions/listen"
 UPDATED: Final = "notifications/resources/updated"
 ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
@@ -315,11 +322,13 @@ class Gate:
         ``marked``: names of the server's tools that it marks as read-only, which a grant may be limited to.
         ``known``: what is known of all servers, by their own names for it, which rules may depend on.
         """
-        if message.kind is not Kind.REQUEST or message.method is None:
-            # Notifications ask for nothing, and answers are matched with what the child asked.
-            return ALLOWED
+        if message.method is None:
+            return ALLOWED  # answers are matched with what the child asked
         view = self._view(server, principal, marked, known)
         method, params = message.method, message.params
+        if message.kind is not Kind.REQUEST:
+            # Those of MCP ask for nothing. Of others that is not known; nor is a request one without its id.
+            return ALLOWED if method in TOLD else view.use(Item.METHOD, method, None, counts=False)
         if (use := USES.get(method)) is not None:
             item, key = use
             name = _text(params, key)

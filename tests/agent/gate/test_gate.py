@@ -113,8 +113,8 @@ def test_a_denial_repeats_nothing_that_the_caller_sent(name: str) -> None:
     assert first == second
 
 
-@pytest.mark.parametrize("method", ["notifications/anything", "notifications/cancelled", "x"])
-def test_notifications_and_answers_of_callers_pass(method: str) -> None:
+@pytest.mark.parametrize("method", ["notifications/cancelled", "notifications/roots/list_changed"])
+def test_notifications_of_mcp_and_answers_of_callers_pass(method: str) -> None:
     assert allowed(gate(), notification(method, None))
     assert allowed(gate(), response(b"{}"))
 
@@ -357,3 +357,9 @@ def test_who_may_use_some_tools_of_a_site_does_not_hear_what_any_server_of_it_lo
         assert site.outbound("", others, None, message) is message
         assert site.outbound("", ALICE, None, message) is message
         assert site.outbound("files", some, None, message) is message
+
+
+@pytest.mark.parametrize("method", ["notifications/anything", "x", "tools/call"])
+def test_other_notifications_of_callers_pass_where_the_site_exposes_them(method: str) -> None:
+    assert not allowed(gate(), notification(method, None))
+    assert allowed(gate(f"method:{method}"), notification(method, None))

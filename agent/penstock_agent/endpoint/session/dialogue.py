@@ -187,10 +187,14 @@ class Dialogue(ABC):
     async def tell(self, message: Message) -> None:
         """Give a notification to the child, if there is one; a lost one is no harm.
 
-        What is no notification but for its missing id goes no further: nothing has judged it, and a server
-        that does not look for the id would do what it says.
+        What is none but for its missing id goes no further: a server that does not look for the id would do
+        what it says. Nor does one that is not of MCP, where the site does not expose it.
         """
-        if message.kind is Kind.NOTIFICATION and not (message.method or "").startswith(NOTIFICATIONS):
+        if message.kind is Kind.NOTIFICATION and not (
+            (message.method or "").startswith(NOTIFICATIONS)
+            and inbound.tells(self._shared, self.server, self.principal, message)
+        ):
+            self.counts["withheld_notification"] += 1
             return
         child = self.lifeline.current
         if message.method == INITIALIZED:

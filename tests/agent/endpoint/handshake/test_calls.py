@@ -231,6 +231,22 @@ async def test_a_request_without_its_id_is_no_way_past_the_gate(version: str) ->
         await call.until_end()
 
 
+@pytest.mark.parametrize(
+    ("expose", "passes"), [((), False), (("method:x/*",), False), (("method:notifications/x",), True)]
+)
+async def test_a_notification_that_is_not_of_mcp_passes_where_the_site_exposes_it(
+    expose: tuple[str, ...], passes: bool
+) -> None:
+    async with talking(("tool:*", *expose)) as talk:
+        session, child = await talk.session()
+        for method in ("notifications/x", "notifications/roots/list_changed"):
+            note = b'{"jsonrpc":"2.0","method":"%b","params":{"do":"it"}}' % method.encode()
+            assert (await talk.send("POST", note, session=session).until_end()).status == 202
+        if passes:
+            await child.heard("notifications/x")
+        await child.heard("notifications/roots/list_changed")  # the first that it heard of, else
+
+
 # Cancelling, leaving.
 
 
