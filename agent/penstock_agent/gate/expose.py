@@ -59,8 +59,8 @@ class Pattern:
         """
         if self.matches(text):
             return True
-        if self.kind is not Item.RESOURCE:
-            return False
+        if self.kind is not Item.RESOURCE or len(text) > MAX_MATCHED:
+            return False  # nothing allows what is longer: no wildcard, and no entry has room for it
         glob = _folded(self.glob)
         regex = _folded_regex(glob)
         spellings = _spellings(text)

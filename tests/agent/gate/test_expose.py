@@ -283,3 +283,11 @@ def test_what_is_no_resource_has_one_spelling(kind: str) -> None:
 def test_whatever_is_matched_is_touched(glob: str, uri: str) -> None:
     pattern = parse_pattern(f"resource:x{glob}")
     assert pattern.touches(uri) or not pattern.matches(uri)
+
+
+@pytest.mark.parametrize("piece", ["%41", "a/", "#", "\u0308"])
+def test_a_huge_uri_costs_nothing(piece: str) -> None:
+    uri = "file:///" + piece * 1_000_000
+    began = time.perf_counter()
+    assert not parse_pattern("resource:file:///**").touches(uri)
+    assert time.perf_counter() - began < 0.05
