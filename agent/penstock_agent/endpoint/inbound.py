@@ -12,9 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from penstock import canonical
 from penstock.allowance import Later
-from penstock.envelope import Kind, Message, member
+from penstock.envelope import Kind, Message, member, members
 from penstock.principal import Principal
 from penstock_agent.catalogue.offer import CatalogueError
 from penstock_agent.endpoint import failures
@@ -34,6 +36,11 @@ _RUNS: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
 LIST_WAIT_S: Final = 5.0
 """So long a list waits for what the rules need to know of servers; without it, what depends on it is not
 shown."""
+
+#: Members of a call's parameters that belong to this sending of it alone: another one has others.
+_OF_ONE_SENDING: Final = frozenset({"_meta", "requestState"})
+#: Those that say nothing beside the item and its arguments.
+_KNOWN: Final = frozenset({"name", "uri", "arguments"}) | _OF_ONE_SENDING
 
 #: Characters of what a caller wrote that an entry of the ledger holds at most.
 MAX_METHOD: Final = 200
@@ -167,10 +174,7 @@ def _unlike(shared: Shared, server: str, caller: Principal, message: Message) ->
 
 async def _approved(shared: Shared, exchange: Exchange, message: Message, found: Allowed) -> Passed | _Found:
     """Whether somebody on site lets this one call pass. May wait for that."""
-    params = message.params or b"{}"
-    # What is completed stands beside the name.
-    arguments = params if message.method == COMPLETE else member(params, "arguments") or b"{}"
-    use = used(message)
+    arguments, use = _all_of_it(message), used(message)
     if use is None:
         return _Found(Verdict.DENIED, found.rule, failures.NO_ONE_MEANING, found.of)
     try:
@@ -185,6 +189,15 @@ async def _approved(shared: Shared, exchange: Exchange, message: Message, found:
         return outcome
     verdict = Verdict.WAITING if outcome.waits else Verdict.DENIED
     return _Found(verdict, found.rule, outcome.failure, found.of, outcome.id)
+
+
+def _all_of_it(message: Message) -> bytes:
+    """What is to be approved: the arguments, and with them whatever else the server will act upon."""
+    params = message.params or b"{}"
+    said = members(params) or {}
+    if message.method == COMPLETE or not said.keys() <= _KNOWN:
+        return msgspec.json.encode({key: value for key, value in said.items() if key not in _OF_ONE_SENDING})
+    return bytes(said.get("arguments", b"{}"))
 
 
 def _take(shared: Shared, exchange: Exchange, message: Message, found: Allowed) -> Failure | None:

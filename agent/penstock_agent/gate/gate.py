@@ -101,6 +101,10 @@ SUBSCRIBED: Final = ("notifications", "resourceSubscriptions")
 #: What servers say beside their answers. It does not tell which server of a site it is of, so callers who may
 #: use only some tools do not hear it: it may be of one that they may not use at all.
 _ASIDE: Final = frozenset({"notifications/message", "notifications/elicitation/complete"})
+#: What says nothing but that a list has changed.
+_CHANGES: Final = frozenset(
+    f"notifications/{what}/list_changed" for what in ("tools", "prompts", "resources")
+)
 
 _DENIED: Final[Mapping[Item, Denied]] = {
     Item.TOOL: Denied(
@@ -368,11 +372,12 @@ class Gate:
             return message if uri is not None and view.shows(Item.RESOURCE, uri) else None
         if message.kind is Kind.NOTIFICATION and message.method == ACKNOWLEDGED:
             return self._narrowed(view, message)
-        if message.method in _ASIDE:
-            if server == WHOLE_SITE and not view.others:
-                return None
-            if view.look is not None and view.look.nothing:
-                return None
+        if view.look is not None and view.look.nothing and message.kind is not Kind.ERROR:
+            # Where all servers are one, what is of another server than that is not known of the rest.
+            barred = message.method in _ASIDE if server == WHOLE_SITE else message.method not in _CHANGES
+            return None if barred else message
+        if server == WHOLE_SITE and message.method in _ASIDE and not view.others:
+            return None
         return message
 
     def narrowed(

@@ -5,6 +5,7 @@ budgets decide is in tests of their own.
 from __future__ import annotations
 
 import asyncio
+import json
 
 from penstock_agent.endpoint.approving import HOLD_S
 from penstock_agent.gate.approval import Request
@@ -106,6 +107,25 @@ async def test_prompts_and_the_uses_of_others_wait_too() -> None:
         told = await keyed(talk.send("POST", body, session=session)).json()
         assert "waits for approval" in words(told)
         assert approving(talk)[0].call.item == "prompt:sum"
+        assert child.heard_nothing
+
+
+async def test_what_else_the_server_acts_upon_is_shown_and_approved_with_the_arguments() -> None:
+    async with talking(policies={"files": ASKS}) as talk:
+        session, child = await talk.session()
+        params: Json = {"name": "write", "arguments": {"path": "/a"}, "_meta": {"progressToken": 1}}
+        for number, task in enumerate((None, {"ttl": 5})):
+            body: Json = {"jsonrpc": "2.0", "id": number, "method": "tools/call"}
+            body["params"] = params if task is None else {**params, "task": task}
+            await keyed(talk.send("POST", body, session=session)).json()
+        shown = [request.call.arguments for request in approving(talk)]
+        assert shown[0] == b'{"path": "/a"}'
+        assert json.loads(shown[1]) == {"name": "write", "arguments": {"path": "/a"}, "task": {"ttl": 5}}
+        completion: Json = {"jsonrpc": "2.0", "id": 9, "method": "completion/complete"}
+        completed = {"name": "x", "value": "y"}
+        completion["params"] = {"ref": {"type": "ref/prompt", "name": "sum"}, "argument": completed}
+        await keyed(talk.send("POST", completion, session=session)).json()
+        assert json.loads(approving(talk)[2].call.arguments)["argument"] == completed
         assert child.heard_nothing
 
 

@@ -120,8 +120,12 @@ async def test_a_caller_who_may_use_nothing_does_not_hear_what_the_server_logs()
             stream = talk.send("GET", session=session, principal=who)
             await stream.until_head()
             child.note("notifications/message", level="info", data="x")
+            child.note("notifications/x/own", data="x")
             await talk.settle()
-            assert len(stream.raw_events()) == heard
+            assert len(stream.raw_events()) == 2 * heard
+            child.note("notifications/tools/list_changed")
+            await talk.settle()
+            assert len(stream.raw_events()) == 2 * heard + 1
 
 
 @pytest.mark.parametrize("era", [Era.DUAL, Era.HANDSHAKE])
