@@ -14,7 +14,8 @@ import os
 import sys
 import time
 
-SEED, NAME = sys.argv[1:3]
+SEED = NAME = ""
+"""Of the program; whoever imports this sets them."""
 TOOLS = ("allowed", "hidden", "danger", "late", "wrong")
 RESOURCES = ("file:///allowed", "file:///hidden")
 PROMPTS = ("greet", "hidden")
@@ -123,4 +124,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    SEED, NAME = sys.argv[1:3]
     main()
