@@ -84,7 +84,10 @@ AGENT_FLOORS = (
     Floor(
         "administration",
         (
-            *(f"{AGENT}.{name}" for name in ("adding.*", "approvals", "control", "doctor.*", "exposing.*")),
+            *(
+                f"{AGENT}.{name}"
+                for name in ("adding.*", "approvals", "control", "doctor.*", "exposing.*", "hardening.*")
+            ),
             f"{AGENT}.withholding",
         ),
     ),
@@ -210,6 +213,7 @@ FORBIDDEN = (
 ALONE = {
     f"{AGENT}.children.keeper_main": (),
     f"{AGENT}.children.launcher_main": (),
+    f"{AGENT}.children.units.unit_main": (),
     f"{AGENT}.examples.*": (f"{AGENT}.examples.*",),
 }
 

@@ -60,6 +60,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
         f"{TA}/endpoint/test_endpoint.py",
         "what clients and children see of it",
     ),
+    f"{A}/children/local.py": (f"{TA}/children/test_pool.py", "starts whichever kind the pool is asked for"),
     f"{A}/endpoint/faults.py": (f"{TA}/endpoint/test_endpoint.py", "what a child does wrong"),
     f"{A}/endpoint/looking.py": (
         f"{TA}/endpoint/test_withheld.py",

@@ -15,6 +15,7 @@ from penstock_agent.children.child import ChildSpec, ProcessSpec
 from penstock_agent.children.confinement import kernel
 from penstock_agent.children.confinement.plan import LANDLOCK_MISSING, CannotConfine, Level
 from penstock_agent.children.environment import BadEnvironment
+from penstock_agent.children.units.spec import UnitSpec
 from penstock_agent.config import Settings
 from penstock_agent.gate.expose import Expose
 from penstock_agent.gate.gate import Exposed, Gate
@@ -87,7 +88,7 @@ class Configured:
     def confined(self, server: str) -> tuple[str, str]:
         """Level and network of a server, in words; empty for one that is not a process of ours."""
         of = self.specs[server]
-        return of.confinement.words(kernel.look()) if isinstance(of, ProcessSpec) else ("", "")
+        return of.confinement.words(kernel.look()) if isinstance(of, ProcessSpec | UnitSpec) else ("", "")
 
 
 def specs(settings: Settings) -> dict[str, ChildSpec]:

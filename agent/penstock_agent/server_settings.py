@@ -19,6 +19,7 @@ from pydantic import (
 
 from penstock_agent.callers.settings import absolute
 from penstock_agent.children.confinement.limits import Limits, size
+from penstock_agent.children.confinement.plan import Level
 from penstock_agent.children.demand import SETTING_MAX
 from penstock_agent.children.references import file_of
 from penstock_agent.gate.redaction.settings import MAX_RULES, RedactSettings
@@ -78,12 +79,12 @@ def _network(value: object) -> object:
 
 
 def _isolation(value: object) -> object:
-    if value in ("unit", "container"):
+    if value == Level.CONTAINER:
         raise ValueError(
-            f'"{value}" is not in this version yet. Write "landlock" or "process", or leave the line out for '
-            "the best that this machine has"
+            f'"{value}" is not in this version yet. Write "unit", "landlock" or "process", or leave the line '
+            "out for the best that the agent can do itself"
         )
-    return _one_of(value, "process", "landlock")
+    return _one_of(value, Level.PROCESS, Level.LANDLOCK, Level.UNIT)
 
 
 def _one_of(value: object, *words: str) -> object:
@@ -190,7 +191,7 @@ class ServerSettings(BaseModel):
     #: The child's network: none, or that of the machine.
     network: Annotated[Literal["none", "host"], BeforeValidator(_network)] = "none"
     #: How far the child is confined. None: "landlock" where the kernel has it, else "process".
-    isolation: Annotated[Literal["process", "landlock"], BeforeValidator(_isolation)] | None = None
+    isolation: Annotated[Literal["process", "landlock", "unit"], BeforeValidator(_isolation)] | None = None
     #: What the child may see, and run, beside its own folder and what programs need of the machine.
     read: tuple[_Place, ...] = ()
     #: What it may change too.
@@ -203,6 +204,11 @@ class ServerSettings(BaseModel):
 
     #: How many processes are kept started for callers to come, as long as there are some. None: by its use.
     warm: Annotated[StrictInt, Field(ge=0, le=SETTING_MAX)] | None = None
+
+    @property
+    def level(self) -> Level | None:
+        """What ``isolation`` says; None: the best that the agent can do itself."""
+        return None if self.isolation is None else Level(self.isolation)
 
     @property
     def secret_files(self) -> tuple[Path, ...]:

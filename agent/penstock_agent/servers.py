@@ -16,6 +16,8 @@ from penstock_agent.children.confinement import kernel
 from penstock_agent.children.confinement.plan import CannotConfine, Confinement, Level, decide
 from penstock_agent.children.environment import prepare, prepared_folder
 from penstock_agent.children.pool import Children
+from penstock_agent.children.units import spec as units
+from penstock_agent.children.units.spec import UnitSpec
 from penstock_agent.endpoint.bridge.up.face import Faces
 from penstock_agent.endpoint.ports import Child, Stopping
 from penstock_agent.endpoint.room import GiveWay, WithRoom
@@ -42,11 +44,13 @@ def spec(
     agent: Mapping[str, str],
     private: Collection[Path] = (),
 ) -> ChildSpec:
-    """What is started for a server; makes the folders of one that is a process.
+    """What is started for a server; makes the folders of one that is a process of the agent.
 
     ``agent`` is the agent's environment; ``private`` is what no server may see beside ``state_dir``. Raises
     CannotConfine, and as ``environment.prepare`` does.
     """
+    if server.level is Level.UNIT:
+        return _unit(state_dir, name, server)
     if server.url is None:
         try:
             confined = confinement(server, (state_dir, *private))
@@ -62,12 +66,34 @@ def spec(
 def confinement(server: ServerSettings, private: Collection[Path]) -> Confinement:
     """How the children of a server with a ``command`` are confined here. Raises CannotConfine."""
     return decide(
-        None if server.isolation is None else Level(server.isolation),
+        server.level,
         kernel.look(),
         network=server.network == "host",
         read=server.read,
         write=server.write,
         hidden=tuple(private),
+        limits=server.limits.limits(),
+    )
+
+
+def _unit(state_dir: Path, name: str, server: ServerSettings) -> UnitSpec:
+    return UnitSpec(
+        name,
+        units.socket_of(name),
+        unit_settings(server),
+        units.token_file(state_dir, name),
+        confinement(server, ()),
+    )
+
+
+def unit_settings(server: ServerSettings) -> str:
+    """By which a unit shows that it was made of these settings."""
+    return units.digest(
+        server.command,
+        server.env,
+        network=server.network == "host",
+        read=server.read,
+        write=server.write,
         limits=server.limits.limits(),
     )
 
@@ -148,7 +174,7 @@ class Servers:
         match spec:
             case RemoteSpec():
                 return await self._remotes.start(spec)
-            case ProcessSpec():
+            case ProcessSpec() | UnitSpec():
                 return await self._children.start(spec)
             case SiteSpec():
                 return Aggregate(

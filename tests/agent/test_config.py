@@ -72,7 +72,6 @@ def test_a_server_has_no_network_and_the_best_isolation_unless_it_says_otherwise
     [
         ('effect = { "a" = "read_only" }', "does not enforce it"),
         ('network = ["host:1"]', "cannot enforce"),
-        ('isolation = "unit"', "is not in this version yet"),
         ('isolation = "container"', "is not in this version yet"),
     ],
 )

@@ -13,6 +13,7 @@ from penstock_agent.children.confinement import kernel
 from penstock_agent.children.confinement.kernel import Kernel
 from penstock_agent.children.confinement.plan import CannotConfine, Level
 from penstock_agent.children.pool import Children
+from penstock_agent.children.units.spec import UnitSpec
 from penstock_agent.endpoint.ports import Stopping
 from penstock_agent.gate.expose import Expose
 from penstock_agent.gate.redaction.settings import RedactSettings
@@ -25,6 +26,7 @@ from penstock_agent.servers import Servers, members, redactors, spec, whole_site
 from penstock_agent.site.names import Target
 from penstock_agent.site.settings import SiteSettings
 from tests.agent.remote.kit import Scripted
+from tests.harness.unit_host import UnitHost
 
 
 def test_rules_are_there_for_servers_that_have_some_and_for_the_site() -> None:
@@ -163,3 +165,27 @@ async def test_the_whole_site_is_to_be_had_within_the_context_only() -> None:
         late = await running.start(site)
         with pytest.raises(Stopping):
             await late.send(b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}')
+
+
+def test_a_server_in_a_unit_is_a_socket_and_the_settings_that_it_was_made_of(tmp_path: Path) -> None:
+    server = ServerSettings(command=("prog",), isolation="unit")
+    found = spec(tmp_path, "files", server, {})
+    assert isinstance(found, UnitSpec)
+    assert found.socket == Path("/run/penstock/files.sock")
+    assert found.confinement.words(Kernel()) == ("unit", "none (network namespace)")
+    # Nothing is made for it: it runs elsewhere.
+    assert list(tmp_path.iterdir()) == []
+    other = spec(tmp_path, "files", ServerSettings(command=("prog",), isolation="unit", network="host"), {})
+    assert isinstance(other, UnitSpec)
+    assert other.settings != found.settings
+    assert spec(tmp_path, "files", server.model_copy(update={"expose": ("*",)}), {}) == found
+
+
+async def test_one_in_a_unit_is_connected_to_and_answers(tmp_path: Path) -> None:
+    with UnitHost(tmp_path, ["cat"]) as host:
+        async with Children() as children, Remotes() as remotes, Servers(children, remotes) as servers:
+            child = await servers.start(host.spec("files"))
+            assert servers.running() == {"files": 1}
+            await child.send(b"{}")
+            assert await child.receive() == b"{}"
+            await child.stop()

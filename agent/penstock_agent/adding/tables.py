@@ -137,6 +137,39 @@ def with_command(
     return _checked(tomlkit.dumps(document), path, expected, f"Write command of [servers.{name}] by hand.")
 
 
+def with_isolation(text: str, path: Path, name: str, level: str | None) -> str:
+    """``text`` with another ``isolation`` of the server, or without the line. Raises :exc:`ConfigError`."""
+    document, table = _table(text, path, name)
+    expected = _parsed(text, path)
+    meant: dict[str, object] = expected["servers"][name]  # type: ignore[index]  # the table that was just found
+    if level is None:
+        table.pop("isolation", None)
+        meant.pop("isolation", None)
+    else:
+        new = "isolation" not in table
+        table["isolation"] = meant["isolation"] = level
+        if new and (line := _at_the_end(text, name, f'isolation = "{level}"\n')):
+            return _checked(line, path, expected, f"Write isolation of [servers.{name}] by hand.")
+        if _is_marked(table, "isolation"):
+            _comment(table, "isolation", "")
+    return _checked(tomlkit.dumps(document), path, expected, f"Write isolation of [servers.{name}] by hand.")
+
+
+def _at_the_end(text: str, name: str, line: str) -> str:
+    """``text`` with a line behind the last of the server's own, before what is about the next table.
+
+    Empty where it has no header.
+    """
+    lines = text.splitlines(keepends=True)
+    for start, end, keys in _blocks(lines):
+        if keys == ["servers", name]:
+            while end > start + 1 and not lines[end - 1].strip():
+                end -= 1
+            before = "".join(lines[:end])
+            return f"{before}{'' if before.endswith(_GAP) else _GAP}{line}{''.join(lines[end:])}"
+    return ""
+
+
 def unreviewed(text: str) -> dict[str, list[str]]:
     """Servers with lines of ``import`` that nobody has accepted, and the settings in them."""
     try:

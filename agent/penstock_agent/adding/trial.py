@@ -18,8 +18,10 @@ from penstock_agent.catalogue.offer import CatalogueError
 from penstock_agent.children.child import ChildGone, ChildSpec, ChildStartError, ProcessSpec
 from penstock_agent.children.confinement import kernel
 from penstock_agent.children.confinement.places import which
+from penstock_agent.children.confinement.plan import Level
 from penstock_agent.children.environment import BadEnvironment
 from penstock_agent.children.pool import Children
+from penstock_agent.children.units.spec import UnitSpec, journal
 from penstock_agent.endpoint.ports import Child
 from penstock_agent.gate.expose import Item
 from penstock_agent.problem import printable
@@ -165,6 +167,8 @@ class _Trying:
         self._done(f"offers {trial.tools} tools, {trial.prompts} prompts, {trial.resources} resources")
 
     def _started(self, what: ChildSpec) -> str:
+        if isinstance(what, UnitSpec):
+            return f"started by systemd at {what.socket} (isolation unit, network {self._server.network})"
         if not isinstance(what, ProcessSpec):
             return f"will be asked at {address.show(self._server.url or '')}"
         isolation, network = what.confinement.words(kernel.look())
@@ -187,6 +191,10 @@ class _Trying:
         server = self._server
         if server.url is not None or not any(step.done for step in self.trial.steps):
             return  # what could not be started says why, and the next step, itself
+        if server.level is Level.UNIT:
+            self.trial.cause = "What it said is in the journal of its unit."
+            self.trial.step = f"See: sudo {journal(self.trial.server)}"
+            return
         found = causes.likely(
             self.trial.server,
             server.command,

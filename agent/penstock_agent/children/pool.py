@@ -11,9 +11,10 @@ from types import TracebackType
 from typing import Final, Self
 
 from penstock import log
-from penstock_agent.children import backoff
-from penstock_agent.children.child import STOP_GRACE_S, Child, ChildStartError, ProcessSpec
+from penstock_agent.children import backoff, local
+from penstock_agent.children.child import STOP_GRACE_S, ChildStartError
 from penstock_agent.children.keeper import Keeper, KeeperError
+from penstock_agent.children.local import LocalChild, LocalSpec
 from penstock_agent.children.warm import SHARE, Warm
 
 MAX_CHILDREN: Final = 64
@@ -70,8 +71,8 @@ class Children:
         self._clock = clock
         self._chance = chance
         self._keeper: Keeper | None = None
-        self._running: set[Child] = set()
-        self._unheard: dict[Child, None] = {}
+        self._running: set[LocalChild] = set()
+        self._unheard: dict[LocalChild, None] = {}
         """Those that have not answered yet, the oldest first."""
         self._starting: Counter[str] = Counter()
         self._none_starting = asyncio.Event()
@@ -110,7 +111,7 @@ class Children:
         """Children that run or are being started, for somebody. Those that are only kept warm give way."""
         return len(self._running) + self._starting.total()
 
-    async def start(self, spec: ProcessSpec) -> Child:
+    async def start(self, spec: LocalSpec) -> LocalChild:
         """Start a child, or hand out one that waits for this; it leaves the pool by ending.
 
         Raises TooManyChildren, CrashLooping, and ChildStartError (also when the pool is closed).
@@ -221,15 +222,15 @@ class Children:
             if self._keeper is not None:
                 await self._keeper.close()
 
-    async def _start(self, spec: ProcessSpec) -> Child:
+    async def _start(self, spec: LocalSpec) -> LocalChild:
         try:
             if self._keeper is None:
                 self._keeper = await Keeper.start()
         except KeeperError as error:
             raise ChildStartError(f"server {spec.name}: {error}") from None
-        return await Child.start(spec, self._keeper)
+        return await local.start(spec, self._keeper)
 
-    def _ended(self, child: Child, lived_s: float, trial: bool) -> None:
+    def _ended(self, child: LocalChild, lived_s: float, trial: bool) -> None:
         self._running.discard(child)
         self._unheard.pop(child, None)
         _log.info(

@@ -29,6 +29,12 @@ def file_of(value: str) -> Path | None:
     return None if found is None else Path(found[1])
 
 
+def credential_of(value: str) -> str | None:
+    """The credential that a value of ``env`` names; None when it names none."""
+    found = _CREDENTIAL.fullmatch(value)
+    return None if found is None else found[1]
+
+
 def resolve(env: Mapping[str, str], agent: Mapping[str, str]) -> dict[str, str]:
     """``env`` with the secrets in it, read from files. ``agent``: its environment. Raises BadReference."""
     return {name: _value(name, value, agent) for name, value in env.items()}

@@ -12,8 +12,9 @@ from typing import Final
 
 from penstock import log
 from penstock_agent.children import demand
-from penstock_agent.children.child import STOP_GRACE_S, Child, ChildStartError, ProcessSpec
+from penstock_agent.children.child import STOP_GRACE_S, ChildStartError
 from penstock_agent.children.demand import Demand
+from penstock_agent.children.local import LocalChild, LocalSpec
 
 SHARE: Final = 4
 """Warm processes take one in so many places, and are started only while as many again are free."""
@@ -24,7 +25,7 @@ TEND_S: Final = 15.0
 YIELD_GRACE_S: Final = 0.5
 """As ``Child.stop`` of a process whose place is needed: nobody has given it anything to finish."""
 
-Start = Callable[[ProcessSpec], Coroutine[object, object, Child]]
+Start = Callable[[LocalSpec], Coroutine[object, object, LocalChild]]
 
 _log = log.get("penstock_agent.children")
 
@@ -46,10 +47,10 @@ class Warm:
         self._settings: Mapping[str, int] = {}
         self._share = 0
         self._demand: dict[str, Demand] = {}
-        self._specs: dict[str, ProcessSpec] = {}
-        self._ready: dict[Child, float] = {}
+        self._specs: dict[str, LocalSpec] = {}
+        self._ready: dict[LocalChild, float] = {}
         """Since when each waits, the oldest first."""
-        self._starting: dict[asyncio.Task[None], ProcessSpec] = {}
+        self._starting: dict[asyncio.Task[None], LocalSpec] = {}
         self._ending: set[asyncio.Task[None]] = set()
         """Ends under way, and starts that are given up."""
         self._tending: asyncio.Task[None] | None = None
@@ -77,7 +78,7 @@ class Warm:
 
     # For somebody who needs one.
 
-    def take(self, spec: ProcessSpec) -> Child | None:
+    def take(self, spec: LocalSpec) -> LocalChild | None:
         """The process that has waited longest, if there is one of just this spec; it is the caller's now."""
         known = self._specs.get(spec.name)
         if known != spec:
@@ -185,7 +186,7 @@ class Warm:
         now = self._clock()
         return any(now < one.busy_until for one in self._demand.values())
 
-    def _spawn_start(self, spec: ProcessSpec) -> None:
+    def _spawn_start(self, spec: LocalSpec) -> None:
         if self._tasks is None:
             return
         task = self._tasks.create_task(self._warm_up(spec))
@@ -197,7 +198,7 @@ class Warm:
         self._ending.discard(task)
         self._tell()
 
-    async def _warm_up(self, spec: ProcessSpec) -> None:
+    async def _warm_up(self, spec: LocalSpec) -> None:
         try:
             child = await self._start(spec)
         except ChildStartError as error:
@@ -215,14 +216,14 @@ class Warm:
         _log.info("child_warmed", server=spec.name, pid=child.pid)
         child.when_gone(self._gone)
 
-    def _gone(self, child: Child) -> None:
+    def _gone(self, child: LocalChild) -> None:
         """It has ended by itself, unless somebody took it, or we ended it."""
         if self._ready.pop(child, None) is not None:
             self._log_end(child)
             self._ended_early(child.spec)
             self._tell()
 
-    def _ended_early(self, spec: ProcessSpec) -> None:
+    def _ended_early(self, spec: LocalSpec) -> None:
         if self._specs.get(spec.name) == spec:
             before = self._of(spec.name)
             after = self._demand[spec.name] = demand.ended(before, self._clock())
@@ -241,18 +242,18 @@ class Warm:
         self._ending.add(task)
         task.cancel()
 
-    def _end(self, child: Child, grace_s: float = STOP_GRACE_S) -> None:
+    def _end(self, child: LocalChild, grace_s: float = STOP_GRACE_S) -> None:
         del self._ready[child]
         if self._tasks is not None:
             task = self._tasks.create_task(self._stop(child, grace_s))
             self._ending.add(task)
             task.add_done_callback(self._over)
 
-    async def _stop(self, child: Child, grace_s: float) -> None:
+    async def _stop(self, child: LocalChild, grace_s: float) -> None:
         await child.stop(grace_s)
         self._log_end(child)
 
-    def _log_end(self, child: Child) -> None:
+    def _log_end(self, child: LocalChild) -> None:
         _log.info(
             "child_ended",
             server=child.spec.name,
@@ -265,7 +266,7 @@ class Warm:
     def _of(self, server: str) -> Demand:
         return self._demand.get(server, Demand())
 
-    def _all(self) -> list[ProcessSpec]:
+    def _all(self) -> list[LocalSpec]:
         return [*(child.spec for child in self._ready), *self._starting.values()]
 
     def _tell(self) -> None:

@@ -13,6 +13,7 @@ from penstock_agent.cli import (
     check,
     doctor,
     expose,
+    harden,
     importing,
     join,
     ledger,
@@ -73,6 +74,7 @@ servers_app.command("list")(servers.list_servers)
 servers_app.command("test")(servers.try_server)
 servers_app.command("add")(servers.add)
 servers_app.command("prepare")(prepare.prepare)
+servers_app.command("harden")(harden.harden)
 servers_app.command("accept")(servers.accept)
 servers_app.command("remove")(servers.remove)
 app.add_typer(servers_app, name="servers")

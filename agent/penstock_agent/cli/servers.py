@@ -200,6 +200,11 @@ def remove(
 
         settings = load(Options(config, state_dir))
         server = settings.server(name)
+        if server.isolation == "unit":
+            raise usage(
+                f"{name} has units of its own, which would stay. Take them away first: "
+                f"sudo penstock-agent servers harden {name} --undo"
+            )
         if server.expose and not yes:
             exposed = f"{name} exposes {', '.join(server.expose)}."
             if json or not on_terminal():

@@ -18,6 +18,7 @@ from typing import Final
 
 from penstock.envelope import Message, member
 from penstock_agent.children.child import ChildSpec, ProcessSpec
+from penstock_agent.children.units.spec import UnitSpec
 from penstock_agent.endpoint.meta import CHANGED
 from penstock_agent.gate.gate import LISTS
 
@@ -132,7 +133,7 @@ class Witness:
         hello: bytes | None = None,
     ) -> None:
         """The process, which is of this spec, has answered."""
-        if self._used or not isinstance(spec, ProcessSpec):
+        if self._used or not isinstance(spec, ProcessSpec | UnitSpec):
             return
         if answer.result is None or not answer.result.startswith(b"{"):  # else it is not one of MCP
             return

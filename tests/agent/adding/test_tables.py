@@ -156,3 +156,12 @@ def test_whatever_is_written_is_read_back(values: dict[str, str | list[str] | di
         return  # refused whole: half characters, which no file can hold
     assert tomllib.loads(text)["servers"]["n"] == values
     assert tomllib.loads(tables.removed(text, PATH, "n")) == tomllib.loads(TEXT)
+
+
+def test_another_isolation_changes_that_line_and_nothing_else() -> None:
+    changed = tables.with_isolation(TEXT, PATH, "files", "unit")
+    assert 'expose = ["old"]  # reviewed in May\nisolation = "unit"\n' in changed
+    assert tables.with_isolation(changed, PATH, "files", None) == TEXT
+    assert tables.with_isolation(TEXT, PATH, "files", None) == TEXT
+    marked = tables.added(TEXT, PATH, "n", {"command": ["x"], "isolation": "process"}, marked=["isolation"])
+    assert tables.unreviewed(tables.with_isolation(marked, PATH, "n", "unit")) == {}

@@ -229,3 +229,10 @@ def test_a_server_is_tried_with_the_running_agents_path(site: Site, program: lis
     site.run("servers", "add", "x", "--no-test", "--", *program)
     with site.running(site.status(pid=os.getpid())):
         assert site.run("servers", "test", "x").status == Exit.DONE
+
+
+def test_one_with_units_of_its_own_is_not_removed_without_them(site: Site) -> None:
+    site.configure('[servers.x]\ncommand = ["srv"]\nisolation = "unit"\n')
+    done = site.run("servers", "remove", "x", "--yes")
+    assert done.status == Exit.USAGE
+    assert "sudo penstock-agent servers harden x --undo" in done.stderr

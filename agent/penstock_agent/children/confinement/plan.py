@@ -29,10 +29,19 @@ DEFAULTS: Final = Limits()
 
 
 class Level(StrEnum):
-    """How far a child is confined; each contains the one before it."""
+    """How far a child is confined. The agent enforces the first two, of which the second contains the first;
+    systemd the third. The last is not in this version yet.
+    """
 
     PROCESS = "process"
     LANDLOCK = "landlock"
+    UNIT = "unit"
+    CONTAINER = "container"
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether somebody else than the agent enforces it."""
+        return self in (Level.UNIT, Level.CONTAINER)
 
 
 class CannotConfine(ValueError):
@@ -54,9 +63,11 @@ class Confinement:
 
     def words(self, kernel: Kernel) -> tuple[str, str]:
         """Its level and its network, as an administrator reads them."""
-        level = f"landlock (ABI {kernel.landlock})" if self.level is Level.LANDLOCK else "process"
+        level = f"landlock (ABI {kernel.landlock})" if self.level is Level.LANDLOCK else self.level.value
         if self.network:
             return level, "host"
+        if self.level.elsewhere:
+            return level, "none (network namespace)"
         return level, "none (seccomp, network namespace)" if kernel.networks else "none (seccomp)"
 
 
@@ -84,7 +95,7 @@ def decide(
     """The confinement that is to be had here. ``asked`` None: the best one. Raises CannotConfine."""
     if asked is Level.LANDLOCK and not kernel.landlock:
         raise CannotConfine(f'isolation = "landlock" cannot be had: {LANDLOCK_MISSING}. Or write "process".')
-    if not network and not kernel.filters:
+    if not network and not kernel.filters and not (asked and asked.elsewhere):
         raise CannotConfine(f'network = "none" cannot be had: {FILTER_MISSING}. Or write "host".')
     level = asked or (Level.LANDLOCK if kernel.landlock else Level.PROCESS)
     return Confinement(level, network, tuple(read), tuple(write), tuple(hidden), limits)
