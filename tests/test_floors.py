@@ -40,10 +40,8 @@ AGENT_FLOORS = (
         "values of the agent",
         (
             AGENT,
-            *(
-                f"{AGENT}.{n}"
-                for n in ("alone", "asuser", "exchange", "files", "problem", "tolerance", "undumpable")
-            ),
+            *(f"{AGENT}.{n}" for n in ("alone", "asuser", "exchange", "files", "problem", "sizes")),
+            *(f"{AGENT}.{n}" for n in ("tolerance", "undumpable")),
             *(f"{AGENT}.{n}" for n in ("dialer.proxy", "dialer.redial")),
             f"{AGENT}.renewal.schedule",
         ),
@@ -185,7 +183,7 @@ PURE = (
             *(f"endpoint.bridge.up.{n}" for n in ("interpreter", "out", "subscription", "translate")),
             *(f"endpoint.modern.{n}" for n in ("flights", "ladder", "messages", "schemas", "tasks")),
             "exchange", "exposing.differences", "gate.*", "ledger.entries", "ledger.happenings",
-            "ledger.record", "ledger.retention", "problem", "dialer.proxy", "dialer.redial",
+            "ledger.record", "ledger.retention", "sizes", "problem", "dialer.proxy", "dialer.redial",
             "renewal.schedule", "remote.address", "remote.protocol", "remote.sse", "remote.words",
         )
     ),

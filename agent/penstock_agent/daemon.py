@@ -128,7 +128,7 @@ class _Daemon:
         self._tasks: asyncio.TaskGroup | None = None
         self._judging: asyncio.Task[None] | None = None
         self._hooks = Hooks(settings.on_event)
-        self._withholding = Withholding(settings, target.agent, ledger, self._hooks)
+        self._withholding = Withholding(settings, ledger, self._tell)
         self._desk = Desk(ledger, self._announce)
         servers.definitions = self._withholding.definitions
         started = configured.started(paused)
@@ -223,10 +223,14 @@ class _Daemon:
         parts = (failing, linked, asked, self._withholding.summary)
         self._notifier.status("; ".join(part for part in parts if part))
 
-    def _announce(self, what: str, about: Mapping[str, object]) -> None:
+    def _tell(self, what: str, about: Mapping[str, object]) -> None:
         """To the site's own program, with the site and the agent that it is about."""
         agent = self._target.agent
         self._hooks.tell(what, {"site": agent.site, "agent": agent.agent, "at": time.time(), **about})
+
+    def _announce(self, what: str, about: Mapping[str, object]) -> None:
+        """The same, and in the unit's status."""
+        self._tell(what, about)
         self._say_status()
 
     def _alarm(self, problem: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from decimal import Decimal
 from math import isfinite
@@ -21,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from penstock_agent import sizes
 from penstock_agent.gate.expose import Expose, Item, Pattern, parse_pattern
 from penstock_agent.gate.policy import arguments as checks
 from penstock_agent.gate.policy import paths
@@ -30,27 +30,6 @@ from penstock_agent.gate.regex import Expression
 
 MAX_RULES: Final = 1000
 """Rules of one server."""
-_UNITS: Final = {
-    "": 1,
-    "B": 1,
-    "KB": 10**3,
-    "MB": 10**6,
-    "GB": 10**9,
-    "KIB": 2**10,
-    "MIB": 2**20,
-    "GIB": 2**30,
-}
-_SIZE: Final = re.compile(r"([0-9]{1,12})\s*([A-Za-z]*)")
-
-
-def _size(value: object) -> object:
-    """Bytes: a number, or one with a unit."""
-    if not isinstance(value, str):
-        return value
-    found = _SIZE.fullmatch(value.strip())
-    if found is None or found[2].upper() not in _UNITS:
-        raise ValueError('is no size; write a number of bytes, or one with a unit: "50MB", "1MiB"')
-    return int(found[1]) * _UNITS[found[2].upper()]
 
 
 def _entry(text: str) -> str:
@@ -109,7 +88,7 @@ _Folders = Annotated[
     tuple[Annotated[StrictStr, AfterValidator(_folder)], ...], Field(min_length=1), BeforeValidator(_listed)
 ]
 _Count = Annotated[StrictInt, Field(ge=1, le=1_000_000_000)]
-_Bytes = Annotated[StrictInt, BeforeValidator(_size), Field(ge=1, le=10**15)]
+_Bytes = Annotated[StrictInt, BeforeValidator(sizes.read), Field(ge=1, le=10**15)]
 _MODEL: Final = ConfigDict(extra="forbid", frozen=True)
 
 

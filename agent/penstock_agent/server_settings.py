@@ -17,8 +17,9 @@ from pydantic import (
     model_validator,
 )
 
+from penstock_agent import sizes
 from penstock_agent.callers.settings import absolute
-from penstock_agent.children.confinement.limits import Limits, size
+from penstock_agent.children.confinement.limits import Limits
 from penstock_agent.children.confinement.plan import Level
 from penstock_agent.children.demand import SETTING_MAX
 from penstock_agent.children.references import file_of
@@ -99,12 +100,8 @@ def _place(path: Path) -> Path:
     return absolute(path)
 
 
-def _size(value: object) -> object:
-    return size(value) if isinstance(value, str) else value
-
-
 _Place = Annotated[Path, AfterValidator(_place)]
-_Size = Annotated[StrictInt, BeforeValidator(_size), Field(ge=1 << 20, le=1 << 50)]
+_Size = Annotated[StrictInt, BeforeValidator(sizes.read), Field(ge=1 << 20, le=1 << 50)]
 _DEFAULT = Limits()
 
 

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import msgspec
 
 from penstock import log
-from penstock.names import WHOLE_SITE, AgentId
+from penstock.names import WHOLE_SITE
 from penstock_agent import pinning
 from penstock_agent.catalogue.offer import Catalogue, CatalogueError
 from penstock_agent.config import Settings
@@ -21,7 +21,6 @@ from penstock_agent.exposing.reviewing import Review, review
 from penstock_agent.gate.definitions import Definitions
 from penstock_agent.gate.expose import Expose, Item
 from penstock_agent.gate.pins import Outdated, Pinned
-from penstock_agent.hooks import Hooks
 from penstock_agent.ledger.entries import CannotRecord, Event, Ledger
 from penstock_agent.problem import Exit, Problem
 
@@ -34,7 +33,10 @@ _log = log.get(__name__)
 class Withholding:
     """One per agent. Whoever owns it gives ``read``, ``told`` and ``status`` what they are for."""
 
-    def __init__(self, settings: Settings, agent: AgentId, ledger: Ledger, hooks: Hooks) -> None:
+    def __init__(
+        self, settings: Settings, ledger: Ledger, announce: Callable[[str, Mapping[str, object]], None]
+    ) -> None:
+        """``announce`` tells the site's own program: the name of the event, and what it is about."""
         self.definitions = Definitions(time.time, self._news)
         self.told: Callable[[frozenset[str]], None] = lambda servers: None
         """Open sessions of these servers are to hear that their lists have changed."""
@@ -42,9 +44,8 @@ class Withholding:
         """What ``summary`` says has changed."""
         self.read: Callable[[str], Awaitable[Catalogue]] | None = None
         """What a server offers now."""
-        self._agent = agent
         self._ledger = ledger
-        self._hooks = hooks
+        self._announce = announce
         self._exposed: dict[str, Expose] = {}
         self._versions: dict[str, str] = {}
         self._announced: dict[str, dict[str, str]] = {}
@@ -131,17 +132,8 @@ class Withholding:
             names = list(fresh)[:NAMED]
             _log.warning("withheld", server=server, items=names, count=len(fresh))
             self._record("withheld", server, {"items": len(fresh), "names": ", ".join(names)[:1000]})
-            self._hooks.tell(
-                "withheld",
-                {
-                    "site": self._agent.site,
-                    "agent": self._agent.agent,
-                    "server": server,
-                    "at": time.time(),
-                    "count": len(fresh),
-                    "items": [{"item": name, "why": fresh[name]} for name in names],
-                },
-            )
+            items = [{"item": name, "why": fresh[name]} for name in names]
+            self._announce("withheld", {"server": server, "count": len(fresh), "items": items})
         return {server} if now.keys() != old.keys() or (version != before and before) else set()
 
     def _record(self, what: str, server: str, about: dict[str, str | int], by_uid: int = -1) -> None:

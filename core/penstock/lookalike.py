@@ -119,6 +119,13 @@ def unseen(character: str) -> bool:
     return category[0] == "C" or blank or character in _SHOW_NOTHING
 
 
+def visible(text: str, but: str = "") -> str:
+    """`text` with what does not show, or moves the cursor of a terminal, by its number; `but` stays."""
+    return "".join(
+        f"<U+{ord(c):04X}>" if (unseen(c) or not c.isprintable()) and c not in but else c for c in text
+    )
+
+
 def skeleton(text: str) -> str:
     """What `text` looks like, in small letters of ASCII as far as these resemble it.
 

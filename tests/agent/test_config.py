@@ -44,8 +44,12 @@ def test_clients_are_forgiven_what_the_file_does_not_switch_off() -> None:
 
 def test_the_ledger_is_kept_as_the_file_says() -> None:
     assert parse("").ledger == LedgerSettings()
-    assert parse('[ledger]\nkeep_days = 30\nmax_size = "1 GiB"\n').ledger.size == 1 << 30
-    wrong = (("keep = 1", "unknown key"), ('max_size = "1 KiB"', "with a unit"), ('sync = "no"', "sync"))
+    assert parse('[ledger]\nkeep_days = 30\nmax_size = "1 GiB"\n').ledger.max_size == 1 << 30
+    wrong = (
+        ("keep = 1", "unknown key"),
+        ('max_size = "1 KiB"', "256.0 MiB"),
+        ('sync = "no"', "sync"),
+    )
     for text, why in wrong:
         with pytest.raises(ConfigError, match=why):
             parse(f"[ledger]\n{text}\n")

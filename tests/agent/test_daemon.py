@@ -37,7 +37,10 @@ from penstock_agent.gate.gate import Denied, Gate
 from penstock_agent.gate.pause import Paused
 from penstock_agent.gate.policy.books import Books, Charge, Over
 from penstock_agent.gate.policy.rules import Budget
+from penstock_agent.hooks import Hooks
 from penstock_agent.ledger import disk
+from penstock_agent.ledger.opening import open_ledger
+from penstock_agent.ledger.writer import Writer
 from penstock_agent.problem import Exit, Problem
 from penstock_agent.site.spec import SiteSpec
 from penstock_agent.systemd import Notifier
@@ -368,6 +371,28 @@ async def test_a_ledger_that_cannot_be_written_is_told_to_the_service_manager_an
             assert "CANNOT BE WRITTEN (No space left on device)" in notices[-1]
             problem = (await control.status(agent.control)).ledger.problem
             assert problem == "No space left on device"
+
+
+async def test_the_sites_own_program_hears_what_happened_and_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, Mapping[str, object]]] = []
+    ledgers: list[Writer] = []
+
+    def opened(*args: object) -> Writer:
+        ledgers.append(open_ledger(*args))  # type: ignore[arg-type]  # handed on as they are
+        return ledgers[0]
+
+    monkeypatch.setattr(daemon, "open_ledger", opened)
+    monkeypatch.setattr(Hooks, "tell", lambda _, what, about: told.append((what, about)))
+    async with agent_of(tmp_path, FILES) as agent:
+        name = (await control.status(agent.control)).agent
+        ledgers[0].alarm("the disk is full")
+        ledgers[0].alarm("")
+    assert [(what, about["site"], about["agent"], about["why"]) for what, about in told] == [
+        ("ledger_failing", "plant", name, "the disk is full"),
+        ("ledger_recovered", "plant", name, ""),
+    ]
 
 
 async def test_a_disk_that_takes_nothing_keeps_the_stop_button_from_nothing(

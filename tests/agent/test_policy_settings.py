@@ -102,7 +102,7 @@ def test_sizes_have_units(text: str, size: int) -> None:
         (RULE + "[servers.files.rules.budget]\n", "budget: limits nothing"),
         (RULE + "[servers.files.rules.budget]\nconcurrent = 0\n", "greater than or equal to 1"),
         (RULE + "[servers.files.rules.budget]\nconcurrent = true\n", "valid integer"),
-        (RULE + '[servers.files.rules.budget]\nmax_result = "1 TB"\n', 'is no size; write a number of bytes'),
+        (RULE + '[servers.files.rules.budget]\nmax_result = "1 XB"\n', 'is no size; write a number of bytes'),
         (RULE + "[servers.files.rules.budget]\nper_hour = 1\n", "Known here: calls_per_minute, concurrent"),
         (RULE + '[servers.files.rules.arguments."resource:x"]\np = { min = 1 }\n', "names no tool and no"),
         (RULE + '[servers.files.rules.arguments.x]\n"a..b" = { min = 1 }\n', "names no argument; write NAME"),

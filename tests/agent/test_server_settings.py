@@ -65,7 +65,7 @@ def test_the_rest_has_defaults() -> None:
         ('command = ["p"]\nnetwork = ["crm:443"]\n', "the kernel's rules know ports"),
         ('command = ["p"]\nisolation = "jail"\n', 'isolation: should be "process" or "landlock" or "unit"'),
         ('command = ["p"]\nisolation = "container"\n', '"container" is not in this version yet'),
-        ('command = ["p"]\nlimits = { memory = "2GB" }\n', "servers.crm.limits.memory: is not a size"),
+        ('command = ["p"]\nlimits = { memory = "2 gigs" }\n', "servers.crm.limits.memory: is no size"),
         ('command = ["p"]\nlimits = { memory = 5 }\n', "greater than or equal to 1048576"),
         ('command = ["p"]\nlimits = { processes = 0 }\n', "servers.crm.limits.processes: should be greater"),
         ('command = ["p"]\nlimits = { cpu_seconds = true }\n', "servers.crm.limits.cpu_seconds: "),

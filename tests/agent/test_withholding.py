@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from penstock.names import AgentId
 from penstock_agent import pinning
 from penstock_agent.catalogue.offer import Catalogue, CatalogueError, Offer
 from penstock_agent.config import Options, Settings, load
@@ -18,7 +18,6 @@ from penstock_agent.exposing.reviewing import Review
 from penstock_agent.gate.definitions import Sight
 from penstock_agent.gate.expose import Item
 from penstock_agent.gate.pins import Pinned
-from penstock_agent.hooks import Hooks
 from penstock_agent.ledger.entries import CannotRecord, Entry, Event, Unrecorded
 from penstock_agent.problem import Problem
 from penstock_agent.withholding import Withholding
@@ -38,22 +37,14 @@ class Written(Unrecorded):
         self.events.append(entry)
 
 
-class Told(Hooks):
-    def __init__(self) -> None:
-        super().__init__(())
-        self.events: list[tuple[str, object]] = []
-
-    def tell(self, event: str, about: object) -> None:
-        self.events.append((event, about))
-
-
 class Scene:
     def __init__(self, folder: Path, expose: str = '["read", "pay"]', more: str = "") -> None:
         self.folder = folder
         self.state = folder / "state"
         self.state.mkdir(exist_ok=True)
         self.configure(expose, more)
-        self.ledger, self.hooks = Written(), Told()
+        self.ledger = Written()
+        self.announced: list[tuple[str, Mapping[str, object]]] = []
         self.changed: list[frozenset[str]] = []
         self.offers: dict[str, bytes] = {"read": b'{"name":"read"}', "pay": b'{"name":"pay"}'}
         self.instructions = ""
@@ -70,7 +61,9 @@ class Scene:
         return load(Options(self.folder / "agent.toml", self.state), {})
 
     def start(self) -> None:
-        self.made = Withholding(self.settings, AgentId("plant", "alpha"), self.ledger, self.hooks)
+        self.made = Withholding(
+            self.settings, self.ledger, lambda what, about: self.announced.append((what, about))
+        )
         self.made.told = self.changed.append
         self.made.read = self.read
 
@@ -106,7 +99,7 @@ async def test_the_first_reading_is_kept_and_recorded(tmp_path: Path) -> None:
     assert (event.what, event.by_uid, event.about["server"], event.about["items"]) == (
         "pinned", -1, "files", 2,
     )  # fmt: skip
-    assert (here.hooks.events, here.made.summary, here.changed) == ([], "", [])
+    assert (here.announced, here.made.summary, here.changed) == ([], "", [])
 
 
 async def test_what_is_withheld_is_said_once_and_a_restart_keeps_it(tmp_path: Path) -> None:
@@ -119,10 +112,9 @@ async def test_what_is_withheld_is_said_once_and_a_restart_keeps_it(tmp_path: Pa
         await turn()
     assert here.made.withheld == {"files": {"tool:read": "changed"}}  # the new one is not exposed
     assert [event.what for event in here.ledger.events] == ["pinned", "withheld"]
-    ((event, about),) = here.hooks.events
+    ((event, about),) = here.announced
     assert event == "withheld"
-    assert isinstance(about, dict)
-    assert (about["site"], about["agent"], about["server"], about["count"]) == ("plant", "alpha", "files", 1)
+    assert (about["server"], about["count"]) == ("files", 1)
     assert about["items"] == [{"item": "tool:read", "why": "changed"}]
     json.dumps(about)
     assert here.made.summary == "1 definitions withheld (penstock-agent tools review)"
@@ -132,7 +124,7 @@ async def test_what_is_withheld_is_said_once_and_a_restart_keeps_it(tmp_path: Pa
     assert here.made.withheld == {"files": {"tool:read": "changed"}}
     sight = Sight()
     assert here.made.definitions.shown("files", sight, Item.TOOL, "read", b'{"name":"read"}') is None
-    assert len(here.hooks.events) == 1
+    assert len(here.announced) == 1
 
 
 async def test_a_review_asks_the_server_and_one_of_two_is_approved(tmp_path: Path) -> None:

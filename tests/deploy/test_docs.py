@@ -16,8 +16,8 @@ from pydantic import BaseModel
 from penstock import __version__
 from penstock_agent import cli as agent_cli
 from penstock_agent import config as agent_config
+from penstock_agent import sizes
 from penstock_agent.callers.settings import CallerSettings
-from penstock_agent.children.confinement.limits import size
 from penstock_agent.gate.redaction.detectors import DETECTORS
 from penstock_agent.gate.redaction.settings import RedactSettings
 from penstock_agent.ledger.entries import Decision, Event, Masked, Opened, Sent, Unsent
@@ -188,7 +188,7 @@ def test_every_limit_of_a_server_is_documented_with_its_default() -> None:
     assert list(documented) == list(LimitSettings.model_fields)
     for name, value in LimitSettings():
         shown = documented[name]
-        assert value == (None if shown == "none" else size(shown) if name == "memory" else int(shown)), name
+        assert value == (None if shown == "none" else sizes.read(shown)), name
 
 
 def test_every_setting_about_callers_is_documented_and_no_other() -> None:
@@ -198,9 +198,10 @@ def test_every_setting_about_callers_is_documented_and_no_other() -> None:
 
 def test_every_setting_of_the_ledger_is_documented_with_its_default() -> None:
     text = section(PAGES["agent"], "Settings").split("`[ledger]`")[1].split("`[tolerance]`")[0]
-    assert [(row[0].strip("`"), row[1]) for row in rows(text)] == [
-        (name, f"`{json.dumps(value)}`") for name, value in LedgerSettings().model_dump().items()
-    ]
+    documented = [(row[0].strip("`"), json.loads(row[1].strip("`"))) for row in rows(text)]
+    assert [(name, sizes.read(value) if name == "max_size" else value) for name, value in documented] == list(
+        LedgerSettings().model_dump().items()
+    )
 
 
 def test_every_member_of_a_record_is_documented_and_no_other() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
+from penstock.ledgerhead import MAX_N, to_frame
 from penstock.tunnel.errors import LocalError
 from penstock.tunnel.fields import Key
 from penstock.tunnel.frames import (
@@ -31,6 +32,7 @@ from penstock.tunnel.frames import (
     Head,
     Hello,
     Lane,
+    Ledger,
     Lost,
     Method,
     Offer,
@@ -41,6 +43,7 @@ from penstock.tunnel.frames import (
     Role,
     Welcome,
 )
+from tests.harness.ledgers import Ledger as Heads
 
 U16, U32, U64 = (1 << 16) - 1, (1 << 32) - 1, (1 << 64) - 1
 NUMBERS = (0, 1, 2, 7, 255, 65535, 65536, 1 << 20, 4 << 20, (4 << 20) + 1, U32, 1 << 32, 1 << 63, U64)
@@ -329,6 +332,7 @@ class Forger:
         return _encoded(dataclasses.replace(honest, **{name: self._lie(getattr(honest, name))}))
 
     def _all(self) -> list[Frame]:
+        """One of every type."""
         key = self.random.choice(self.keys) if self.keys and self.random.random() < 0.7 else self.key()
         return [
             Hello(Role.REPLICA, "r", bytes(16), 1, Lane.MAIN, (1,), bytes(32), ()),
@@ -337,6 +341,7 @@ class Forger:
             Ping(1),
             GoAway(GoAwayReason.DRAIN, 10),
             Lost(self.boot),
+            self.head(),
             self.principal(),
             self.opening(self.body()),
             Head(key, 200, (JSON_TYPE,), b"{}"),
@@ -346,6 +351,10 @@ class Forger:
             Attach(key, 1, self.epoch, 0, 1 << 16),
             Done(key, DoneReason.OK),
         ]
+
+    def head(self) -> Ledger:
+        """As the newest that the relay has kept: of a ledger that is not the agent's."""
+        return to_frame(Heads("forged").head(self.random.choice((1, 7, 1 << 20, MAX_N))))
 
     def _lie(self, value: object) -> Any:
         pick = self.random.choice
@@ -435,6 +444,7 @@ class Forger:
             lambda n: Done(key, self.random.choice(list(DoneReason))),
             lambda n: GoAway(self.random.choice(list(GoAwayReason)), self.random.choice(NUMBERS) & U32),
             lambda n: Lost(self.boot),
+            lambda n: self.head(),
             lambda n: Lost(self.random.randbytes(16)),
             lambda n: Data(key, n * 100, b"x" * 100),
             lambda n: Attach(key, n, self.epoch, 0, 1 << 16),
@@ -513,7 +523,7 @@ class Forger:
 
     def garbage(self) -> list[bytes]:
         """No frames: types, flags and lengths that there are not, and noise."""
-        kind = self.random.choice((*FrameType, 0x00, 0x07, 0x18, 0x7F, 0xFF))
+        kind = self.random.choice((*FrameType, 0x00, 0x08, 0x18, 0x7F, 0xFF))
         size = self.random.choice((0, 1, 8, 24, 100))
         length = self.random.choice((size, size, size + 1, U32, 80 * 1024 + 1))
         flags = self.random.choice((0, 1, 2, 0x80, 0xFF))

@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.typing import Subprotocol
 
 from penstock import tls
+from penstock.ledgerhead import MAX_AT_MS, MAX_N, to_frame
 from penstock.tunnel.agent import digest_of
 from penstock.tunnel.codec import Decoder
 from penstock.tunnel.errors import LocalError, RemoteError
@@ -46,7 +47,8 @@ from penstock.tunnel.frames import (
     Role,
     Welcome,
 )
-from penstock.tunnel.limits import SUBPROTOCOL
+from penstock.tunnel.limits import SUBPROTOCOL, VERSIONS
+from tests.harness.ledgers import Ledger as Heads
 
 JSON: Final = ("content-type", "application/json")
 MARK: Final = "of-the-rogue"
@@ -143,6 +145,7 @@ class HostileAgent:
             self._offers,
             self._fields,
             self._storm,
+            self._heads,
             self._noise,
             self._illegal,
         )
@@ -182,7 +185,7 @@ class HostileAgent:
 
     def _hello(self) -> bytes:
         digest, names = digest_of(["work"])
-        honest = Hello(Role.AGENT, self.agent, self.instance, self.epoch, Lane.MAIN, (1,), digest, names)
+        honest = Hello(Role.AGENT, self.agent, self.instance, self.epoch, Lane.MAIN, VERSIONS, digest, names)
         if self.random.random() < 0.7:
             return honest.encode()
         self.cases["HELLO"] += 1
@@ -192,7 +195,8 @@ class HostileAgent:
             (
                 {"name": pick(("agent", "", "x", "a/b", "plant"))},
                 {"role": Role.REPLICA},
-                {"versions": (2,)},
+                {"versions": (1,)},
+                {"versions": (3,)},
                 {"versions": ()},
                 {"servers": names, "digest": digest_of(names)[0]},
                 {"servers": names},
@@ -337,6 +341,17 @@ class HostileAgent:
         return [
             HEADER.pack(length, kind, self.random.choice((0, 1, 2, 255)), 0) + self.random.randbytes(size)
         ]
+
+    def _heads(self, _: ClientConnection) -> list[bytes]:
+        """Of ledgers: signed and not, older and newer, of many keys, and many at once."""
+        pick = self.random.choice
+        ledger = Heads(f"rogue {self.random.randrange(200)}")
+        head = to_frame(ledger.head(pick((1, 7, 1 << 40, MAX_N)), pick((0, MAX_AT_MS))))
+        lies: tuple[dict[str, Any], ...] = (
+            {}, {}, {"n": 8}, {"n": U64}, {"at_ms": U64}, {"hash": bytes(32)}, {"signature": bytes(64)},
+            {"ledger": bytes(32)},
+        )  # fmt: skip
+        return _encoded(dataclasses.replace(head, **pick(lies))) * pick((1, 1, 2, 50))
 
     def _illegal(self, _: ClientConnection) -> list[bytes]:
         """Frames that only a relay may send."""

@@ -22,7 +22,7 @@ from penstock.tunnel.codec import Decoder
 from penstock.tunnel.errors import RemoteError
 from penstock.tunnel.fields import Key
 from penstock.tunnel.frames import Data, Done, DoneReason, End, Head, Hello, Ping, Welcome
-from penstock.tunnel.limits import SUBPROTOCOL
+from penstock.tunnel.limits import SUBPROTOCOL, VERSIONS
 from tests.proofs.books import Wire
 from tests.proofs.forging import Forger
 
@@ -157,7 +157,10 @@ class HostileRelay:
         await greeted.wait()
         # One ATTACH may forbid all numbers of a boot for ever.
         forger.boot, forger.seq = pick.randbytes(16), 0
-        welcome = Welcome(1, "r1", forger.boot, 1, "https://relay.example", 60_000, 1024, 1 << 26, 4 << 20)
+        version = pick.choice(VERSIONS)
+        welcome = Welcome(
+            version, "r1", forger.boot, 1, "https://relay.example", 60_000, 1024, 1 << 26, 4 << 20
+        )
         if pick.random() < 0.1:
             lies = [f for f in forger.lying_field() if f[4] == Welcome.type] or [welcome.encode()]
             await connection.send(lies[0])

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from penstock.tunnel.frames import FrameType
 from tests.harness.caller import Caller
 from tests.harness.stack import Server, Stack
 from tests.proofs import books, recorder
 from tests.proofs.canaries import seen
+from tests.proofs.forging import Forger
 from tests.proofs.hostile_relay import HostileRelay, hostile_relay
 from tests.proofs.reporting import report
 
@@ -60,12 +62,12 @@ LEAVES = (
 """Of the exposed tool, and of the server that has it: what a caller may see."""
 
 
-GROWS = ("state/servers/", "state/ledger/", "state/ledger-head.json")
+GROWS = ("state/servers/", "state/ledger/", "state/ledger-head.json", "state/ledger-follows.json")
 
 
 def digests(folder: Path) -> dict[str, str]:
     """Of every file of the agent's configuration and state, and so of its keys, but what its servers and its
-    ledger write, and the head of that as the relay gave it back.
+    ledger write, and heads as the relay gave them back: the newest of this ledger, one of another.
     """
     found = {}
     for path in sorted(folder.rglob("*")):
@@ -255,3 +257,7 @@ def test_what_is_outside_of_policy_would_be_seen() -> None:
         '{"id": 1, "method": "shell/exec"}',
     ):
         assert outside(bad.encode()) == [bad]
+
+
+def test_frames_of_every_type_are_forged() -> None:
+    assert {frame.type for frame in Forger(SEED)._all()} == set(FrameType)

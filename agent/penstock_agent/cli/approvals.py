@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from penstock.lookalike import visible
 from penstock_agent.cli.common import (
     ConfigOption,
     JsonOption,
@@ -101,7 +102,7 @@ def _answer(id: str, approved: bool, config: ConfigOption, state_dir: StateDirOp
 
             emit(msgspec.to_builtins(done))
             return
-        what = f"{_who(done)} may use {_visible(done.item)} of {done.server or 'the site'}"
+        what = f"{_who(done)} may use {visible(done.item)} of {done.server or 'the site'}"
         if approved:
             say(f"Approved: {what} once with these arguments, within {_minutes(done)}.")
         else:
@@ -110,13 +111,13 @@ def _answer(id: str, approved: bool, config: ConfigOption, state_dir: StateDirOp
 
 def _show(one: Approval, whole: bool = False) -> None:
     state = "waits" if one.state == "waiting" else f"{one.state} by uid {one.by_uid}, not used yet"
-    say(f"{one.id}  {_visible(one.item)} of {one.server or 'the whole site'}: {state}")
+    say(f"{one.id}  {visible(one.item)} of {one.server or 'the whole site'}: {state}")
     say(f"  who        {_who(one)}")
-    say(f"  client     {_visible(one.client) or 'unknown'}")
-    say(f"  why        {_visible(one.why)}")
+    say(f"  client     {visible(one.client) or 'unknown'}")
+    say(f"  why        {visible(one.why)}")
     ago = max(0, int(time.time() - one.asked_at))
     say(f"  asked      {ago} s ago; denied by itself in {_minutes(one)}")
-    text = _visible(one.arguments)
+    text = visible(one.arguments)
     cut = one.cut or (len(text) > SHOWN and not whole)
     say(f"  arguments  {text if whole else text[:SHOWN]}")
     if cut:
@@ -124,15 +125,10 @@ def _show(one: Approval, whole: bool = False) -> None:
 
 
 def _who(one: Approval) -> str:
-    names = [_visible(part) for part in (one.name, one.email) if part]
-    return f"{', '.join(names)} ({_visible(one.subject)})" if names else _visible(one.subject)
+    names = [visible(part) for part in (one.name, one.email) if part]
+    return f"{', '.join(names)} ({visible(one.subject)})" if names else visible(one.subject)
 
 
 def _minutes(one: Approval) -> str:
     left = max(0, int(one.expires_at - time.time()))
     return f"{left // 60} min" if left >= 120 else f"{left} s"
-
-
-def _visible(text: str) -> str:
-    """What does not show is escaped: the approver must see all that the server will read."""
-    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from penstock_agent import sizes
 from penstock_agent.cli.common import ConfigOption, JsonOption, StateDirOption, emit, problems, say
 from penstock_agent.problem import Exit
 
@@ -279,7 +280,8 @@ def _show(settings: Settings, wrong: list[str], notes: list[str]) -> None:
             say(f'  alias {alias} = "{meant}"')
         say(f"  status = {str(settings.site.status).lower()}")
     kept = f"{settings.ledger.keep_days} days" if settings.ledger.keep_days else "for ever"
-    say(f'ledger: sync = "{settings.ledger.sync}", kept {kept}, at most {settings.ledger.max_size}')
+    most = sizes.shown(settings.ledger.max_size)
+    say(f'ledger: sync = "{settings.ledger.sync}", kept {kept}, at most {most}')
     if off := [name for name, on in settings.tolerance.model_dump().items() if not on]:
         say(f"tolerance: off: {', '.join(off)}")
     if settings.caller is not None:

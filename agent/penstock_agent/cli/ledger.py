@@ -50,7 +50,7 @@ def verify(
     with problems(json):
         from penstock_agent.ledger import verify_main
 
-        state = _state(config, state_dir) if dir is None else None
+        state = state_of(config, state_dir) if dir is None else None
         begun = time.monotonic()
         result = _verified(state, dir, head or [], key)
         if json:
@@ -84,9 +84,9 @@ def report(
         from penstock_agent.ledger.reading import read
         from penstock_agent.ledger.record import moment
 
-        state = _state(config, state_dir) if dir is None else None
-        folder = _folder(state, dir)
-        begins, ends = _moment(since, 0.0), _moment(until, inf, end=True)
+        state = state_of(config, state_dir) if dir is None else None
+        folder = folder_of(state, dir)
+        begins, ends = moment_of(since, 0.0), moment_of(until, inf, end=True)
         found = reports.report(read(folder, begins, ends))
         result = None if quick else _verified(state, dir, [], None)
         good = result is None or result.good
@@ -126,9 +126,9 @@ def show(
         from penstock_agent.ledger import reading
         from penstock_agent.ledger.showing import Filter, line
 
-        folder = _folder(_state(config, state_dir) if dir is None else None, dir)
+        folder = folder_of(state_of(config, state_dir) if dir is None else None, dir)
         wanted = Filter(person, tool, server, exchange, denied)
-        begins = _moment(since, 0.0)
+        begins = moment_of(since, 0.0)
 
         def tell(each: Record) -> None:
             _tell(each, line(each), json)
@@ -165,8 +165,8 @@ def export(
     with problems():
         from penstock_agent.ledger.reading import read
 
-        folder = _folder(_state(config, state_dir) if dir is None else None, dir)
-        for each in read(folder, _moment(since, 0.0), _moment(until, inf, end=True)):
+        folder = folder_of(state_of(config, state_dir) if dir is None else None, dir)
+        for each in read(folder, moment_of(since, 0.0), moment_of(until, inf, end=True)):
             _tell(each, "", True)
 
 
@@ -179,13 +179,15 @@ def _tell(each: Record, line: str, as_json: bool) -> None:
         raise typer.Exit(Exit.DONE) from None
 
 
-def _state(config: ConfigOption, state_dir: StateDirOption) -> Path:
+def state_of(config: ConfigOption, state_dir: StateDirOption) -> Path:
+    """The state folder of this agent. Raises Problem."""
     from penstock_agent.config import Options, load
 
     return load(Options(config, state_dir)).state_dir
 
 
-def _folder(state: Path | None, dir: Path | None) -> Path:
+def folder_of(state: Path | None, dir: Path | None) -> Path:
+    """Where the ledger is."""
     from penstock_agent.ledger.segments import FOLDER
 
     if dir is not None:
@@ -193,7 +195,8 @@ def _folder(state: Path | None, dir: Path | None) -> Path:
     return (state or Path()) / FOLDER
 
 
-def _moment(text: str | None, default: float, *, end: bool = False) -> float:
+def moment_of(text: str | None, default: float, *, end: bool = False) -> float:
+    """Seconds since 1970, of --since and --until. Raises Problem."""
     from penstock_agent.ledger import moments
 
     if text is None:
@@ -221,7 +224,7 @@ def _verified(state: Path | None, dir: Path | None, heads: list[Path], key: str 
             if public is None:
                 with suppress(Problem):
                     public = keys.load(state, make=False).public
-        return verify_main.verify(_folder(state, dir), found, public, keys.checks, _progress())
+        return verify_main.verify(folder_of(state, dir), found, public, keys.checks, _progress())
     except verify_main.Unusable as error:
         raise Problem(str(error), Exit.USAGE) from None
     except OSError as error:

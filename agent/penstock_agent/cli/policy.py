@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,16 +19,16 @@ from penstock_agent.cli.common import (
     say_error,
     usage,
 )
-from penstock_agent.problem import Exit, Problem, printable
+from penstock_agent.cli.ledger import DirOption, SinceOption, folder_of, moment_of
+from penstock_agent.problem import Exit, printable
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from penstock_agent.config import Settings
     from penstock_agent.gate.policy.cases import Outcome
     from penstock_agent.gate.policy.explain import Explanation
     from penstock_agent.gate.policy.rules import Policy
-    from penstock_agent.gate.policy.suggest import Found
+    from penstock_agent.gate.policy.suggest import Dated, Found
+    from penstock_agent.ledger.reading import Record
 
 CASES = "policy-cases.toml"
 """Beside agent.toml."""
@@ -129,13 +129,8 @@ def try_cases(
 
 
 def suggest(
-    since: Annotated[
-        str, typer.Option("--since", metavar="WHEN", help="yesterday, 7d, 12h, or a date: 2026-11-01.")
-    ] = "30d",
-    source: Annotated[
-        Path | None,
-        typer.Option("--from", metavar="FILE", help="Lines of JSON of a ledger; - for standard input."),
-    ] = None,
+    since: SinceOption = "30d",
+    dir: DirOption = None,
     config: ConfigOption = None,
     state_dir: StateDirOption = None,
     json: JsonOption = False,
@@ -150,11 +145,11 @@ def suggest(
         from penstock_agent.config import Options, load
         from penstock_agent.exposing import rules
         from penstock_agent.gate.policy import suggest as suggesting
+        from penstock_agent.ledger.reading import read
 
         settings = load(Options(config, state_dir))
-        begin = _since(since)
-        lines = _lines(settings, source)
-        found = suggesting.suggest(one for one in suggesting.decisions(lines) if one[0] >= begin)
+        records = read(folder_of(settings.state_dir, dir), moment_of(since, 0.0))
+        found = suggesting.suggest(_decisions(records))
         text = configuration.read_text(settings.config_file, must_exist=True) or ""
         change = rules.diff(text, settings.config_file, found.rules)
         if json:
@@ -237,36 +232,24 @@ def _propose(found: Found, change: str) -> None:
         say_error(f"Left out, since no entry would name just this: {printable(item, 100)}")
 
 
-def _since(text: str) -> datetime:
-    """Raises Problem."""
-    from datetime import UTC, datetime, timedelta
+def _decisions(records: Iterable[Record]) -> Iterator[Dated]:
+    """Those of them that are whole."""
+    from datetime import UTC, datetime
 
-    now = datetime.now(UTC)
-    if text == "yesterday":
-        return (now - timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
-    unit = {"d": "days", "h": "hours", "m": "minutes"}.get(text[-1:])
-    if unit is not None and text[:-1].isdigit() and len(text) < 8:
-        return now - timedelta(**{unit: int(text[:-1])})
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise usage(f"--since {text[:40]!r} is no time; write yesterday, 7d, 12h or 2026-11-01.") from None
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+    from penstock.principal import Principal
+    from penstock_agent.ledger.entries import Decision, Verdict
 
-
-def _lines(settings: Settings, source: Path | None) -> Iterator[bytes]:
-    """Of the file, or of the ledger in the state folder. Raises Problem."""
-    if source is not None and str(source) == "-":
-        yield from sys.stdin.buffer
-        return
-    paths = [source] if source is not None else sorted((settings.state_dir / "ledger").glob("*.jsonl"))
-    if not paths:
-        raise Problem(
-            f"There is no ledger in {settings.state_dir / 'ledger'} yet. Name lines of JSON with --from."
-        )
-    for path in paths:
-        try:
-            with path.open("rb") as file:
-                yield from file
-        except OSError as e:
-            raise Problem(f"{path} cannot be read: {e.strerror}. Run this as a user who may.") from None
+    for one in records:
+        if one.kind == "decision":
+            with suppress(ValueError):
+                said = one.who
+                who = Principal(
+                    said.issuer, said.subject, said.name, said.email, tuple(said.groups), said.client
+                )
+                verdict = Verdict(one.text("verdict"))
+                yield (
+                    datetime.fromisoformat(one.at).astimezone(UTC),
+                    Decision(
+                        "", one.text("server"), who, "", verdict, "", item=one.text("item"), of=one.text("of")
+                    ),
+                )

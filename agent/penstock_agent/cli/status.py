@@ -11,6 +11,7 @@ import typer
 
 from penstock_agent.cli.common import ConfigOption, JsonOption, StateDirOption, emit, problems, say
 from penstock_agent.problem import Exit, Problem, printable
+from penstock_agent.sizes import shown
 
 if TYPE_CHECKING:
     from penstock_agent import control, state
@@ -103,18 +104,11 @@ def _show_ledger(ledger: LedgerStatus) -> None:
     behind = ledger.records - ledger.synced
     signed = f", signed up to {ledger.head} ({utc(ledger.head_at)})" if ledger.head else ""
     waiting = f", {behind} not yet" if behind else ""
-    text = f"{ledger.records} records, {size(ledger.bytes)}, last on the disk {utc(ledger.synced_at)}"
+    text = f"{ledger.records} records, {shown(ledger.bytes)}, last on the disk {utc(ledger.synced_at)}"
     say(f"ledger       {text}{waiting}{signed}")
     say(f"ledger key   {ledger.key}")
     if ledger.warning:
         say(f"LEDGER       {ledger.warning}")
-
-
-def size(count: int) -> str:
-    """Bytes, for people."""
-    from penstock_agent.ledger.page import size as shown
-
-    return shown(count)
 
 
 def _server(name: str, server: ServerSettings, running: control.Status | None) -> str:

@@ -21,6 +21,7 @@ from penstock_agent.gate.pins import Broken
 from penstock_agent.ledger import segments
 from penstock_agent.ledger.disk import RESERVE, RESERVE_BYTES
 from penstock_agent.problem import Problem
+from penstock_agent.sizes import shown
 from penstock_agent.state import Joined
 
 _SECRETS: Final = ("*.key", "*.pem", "*.json", "ledger/*", "pins/*", "secrets/*")
@@ -173,26 +174,22 @@ def _torn(path: Path, start: int) -> bool:
 
 def _room(settings: Settings, place: Path, taken: int) -> Finding:
     free = shutil.disk_usage(place).free
-    wanted = max(0, settings.ledger.size - taken)
+    wanted = max(0, settings.ledger.max_size - taken)
     if free < RESERVE_BYTES:
-        text = f"The disk of {place} has {_mib(free)} left. Make room: without any, calls are refused."
+        text = f"The disk of {place} has {shown(free)} left. Make room: without any, calls are refused."
         held = (place / segments.FOLDER / RESERVE).exists()
         return warning("disk", text) if held else failed("disk", text)
     if free < wanted:
         return warning(
             "disk",
-            f"The disk of {place} has {_mib(free)} left, and the ledger may grow by {_mib(wanted)} "
-            "until it is as "
-            f'large as max_size ("{settings.ledger.max_size}"). Make room, or write a smaller max_size under '
-            "[ledger].",
+            f"The disk of {place} has {shown(free)} left, and the ledger may grow by {shown(wanted)} "
+            f"until it is as large as max_size ({shown(settings.ledger.max_size)}). Make room, or write a "
+            "smaller max_size under [ledger].",
         )
     return ok(
-        "disk", f"{_mib(free)} left; the ledger takes {_mib(taken)} of at most {settings.ledger.max_size}"
+        "disk",
+        f"{shown(free)} left; the ledger takes {shown(taken)} of at most {shown(settings.ledger.max_size)}",
     )
-
-
-def _mib(size: int) -> str:
-    return f"{size / (1 << 30):.1f} GiB" if size >= 1 << 30 else f"{size / (1 << 20):.0f} MiB"
 
 
 def stopped(settings: Settings) -> Iterator[Finding]:

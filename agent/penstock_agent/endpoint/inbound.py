@@ -26,7 +26,7 @@ from penstock_agent.endpoint.shared import Shared
 from penstock_agent.exchange import Exchange
 from penstock_agent.gate.approval import Call
 from penstock_agent.gate.definitions import refresh
-from penstock_agent.gate.gate import COMPLETE, Allowed, Denied, used
+from penstock_agent.gate.gate import COMPLETE, Allowed, Denied, Use, used
 from penstock_agent.ledger.entries import MAX_ITEM, CannotRecord, Decision, Verdict
 
 #: What a grant of "all read-only tools" decides by how the server marks them.
@@ -73,8 +73,9 @@ async def judge(shared: Shared, exchange: Exchange, message: Message) -> Failure
         return None  # see ``tells``; answers are matched with what the child asked
     if (why := shared.ledger.refuses) is not None:
         return failures.not_executed(why)
-    found = await _decide(shared, exchange, message)
-    return _record(shared, exchange.key, exchange.server, exchange.principal, message, found)
+    use = used(message)
+    found = await _decide(shared, exchange, message, use)
+    return _record(shared, exchange.key, exchange.server, exchange.principal, message, use, found)
 
 
 def tells(shared: Shared, server: str, caller: Principal, message: Message) -> bool:
@@ -86,7 +87,8 @@ def tells(shared: Shared, server: str, caller: Principal, message: Message) -> b
 def refused(shared: Shared, exchange: Exchange, message: Message, rule: str, failure: Failure) -> Failure:
     """Record that a request was denied before anything of it was looked at. Returns what is told."""
     found = _Found(Verdict.DENIED, rule, failure)
-    return _record(shared, exchange.key, exchange.server, exchange.principal, message, found) or failure
+    server, who, use = exchange.server, exchange.principal, used(message)
+    return _record(shared, exchange.key, server, who, message, use, found) or failure
 
 
 def withheld(shared: Shared, key: str, server: str, who: Principal, request: Message, text: str) -> Failure:
@@ -94,7 +96,8 @@ def withheld(shared: Shared, key: str, server: str, who: Principal, request: Mes
     not as approved, or it has shown nothing. ``key``: of the exchange. Returns what the caller is told.
     """
     failure = denied(text)
-    return _record(shared, key, server, who, request, _Found(Verdict.WITHHELD, "pin", failure)) or failure
+    found = _Found(Verdict.WITHHELD, "pin", failure)
+    return _record(shared, key, server, who, request, used(request), found) or failure
 
 
 async def all_known(shared: Shared, servers: Collection[str]) -> None:
@@ -110,7 +113,7 @@ async def all_known(shared: Shared, servers: Collection[str]) -> None:
                 tasks.create_task(ask(server))
 
 
-async def _decide(shared: Shared, exchange: Exchange, message: Message) -> _Found:
+async def _decide(shared: Shared, exchange: Exchange, message: Message, use: Use | None) -> _Found:
     server, caller = exchange.server, exchange.principal
     allowance = caller.allowance
     if (
@@ -126,19 +129,19 @@ async def _decide(shared: Shared, exchange: Exchange, message: Message) -> _Foun
             return _Found(Verdict.FAILED, "rules", failures.UNSAID, "" if each == server else each)
     if wanted:
         await all_known(shared, wanted)
-    found = _ruled(shared, server, caller, message)
+    found = _ruled(shared, server, caller, message, use)
     if isinstance(found, _Found):
         return found
     approval = ""
     if found.approve:
-        outcome = await _approved(shared, exchange, message, found)
+        outcome = await _approved(shared, exchange, message, use, found)
         if isinstance(outcome, _Found):
             return outcome
         approval = outcome.id
         # Much may have changed while it waited.
         if (stopped := shared.stopped(server, caller)) is not None:
             return _Found(Verdict.DENIED, "paused", stopped, found.of, approval)
-        found = _ruled(shared, server, caller, message)
+        found = _ruled(shared, server, caller, message, use)
         if isinstance(found, _Found):
             return found
     if found.charges and (why := _take(shared, exchange, message, found)) is not None:
@@ -146,19 +149,21 @@ async def _decide(shared: Shared, exchange: Exchange, message: Message) -> _Foun
     return _Found(Verdict.ALLOWED, found.rule, None, found.of, approval)
 
 
-def _ruled(shared: Shared, server: str, caller: Principal, message: Message) -> Allowed | _Found:
+def _ruled(
+    shared: Shared, server: str, caller: Principal, message: Message, use: Use | None
+) -> Allowed | _Found:
     """By what is exposed, granted, ruled and approved of the server's definitions."""
     found = shared.gate.inbound(server, caller, message, shared.marked(server), shared.catalogues)
     if isinstance(found, Denied):
         return _Found(Verdict.DENIED, found.rule, denied(found.text), found.of)
-    if (text := _unlike(shared, server, caller, message)) is not None:
+    if (text := _unlike(shared, server, caller, message, use)) is not None:
         return _Found(Verdict.WITHHELD, "pin", denied(text), found.of)
     return found
 
 
-def _unlike(shared: Shared, server: str, caller: Principal, message: Message) -> str | None:
+def _unlike(shared: Shared, server: str, caller: Principal, message: Message, use: Use | None) -> str | None:
     """Why what is used is not used as the server defines it now, in words; None when it may be."""
-    definitions, use = shared.definitions, used(message)
+    definitions = shared.definitions
     if definitions is None or use is None:
         return None
     if (meant := shared.gate.owner(server, use, shared.catalogues)) is None:
@@ -172,9 +177,11 @@ def _unlike(shared: Shared, server: str, caller: Principal, message: Message) ->
     return None
 
 
-async def _approved(shared: Shared, exchange: Exchange, message: Message, found: Allowed) -> Passed | _Found:
+async def _approved(
+    shared: Shared, exchange: Exchange, message: Message, use: Use | None, found: Allowed
+) -> Passed | _Found:
     """Whether somebody on site lets this one call pass. May wait for that."""
-    arguments, use = _all_of_it(message), used(message)
+    arguments = _all_of_it(message)
     if use is None:
         return _Found(Verdict.DENIED, found.rule, failures.NO_ONE_MEANING, found.of)
     try:
@@ -210,10 +217,16 @@ def _take(shared: Shared, exchange: Exchange, message: Message, found: Allowed) 
 
 
 def _record(
-    shared: Shared, key: str, server: str, who: Principal, message: Message, found: _Found
+    shared: Shared,
+    key: str,
+    server: str,
+    who: Principal,
+    message: Message,
+    use: Use | None,
+    found: _Found,
 ) -> Failure | None:
     """Returns the failure that was found, or the one that it could not be recorded."""
-    use, digest, of = used(message), "", found.of
+    digest, of = "", found.of
     if use is not None and (meant := shared.gate.owner(server, use, shared.catalogues)) is not None:
         owner, use = meant
         of = of or ("" if owner == server else owner)

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from penstock.lookalike import unseen
+from penstock import lookalike
 
 MOST: Final = 200
 """Differences of one definition that are shown."""
@@ -49,9 +49,7 @@ def differences(before: str | None, after: str) -> list[Difference]:
 def visible(text: str) -> str:
     """With characters that do not show, or that end a line or move a terminal's cursor, by their numbers."""
     cut = text if len(text) <= SHOWN else text[:SHOWN] + f"... ({len(text)} characters)"
-    return "".join(
-        f"<U+{ord(c):04X}>" if (unseen(c) or not c.isprintable()) and c != "\n" else c for c in cut
-    )
+    return lookalike.visible(cut, but="\n")
 
 
 def words(before: str, after: str) -> str:

@@ -74,7 +74,7 @@ def _open(
         [each.path.stat().st_size for each in held],
         end,
         always=settings.sync == "always",
-        retention=Retention(settings.keep_days * DAY if settings.keep_days else None, settings.size),
+        retention=Retention(settings.keep_days * DAY if settings.keep_days else None, settings.max_size),
         segment_bytes=segment_bytes,
         clock=clock,
     )

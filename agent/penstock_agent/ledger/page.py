@@ -9,21 +9,12 @@ from typing import Final
 from penstock_agent.ledger.moments import local
 from penstock_agent.ledger.report import Report, Row
 from penstock_agent.problem import printable
+from penstock_agent.sizes import shown
 
 MAX_NAME: Final = 60
 HEADS: Final = (
     "person", "assistant", "tool", "calls", "bytes", "denied", "waiting", "failed", "masked", "approved by",
 )  # fmt: skip
-
-
-def size(count: int) -> str:
-    """Bytes, for people."""
-    value, unit = float(count), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if value < 1024:
-            break
-        value, unit = value / 1024, larger
-    return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
 
 
 def summary(report: Report, since: str, until: str, verified: str) -> list[str]:
@@ -34,7 +25,7 @@ def summary(report: Report, since: str, until: str, verified: str) -> list[str]:
         said.append("Nobody used anything.")
     else:
         people = f"{report.people} {'person' if report.people == 1 else 'people'}"
-        said.append(f"{people} made {total.calls} requests; {size(total.bytes)} left the site.")
+        said.append(f"{people} made {total.calls} requests; {shown(total.bytes)} left the site.")
         said.append(
             f"Denied: {total.denied}. Sent back to wait for approval: {total.waiting}. Masked in answers: "
             f"{total.masked}."
@@ -48,7 +39,7 @@ def cells(row: Row, name_of: Callable[[int], str]) -> list[str]:
         printable(row.client, MAX_NAME),
         printable(row.tool, MAX_NAME),
         str(row.calls),
-        size(row.bytes),
+        shown(row.bytes),
         str(row.denied),
         str(row.waiting),
         str(row.failed),

@@ -34,7 +34,7 @@ def test_what_waits_is_listed_with_everything_an_approver_needs(site: Site) -> N
         assert "1f2e3d4c  tool:write_file of files: waits" in text
         assert "Alice A., alice@example.com (alice)" in text
         assert 'rule "writes"' in text
-        assert '{"path":"/a\\u202e"}' in text
+        assert '{"path":"/a<U+202E>"}' in text
     assert "approvals approve REQUEST" in shown
     (request,) = msgspec.convert(as_json["requests"], list[Approval])
     assert request.arguments == '{"path":"/a\u202e"}'
@@ -52,7 +52,7 @@ def test_a_name_that_was_made_for_the_terminal_is_shown_as_what_it_is(site: Site
 
     with site.running(site.status(), approvals=listed, approve=approve):
         for command in (("list",), ("approve", "1f2e3d4c")):
-            assert "resource:a\\u001b[2J\\u202e of files" in site.run("approvals", *command).stdout
+            assert "resource:a<U+001B>[2J<U+202E> of files" in site.run("approvals", *command).stdout
 
 
 def test_nothing_waits(site: Site) -> None:

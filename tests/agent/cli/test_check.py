@@ -37,9 +37,9 @@ def test_settings_that_are_not_the_defaults_are_shown_with_the_servers_and_the_s
     assert text.count("warm = 2") == 1
     assert '  name = "Plant"\n  instructions = "Of \\"A\\"."' in text
     assert "tolerance: off: answer_while_starting\n" in text
-    assert 'ledger: sync = "always", kept for ever, at most 4 GiB\n' in text
+    assert 'ledger: sync = "always", kept for ever, at most 4.0 GiB\n' in text
     found = site.run("config", "check", "--json").json
-    assert found["ledger"] == {"sync": "always", "keep_days": 0, "max_size": "4 GiB"}
+    assert found["ledger"] == {"sync": "always", "keep_days": 0, "max_size": 4 << 30}
     servers, tolerance = found["servers"], found["tolerance"]
     assert isinstance(servers, dict)
     assert (servers["a"]["warm"], servers["b"]["warm"]) == (None, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.agent.ledger.book import BOB, Clock, decision, ledger
 from tests.harness.agent_site import SERVER, Site
 
 RULES = """
@@ -112,27 +114,26 @@ def test_cases_that_cannot_be_read_are_status_2(files: Site) -> None:
     assert (done.status, "missing required field" in done.stderr) == (2, True)
 
 
-def ledger(site: Site, path: Path, *, age: timedelta) -> Path:
-    at = (datetime.now(UTC) - age).isoformat()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines: list[dict[str, object]] = [
-        {"n": 1, "at": at, "kind": "who", "who": 1, "issuer": "i", "subject": "bob", "client": "claude"},
-        {"n": 2, "at": at, "kind": "decision", "server": "files", "who": 1, "verdict": "allowed",
-         "item": "tool:read_file"},
-    ]  # fmt: skip
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return path
+def used(state: Path, *, age: timedelta) -> None:
+    """Somebody has used a tool so long ago."""
+
+    async def write() -> None:
+        with ledger(state, clock=Clock((datetime.now(UTC) - age).timestamp())) as writer:
+            writer.record(decision(who=BOB))
+
+    asyncio.run(write())
 
 
 def test_suggest_proposes_a_change_of_the_file_and_writes_nothing(files: Site) -> None:
+    files.join()
     before = files.config.read_text()
-    ledger(files, files.state / "ledger" / "00000001.jsonl", age=timedelta(hours=1))
+    used(files.state, age=timedelta(hours=1))
     done = files.run("policy", "suggest")
     assert done.status == 0, done.stderr
     for line in (
         '+name = "suggested 1"',
         '+users = ["bob"]',
-        '+clients = ["claude"]',
+        '+clients = ["c2"]',
         '+allow = ["tool:read_file"]',
     ):
         assert line in done.stdout.splitlines()
@@ -142,18 +143,19 @@ def test_suggest_proposes_a_change_of_the_file_and_writes_nothing(files: Site) -
 
 
 def test_suggest_looks_at_the_time_that_it_is_told(files: Site, tmp_path: Path) -> None:
-    path = str(ledger(files, tmp_path / "export.jsonl", age=timedelta(days=3)))
+    used(tmp_path, age=timedelta(days=3))
     for since, found in (("yesterday", 0), ("7d", 1), ("12h", 0), ("2020-01-01", 1)):
-        done = files.run("policy", "suggest", "--from", path, "--since", since, "--json")
+        copy = str(tmp_path / "ledger")
+        done = files.run("policy", "suggest", "--dir", copy, "--since", since, "--json")
         assert done.json["decisions"] == found, since
         assert bool(done.json["diff"]) is bool(found)
 
 
 def test_suggest_says_what_it_needs(files: Site) -> None:
     assert "There is no ledger in" in files.run("policy", "suggest").stderr
-    assert "cannot be read" in files.run("policy", "suggest", "--from", "/nowhere").stderr
+    assert "There is no ledger in /nowhere" in files.run("policy", "suggest", "--dir", "/nowhere").stderr
     done = files.run("policy", "suggest", "--since", "soon")
-    assert (done.status, "is no time" in done.stderr) == (2, True)
+    assert (done.status, "is no moment" in done.stderr) == (2, True)
 
 
 def test_config_check_shows_rules_in_words_and_what_cannot_work(files: Site) -> None:

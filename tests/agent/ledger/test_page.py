@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
-from penstock_agent.ledger.page import html, size, summary, words
+from penstock_agent.ledger.page import html, summary, words
 from penstock_agent.ledger.report import Happening, Report, Row
 
 EVIL = '<script>alert("x")</script>\x1b[2J\u202e'
@@ -62,9 +62,3 @@ def test_nothing_in_it_is_obeyed_by_a_browser() -> None:
 
 def test_an_empty_one_is_a_page_too() -> None:
     assert "<table>" not in html(Report(), "What left", ["Nothing."], True, name_of)
-
-
-def test_bytes_are_shown_in_units() -> None:
-    assert [size(n) for n in (0, 1023, 1024, 5 << 20, 3 << 40, 5000 << 40)] == [
-        "0 B", "1023 B", "1.0 KiB", "5.0 MiB", "3.0 TiB", "5000.0 TiB",
-    ]  # fmt: skip

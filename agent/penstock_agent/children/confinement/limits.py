@@ -1,6 +1,5 @@
 """What a child may use up, in the kernel's own limits. Pure."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -14,17 +13,6 @@ _FILES: Final = 7
 
 SHARED_PROCESSES: Final = 4096
 """For all children together, at least, where the kernel cannot count those of one."""
-
-_SIZE = re.compile(r"([1-9][0-9]{0,11}) ?(B|KiB|MiB|GiB)")
-_UNITS: Final = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-
-
-def size(text: str) -> int:
-    """Bytes. Raises ValueError."""
-    found = _SIZE.fullmatch(text)
-    if found is None:
-        raise ValueError('is not a size; write a number and MiB or GiB, such as "2GiB"')
-    return int(found[1]) * _UNITS[found[2]]
 
 
 @dataclass(frozen=True, slots=True)

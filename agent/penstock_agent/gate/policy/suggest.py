@@ -7,13 +7,12 @@ which application, and how often in a day.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Final
 
 import msgspec
 
-from penstock.principal import Principal
 from penstock_agent.gate.expose import BadPattern, Item, parse_pattern
 from penstock_agent.ledger.entries import Decision, Verdict
 
@@ -23,6 +22,7 @@ LEAST: Final = 10
 """No smaller budget is suggested."""
 
 Dated = tuple[datetime, Decision]
+"""When, in UTC."""
 
 
 class Proposal(msgspec.Struct, frozen=True):
@@ -44,62 +44,6 @@ class Found(msgspec.Struct, frozen=True):
     rules: dict[str, list[Proposal]]
     left_out: list[str]
     decisions: int
-
-
-class _Who(msgspec.Struct):
-    who: int
-    issuer: str
-    subject: str
-    name: str = ""
-    email: str = ""
-    groups: tuple[str, ...] = ()
-    client: str = ""
-
-
-class _Head(msgspec.Struct):
-    kind: str
-    at: str = ""
-    who: msgspec.Raw = msgspec.Raw(b"null")
-
-
-class _Plain(msgspec.Struct):
-    server: str
-    verdict: Verdict
-    item: str = ""
-    of: str = ""
-
-
-class _Whose(msgspec.Struct):
-    who: Principal
-
-
-_head = msgspec.json.Decoder(_Head)
-_who = msgspec.json.Decoder(_Who)
-_plain = msgspec.json.Decoder(_Plain)
-_whose = msgspec.json.Decoder(_Whose)
-
-
-def decisions(lines: Iterable[bytes]) -> Iterator[Dated]:
-    """The decisions in a ledger's lines of JSON, whose callers are written out or named by a number that a
-    record before says. What is no such line is passed over: whether a ledger is whole is another question.
-    """
-    callers: dict[int, Principal] = {}
-    for line in lines:
-        try:
-            head = _head.decode(line)
-            if head.kind == "who":
-                one = _who.decode(line)
-                callers[one.who] = Principal(
-                    one.issuer, one.subject, one.name, one.email, one.groups, one.client
-                )
-            elif head.kind == "decision":
-                raw = bytes(head.who)
-                who = callers[int(raw)] if raw.isdigit() else _whose.decode(line).who
-                said = _plain.decode(line)
-                entry = Decision("", said.server, who, "", said.verdict, "", item=said.item, of=said.of)
-                yield datetime.fromisoformat(head.at).astimezone(UTC), entry
-        except (msgspec.DecodeError, ValueError, KeyError, RecursionError):
-            continue
 
 
 def suggest(found: Iterable[Dated]) -> Found:

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 
 from penstock.principal import Principal
-from penstock_agent.gate.policy.suggest import Proposal, decisions, suggest
+from penstock_agent.gate.policy.suggest import Proposal, suggest
 from penstock_agent.ledger.entries import Decision, Verdict
 
 ALICE = Principal("i", "alice", email="alice@example.com", client="claude")
@@ -67,31 +66,3 @@ def test_a_name_with_a_wildcard_cannot_be_named_alone() -> None:
     found = suggest([used(ALICE, "tool:a*"), used(ALICE, "resource:x:?a"), used(ALICE, "resource:x:*")])
     assert found.left_out == ["resource:x:*", "tool:a*"]
     assert found.rules["files"][0].allow == ["resource:x:?a"]
-
-
-def test_lines_of_a_ledger_name_callers_by_number_or_write_them_out() -> None:
-    used = {"kind": "decision", "server": "files", "who": 1, "verdict": "allowed", "item": "tool:read"}
-    at = "2026-11-01T12:00:01Z"
-    bob = {"issuer": "i", "subject": "bob", "groups": ["g"]}
-    lines: list[dict[str, object]] = [
-        {"n": 1, "at": at, "kind": "opened"},
-        {"n": 2, "at": at, "kind": "who", "who": 1, "issuer": "i", "subject": "alice"},
-        {"n": 3, "at": at, **used, "exchange": "e", "method": "tools/call", "rule": "expose", "h": "00"},
-        {
-            "at": "2026-11-02T12:00:01.5Z",
-            **used,
-            "server": "",
-            "who": bob,
-            "verdict": "denied",
-            "of": "files",
-        },
-        {"at": at, **used, "who": 7},
-        {"at": "never", **used},
-        {"at": at, **used, "verdict": "?"},
-    ]
-    raw = [json.dumps(line).encode() + b"\n" for line in lines]
-    found = list(decisions([*raw, b"", b"{", b"[]", b"\xff\n"]))
-    assert [(at.day, one.who.subject, one.verdict, one.item, one.of) for at, one in found] == [
-        (1, "alice", "allowed", "tool:read", ""),
-        (2, "bob", "denied", "tool:read", "files"),
-    ]
