@@ -160,8 +160,8 @@ class ConditionSettings(BaseModel):
 
 
 class RuleSettings(BaseModel):
-    """One ``[[servers.NAME.rules]]`` table. ``users``, ``groups`` and ``clients`` that are given have to hold
-    together.
+    """One ``[[servers.NAME.rules]]`` table. ``issuers``, ``users``, ``groups`` and ``clients`` that are given
+    have to hold together.
     """
 
     model_config = _MODEL
@@ -173,6 +173,8 @@ class RuleSettings(BaseModel):
     groups: _Texts | None = None
     #: Ids of applications, with the globs of tools.
     clients: _Texts | None = None
+    #: Who has to have said who the caller is, exact. Without it: any that the relay believes.
+    issuers: _Texts | None = None
     allow: _Entries = ()
     deny: _Entries = ()
     #: By tool (or "prompt:NAME"), a glob or "*"; then by argument.
@@ -202,14 +204,15 @@ class RuleSettings(BaseModel):
             None if self.users is None else frozenset(self.users),
             None if self.groups is None else frozenset(self.groups),
             None if self.clients is None else tuple(_client(each) for each in self.clients),
-            Expose.parse(self.allow),
-            Expose.parse(self.deny),
-            tuple(
+            None if self.issuers is None else frozenset(self.issuers),
+            allow=Expose.parse(self.allow),
+            deny=Expose.parse(self.deny),
+            arguments=tuple(
                 Arguments(parse_pattern(of), tuple(one.condition(place) for place, one in wanted.items()))
                 for of, wanted in self.arguments.items()
             ),
-            None if self.budget is None else self.budget.budget(),
-            self.approve is not None,
+            budget=None if self.budget is None else self.budget.budget(),
+            approve=self.approve is not None,
         )
 
 
@@ -237,7 +240,12 @@ def in_words(rule: RuleSettings) -> str:
     """For a person, in one line."""
     who = [
         f"{what} {' or '.join(names)}"
-        for what, names in (("user", rule.users), ("group", rule.groups), ("application", rule.clients))
+        for what, names in (
+            ("user", rule.users),
+            ("group", rule.groups),
+            ("application", rule.clients),
+            ("issuer", rule.issuers),
+        )
         if names is not None
     ]
     parts = [f"{' and '.join(who) or 'everybody'}:"]

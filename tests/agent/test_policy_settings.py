@@ -33,6 +33,7 @@ name = "finance reads"
 users = ["alice@example.com"]
 groups = ["finance"]
 clients = ["https://claude.ai/*"]
+issuers = ["https://login.example.com"]
 allow = ["tool:read_*"]
 deny = ["tool:read_secret"]
 [servers.files.rules.arguments.read_file]
@@ -57,6 +58,7 @@ def test_a_rule_is_read_whole() -> None:
     (rule,) = found.rules
     assert rule.users == frozenset({"alice@example.com"})
     assert rule.groups == frozenset({"finance"})
+    assert rule.issuers == frozenset({"https://login.example.com"})
     assert [each.of.glob for each in rule.arguments] == ["read_file", "*"]
     assert rule.budget == Budget(30, 2, 500, 50_000_000, 1_048_576)
     assert policy(None, ()) is None
@@ -65,8 +67,9 @@ def test_a_rule_is_read_whole() -> None:
 def test_a_rule_in_words() -> None:
     (rule,) = parse(WHOLE).rules
     assert in_words(rule) == (
-        "user alice@example.com and group finance and application https://claude.ai/*: may use tool:read_* "
-        "and never tool:read_secret; of read_file: path must be a plain absolute path below "
+        "user alice@example.com and group finance and application https://claude.ai/* and issuer "
+        "https://login.example.com: may use tool:read_* and never tool:read_secret; "
+        "of read_file: path must be a plain absolute path below "
         "/srv/share/finance/ (no .. and nothing encoded); options.limit must be a number, 1 at least and 10.5"
         ' at most, where it is given; of *: kind must be one of "a", 1, true; each person and tool: '
         "calls_per_minute = 30, concurrent = 2, calls_per_day = 500, bytes_per_day = 50000000, "

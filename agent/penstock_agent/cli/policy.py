@@ -45,6 +45,7 @@ def explain(
         list[str] | None, typer.Option("--group", metavar="GROUP", help="A group of theirs; again for more.")
     ] = None,
     client: Annotated[str, typer.Option("--client", metavar="ID", help="Of the application.")] = "",
+    issuer: Annotated[str, typer.Option("--issuer", metavar="URL", help="Who says who they are.")] = "",
     ask: Annotated[
         bool, typer.Option("--ask", help="Start the server once and ask which tools it marks as read-only.")
     ] = False,
@@ -75,7 +76,7 @@ def explain(
         said = explaining.explain(
             exposed,
             _policy(settings, server),
-            cases.somebody(who, groups or (), client),
+            cases.somebody(who, groups or (), client, issuer),
             item,
             name,
             _arguments(arguments),

@@ -57,6 +57,7 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"who
     expect: Expected
     groups: tuple[str, ...] = ()
     client: str = ""
+    issuer: str = ""
     arguments: dict[str, object] = {}
     because: str = ""
     """What decides: a rule by its name, ``expose``, ``profile``, or ``rules`` where none allows it."""
@@ -78,9 +79,10 @@ class Outcome(msgspec.Struct, frozen=True):
     wrong: str = ""
 
 
-def somebody(who: str, groups: Sequence[str] = (), client: str = "") -> Principal:
+def somebody(who: str, groups: Sequence[str] = (), client: str = "", issuer: str = "") -> Principal:
     """Whom a name means: an address is subject and e-mail at once."""
-    return Principal(ISSUER, who, email=who if "@" in who else "", groups=tuple(groups), client=client)
+    email = who if "@" in who else ""
+    return Principal(issuer or ISSUER, who, email=email, groups=tuple(groups), client=client)
 
 
 def item_of(text: str) -> tuple[Item, str]:
@@ -102,7 +104,7 @@ def read(text: str) -> list[Case]:
         raise BadCases(f"{e}. A case has as, server, tool, expect, and may have {_OPTIONAL}") from None
 
 
-_OPTIONAL: Final = "groups, client, arguments, because, read_only"
+_OPTIONAL: Final = "groups, client, issuer, arguments, because, read_only"
 
 
 def run(cases: Sequence[Case], servers: Mapping[str, tuple[Expose, Policy]]) -> list[Outcome]:
@@ -118,7 +120,7 @@ def run(cases: Sequence[Case], servers: Mapping[str, tuple[Expose, Policy]]) -> 
             arguments = msgspec.json.encode(case.arguments)
         except (TypeError, ValueError, RecursionError):
             raise BadCases(f"case {number}: its arguments are not to be had in JSON") from None
-        who = somebody(case.who, case.groups, case.client)
+        who = somebody(case.who, case.groups, case.client, case.issuer)
         marked = frozenset({name} if case.read_only else ())
         said = explain(exposed, policy, who, item, name, arguments, marked)
         meant = _MEANS[said.verdict]

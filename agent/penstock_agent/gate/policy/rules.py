@@ -52,7 +52,7 @@ class Arguments:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """None of ``users``, ``groups`` or ``clients``: any."""
+    """None of ``users``, ``groups``, ``clients`` or ``issuers``: any."""
 
     name: str
     users: frozenset[str] | None = None
@@ -60,6 +60,8 @@ class Rule:
     groups: frozenset[str] | None = None
     clients: tuple[Pattern, ...] | None = None
     """Ids of clients, by the globs of tools."""
+    issuers: frozenset[str] | None = None
+    """Who said who the caller is: a subject or a group may exist at several. Exact."""
     allow: Expose = Expose()  # noqa: RUF009 - frozen
     deny: Expose = Expose()  # noqa: RUF009 - frozen
     arguments: tuple[Arguments, ...] = ()
@@ -70,7 +72,9 @@ class Rule:
         return f'rule "{self.name}"'
 
     def stranger(self, who: Principal) -> str | None:
-        """Why it does not concern the caller: ``users``, ``groups`` or ``clients``; None if it does."""
+        """Why it does not concern the caller: which of its conditions; None if it does."""
+        if self.issuers is not None and who.issuer not in self.issuers:
+            return "issuers"
         if self.users is not None and not (
             who.subject in self.users or (bool(who.email) and who.email in self.users)
         ):
@@ -93,7 +97,7 @@ class Rule:
     @property
     def shape(self) -> object:
         """What lists depend on."""
-        return (self.users, self.groups, self.clients, self.allow, self.deny)
+        return (self.users, self.groups, self.clients, self.issuers, self.allow, self.deny)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,11 +222,11 @@ class Policy:
         self.read_only = read_only
         self.shape: object = (tuple(rule.shape for rule in rules), read_only)
         """Equal shapes show everybody the same."""
-        self._mine: dict[tuple[str, str, tuple[str, ...], str], Mine] = {}
+        self._mine: dict[tuple[str, str, str, tuple[str, ...], str], Mine] = {}
 
     def of(self, who: Principal) -> Mine:
         """The rules that concern this caller."""
-        key = (who.subject, who.email, who.groups, who.client)
+        key = (who.issuer, who.subject, who.email, who.groups, who.client)
         found = self._mine.get(key)
         if found is None:
             if len(self._mine) >= CALLERS_MAX:

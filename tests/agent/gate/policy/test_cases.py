@@ -36,6 +36,16 @@ def test_a_case_that_is_as_expected_has_nothing_wrong() -> None:
     assert (one.number, one.found, one.by, one.wrong) == (1, "allowed", 'rule "finance reads"', "")
 
 
+def test_a_case_may_say_who_says_who_they_are() -> None:
+    found = rules('[[rules]]\nname = "ours"\nissuers = ["https://a.example"]\nallow = ["read_*"]\n')
+    case = (
+        '[[cases]]\nas = "alice"\nserver = "files"\ntool = "read_file"\nexpect = "allowed"\nissuer = "{}"\n'
+    )
+    text = case.format("https://a.example") + case.format("https://b.example")
+    ours, theirs = run(read(text), {"files": (Expose.parse(["*"]), found)})
+    assert (ours.wrong, theirs.found) == ("", "denied")
+
+
 @pytest.mark.parametrize(
     ("change", "wrong"),
     [

@@ -65,6 +65,24 @@ def test_who_may_do_what(
     assert (found.verdict, found.by) == (verdict, by)
 
 
+def test_a_subject_of_another_issuer_is_another_person() -> None:
+    found = rules(
+        """
+        [[rules]]
+        name = "ours"
+        issuers = ["https://login.example.com"]
+        users = ["alice@example.com"]
+        allow = ["tool:read_*"]
+        """
+    )
+    ours = replace(ALICE, issuer="https://login.example.com")
+    theirs = replace(ALICE, issuer="https://login.example.com/")
+    for _ in range(2):  # the second time from what is kept at hand
+        assert ruling(found, "read_file", b"{}", ours).verdict is Verdict.ALLOWED
+        assert ruling(found, "read_file", b"{}", theirs).verdict is Verdict.DENIED
+    assert found.rules[0].stranger(theirs) == "issuers"
+
+
 def test_without_rules_everybody_may_use_all_that_is_exposed() -> None:
     assert ruling(Policy(), "any", b"not json").verdict is Verdict.ALLOWED
 
