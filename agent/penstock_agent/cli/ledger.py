@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from penstock_agent.cli.common import ConfigOption, JsonOption, StateDirOption, emit, problems, say, usage
+from penstock_agent.cli.common import (
+    ConfigOption,
+    JsonOption,
+    StateDirOption,
+    emit,
+    problems,
+    say,
+    to_find_the_agent,
+    usage,
+)
 from penstock_agent.problem import Exit, Problem, printable
 
 if TYPE_CHECKING:
@@ -180,10 +189,8 @@ def _tell(each: Record, line: str, as_json: bool) -> None:
 
 
 def state_of(config: ConfigOption, state_dir: StateDirOption) -> Path:
-    """The state folder of this agent. Raises Problem."""
-    from penstock_agent.config import Options, load
-
-    return load(Options(config, state_dir)).state_dir
+    """The state folder of this agent, also where the rest of its file cannot be read. Raises Problem."""
+    return to_find_the_agent(config, state_dir)[0].state_dir
 
 
 def folder_of(state: Path | None, dir: Path | None) -> Path:

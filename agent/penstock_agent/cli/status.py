@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from penstock_agent.cli.common import ConfigOption, JsonOption, StateDirOption, emit, problems, say
+from penstock_agent.cli.common import (
+    ConfigOption,
+    JsonOption,
+    StateDirOption,
+    emit,
+    problems,
+    say,
+    to_find_the_agent,
+)
 from penstock_agent.problem import Exit, Problem, printable
 from penstock_agent.sizes import shown
 
@@ -26,27 +34,35 @@ def status(config: ConfigOption = None, state_dir: StateDirOption = None, json: 
     """Show the link, the site, the servers and the certificate. Exit status 0 when the link is up, else 1."""
     with problems(json):
         from penstock_agent import control, state
-        from penstock_agent.config import Options, load
 
-        settings = load(Options(config, state_dir))
+        settings, mistake = to_find_the_agent(config, state_dir)
         try:
             joined = state.load(settings.state_dir)
         except state.NotJoined as e:
-            raise Problem(str(e)) from None  # no link: status 1, and no mistake in the configuration
+            # Without a mistake in the configuration it is just no link: status 1.
+            raise (mistake or Problem(str(e))) from None
         running: control.Status | None = None
         problem = ""
         try:
             running = asyncio.run(control.status(control.socket_to_ask(settings)))
         except control.ControlError as e:
+            if mistake is not None:
+                raise mistake from None
             problem = str(e)
         if json:
-            emit(_as_json(settings, joined, running, problem))
+            emit(_as_json(settings, joined, running, problem, mistake))
         else:
-            _show(settings, joined, running, problem)
+            _show(settings, joined, running, problem, mistake)
     raise typer.Exit(Exit.DONE if running is not None and running.linked else Exit.FAILED)
 
 
-def _show(settings: Settings, joined: state.Joined, running: control.Status | None, problem: str) -> None:
+def _show(
+    settings: Settings,
+    joined: state.Joined,
+    running: control.Status | None,
+    problem: str,
+    mistake: Problem | None,
+) -> None:
     say(f"agent        {joined.id.agent} of the site {joined.id.site}")
     say(f"relay        {joined.relay_url}")
     if running is None:
@@ -70,7 +86,12 @@ def _show(settings: Settings, joined: state.Joined, running: control.Status | No
     if running is not None:
         _show_ledger(running.ledger)
     say()
-    if not settings.servers:
+    if mistake is not None and running is not None:
+        say("The agent goes on with what it has read before; its file cannot be read again as it is:")
+        say(str(mistake))
+        for each in running.servers:
+            say(f"server {each.name}: {_running(each, running)}")
+    elif not settings.servers:
         say(f"No servers. Add a [servers.NAME] table with a command or a url to {settings.config_file}.")
     for name, server in settings.servers.items():
         say(f"server {name}: {_server(name, server, running)}")
@@ -120,14 +141,19 @@ def _server(name: str, server: ServerSettings, running: control.Status | None) -
     known = {s.name: s for s in running.servers}.get(name)
     if known is None or tuple(known.expose) != server.expose:
         return f"{exposed}, but the running agent does not know that yet (restart it)"
+    return _running(known, running, "" if server.url is None else address.show(server.url))
+
+
+def _running(known: control.ServerStatus, running: control.Status, at: str = "") -> str:
+    exposed = f"{len(known.expose)} expose entries" if known.expose else "nothing exposed"
     children = f"{known.children} children run" if known.children else "no child runs"
     if known.warm:
         children += f", {known.warm} kept warm"
     if known.isolation:
         children += f", isolation {known.isolation}, network {known.network}"
-    if server.url is not None:
-        children = f"at {address.show(server.url)}, {known.children or 'no'} conversations open"
-    url = f", {connector_url(running, name)}" if server.expose and running.public_url else ""
+    if at:
+        children = f"at {at}, {known.children or 'no'} conversations open"
+    url = f", {connector_url(running, known.name)}" if known.expose and running.public_url else ""
     return f"{exposed}, {children}{url}"
 
 
@@ -142,11 +168,18 @@ def site_url(running: control.Status) -> str:
 
 
 def _as_json(
-    settings: Settings, joined: state.Joined, running: control.Status | None, problem: str
+    settings: Settings,
+    joined: state.Joined,
+    running: control.Status | None,
+    problem: str,
+    mistake: Problem | None,
 ) -> dict[str, object]:
     import msgspec
 
     confined = {} if running is None else {each.name: each for each in running.servers if each.isolation}
+    exposed = {name: list(server.expose) for name, server in settings.servers.items()}
+    if mistake is not None and running is not None:
+        exposed = {each.name: each.expose for each in running.servers}
     return {
         "site": joined.id.site,
         "agent": joined.id.agent,
@@ -162,14 +195,15 @@ def _as_json(
         "fingerprint": joined.fingerprint,
         "servers": {
             name: {
-                "expose": list(server.expose),
+                "expose": entries,
                 # In words, as the running agent says it.
                 "isolation": confined[name].isolation if name in confined else None,
                 "network": confined[name].network if name in confined else None,
                 "url": connector_url(running, name) if running is not None and running.public_url else None,
             }
-            for name, server in settings.servers.items()
+            for name, entries in exposed.items()
         },
+        "configuration_problem": "" if mistake is None else str(mistake),
         "site_endpoint": (
             None
             if running is None or not running.whole_site

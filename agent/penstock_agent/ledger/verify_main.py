@@ -563,10 +563,11 @@ def words(result: Result, seconds: float) -> list[str]:
         if result.last:
             said.append(f"Good up to record {result.last}; nothing after it was looked at.")
     else:
+        files = "1 file" if result.segments == 1 else f"{result.segments} files"
         speed = result.bytes / (1 << 20) / max(seconds, 1e-9)
         said.append(
             f"GOOD: records {result.first} to {result.last} of the agent {result.agent} of the site "
-            f"{result.site}, {result.segments} files, {result.bytes / (1 << 20):.1f} MiB, {speed:.0f} MiB/s."
+            f"{result.site}, {files}, {result.bytes / (1 << 20):.1f} MiB, {speed:.0f} MiB/s."
         )
         said.append(
             f"Signed up to record {result.signed} at {result.signed_at} ({result.heads} heads)."

@@ -49,12 +49,12 @@ def test_an_error_of_ours_shows_its_kind_and_place_but_no_trace_and_no_text(
         raise RuntimeError("a secret")
 
     monkeypatch.setattr(config, "load", broken)
-    monkeypatch.setattr(sys, "argv", ["penstock-agent", "status"])
+    monkeypatch.setattr(sys, "argv", ["penstock-agent", "renew"])
     with pytest.raises(SystemExit) as caught:
         cli.main()
     assert caught.value.code == 1
     shown = capsys.readouterr()
-    assert "internal error (TypeError at status:" in shown.err
+    assert "internal error (TypeError at renew:" in shown.err
     assert "Traceback" not in shown.err
     assert "secret" not in shown.err
     assert shown.err.count("\n") == 1

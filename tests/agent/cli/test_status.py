@@ -106,6 +106,25 @@ def test_a_bad_configuration_is_status_2(site: Site) -> None:
     assert f"penstock-agent: {site.config}: nonsense: unknown key" in done.stderr
 
 
+def test_a_mistake_in_the_file_of_a_running_agent_hides_nothing_of_it(site: Site) -> None:
+    site.join()
+    site.configure("nonsense = 1\n")
+    servers = [ServerStatus("files", children=2, expose=["read_*"])]
+    with site.running(site.status(servers=servers)):
+        done = site.run("status")
+        as_json = site.run("status", "--json").json
+    assert done.status == 0
+    assert "link         up" in done.stdout
+    assert "goes on with what it has read before; its file cannot be read again as it is:\n" in done.stdout
+    assert "nonsense: unknown key" in done.stdout
+    url = "https://relay.example/plant/files/mcp"
+    assert f"server files: 1 expose entries, 2 children run, {url}" in done.stdout
+    assert "nonsense: unknown key" in str(as_json["configuration_problem"])
+    assert as_json["servers"] == {
+        "files": {"expose": ["read_*"], "isolation": None, "network": None, "url": url}
+    }
+
+
 def test_errors_are_json_too(site: Site) -> None:
     site.configure("nonsense = 1\n")
     done = site.run("status", "--json")
