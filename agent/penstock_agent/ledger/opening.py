@@ -10,7 +10,7 @@ from pathlib import Path
 from penstock import log
 from penstock.names import AgentId
 from penstock_agent.ledger import key as keys
-from penstock_agent.ledger import record, segments
+from penstock_agent.ledger import lost, record, segments
 from penstock_agent.ledger.disk import Disk, Locked
 from penstock_agent.ledger.retention import DAY, Retention
 from penstock_agent.ledger.segments import End, Segment
@@ -81,6 +81,12 @@ def _open(
     try:
         if held and (cut := _resume(disk, held[-1], end, key, agent)) is not None:
             writer.owe(cut)
+            if "signed" in cut:
+                writer.warning = (
+                    f"Records after {end.n}, up to {cut['signed']} at least, had been signed, and were no "
+                    "whole records any more when the agent started: they were changed, or the disk lost what "
+                    f"it had kept. What was left of them is in {disk.folder / str(cut['file'])}."
+                )
         if aside is not None:
             writer.owe(_cut(held[-1].number if held else 1, end.n, aside))
         writer.go_on()
@@ -114,7 +120,7 @@ def _resume(disk: Disk, last: Segment, end: End, key: keys.Key, agent: AgentId) 
     """Make the last segment ready for the next record, if it is this agent's. Returns what the ledger must
     say about its end. Raises OSError.
     """
-    cut = _keep(disk, last, end) if end.dropped else None
+    cut = _keep(disk, last, end, key) if end.dropped else None
     disk.resume(last.path, end.size)
     same = (last.key, last.site, last.agent) == (record.text(key.public), agent.site, agent.agent)
     if not same or end.size == 0:
@@ -122,11 +128,14 @@ def _resume(disk: Disk, last: Segment, end: End, key: keys.Key, agent: AgentId) 
     return cut
 
 
-def _keep(disk: Disk, last: Segment, end: End) -> dict[str, object]:
+def _keep(disk: Disk, last: Segment, end: End, key: keys.Key) -> dict[str, object]:
     """What does not belong to the chain is put beside it."""
     kept = disk.keep(last.path, end.size, f"{last.path.stem}-{end.n}.cut")
     _log.error("ledger_end_cut_off", segment=last.number, after=end.n, bytes=end.dropped, kept=kept.name)
-    return _cut(last.number, end.n, kept)
+    said = _cut(last.number, end.n, kept)
+    with kept.open("rb") as lines:
+        signed = lost.signed(lines, key.public)
+    return said | {"signed": signed} if signed > end.n else said
 
 
 def _cut(segment: int, after: int, kept: Path) -> dict[str, object]:

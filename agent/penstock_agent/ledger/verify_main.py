@@ -146,7 +146,7 @@ class Verifier:
         self._number = 0
         self._retired: dict[int, tuple[int, str, int]] = {}
         self._begins: tuple[int, int, str] = (1, 1, "")
-        self._before_last = b""
+        self._lost: Bad | None = None
 
     def file(self, number: int, name: str, lines: Iterable[bytes]) -> bool:
         """One segment. False when something is wrong, and nothing more is looked at."""
@@ -198,12 +198,7 @@ class Verifier:
         elif kind == b"retired":
             self._removed(_members(line, n), n)
         elif kind == b"cut":
-            said = _members(line, n)
-            result.notes.append(
-                f"Record {n}: when the agent started, {said.get('bytes')} bytes after record "
-                f"{said.get('after')} were no whole record and were cut off; they are in {said.get('file')}. "
-                "A crash leaves that."
-            )
+            self._cut_off(_members(line, n), n)
         elif kind == b"event" and b'"what":"ledger_recovered"' in line:
             about = _members(line, n).get("about")
             if isinstance(about, dict) and "unsure_from" in about:
@@ -272,6 +267,21 @@ class Verifier:
         self.result.signed = n - 1
         self.result.signed_at = _moment(at_ms)
 
+    def _cut_off(self, said: dict[str, object], n: int) -> None:
+        after, signed, file = said.get("after"), said.get("signed"), said.get("file")
+        if isinstance(after, int) and isinstance(signed, int):
+            self._lost = self._lost or Bad(
+                "", 0, after + 1,
+                f"the records {after + 1} to {signed} at least had been signed, and were not whole any more "
+                "when the agent started: they were changed, or the disk lost them. What was left is in "
+                f"{file} (record {n} says so)",
+            )  # fmt: skip
+            return
+        self.result.notes.append(
+            f"Record {n}: when the agent started, {said.get('bytes')} bytes after record {after} were no "
+            f"whole record and were cut off; they are in {file}. A crash leaves that."
+        )
+
     def _removed(self, said: dict[str, object], n: int) -> None:
         segments, last, hash = said.get("segments"), said.get("of"), said.get("hash")
         newest = segments[-1] if isinstance(segments, list) and segments else None
@@ -283,7 +293,7 @@ class Verifier:
         """After the last file."""
         result = self.result
         if result.bad is None:
-            result.bad = self._beginning() or self._elsewhere()
+            result.bad = self._beginning() or self._lost or self._elsewhere()
         result.hash = self._hash.hex()
         if result.good and result.last - 1 > result.signed:
             result.notes.append(
