@@ -66,6 +66,8 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
         f"{TA}/endpoint/test_withheld.py",
         "seen where a process is asked for its lists",
     ),
+    f"{A}/gate/methods.py": (f"{TA}/gate/test_gate.py", "all of it is asked by the gate"),
+    f"{A}/gate/view.py": (f"{TA}/gate/test_gate.py", "all of it is asked by the gate"),
     f"{A}/gate/definitions.py": (f"{TA}/endpoint/test_withheld.py", "seen where lists and calls go by"),
     f"{A}/endpoint/shared.py": (f"{TA}/endpoint/test_endpoint.py", "what an endpoint is made of"),
     f"{A}/tolerance.py": (f"{TA}/test_config.py", "a table of the settings"),

@@ -18,8 +18,9 @@ from penstock_agent.children.environment import BadEnvironment
 from penstock_agent.children.units.spec import UnitSpec
 from penstock_agent.config import Settings
 from penstock_agent.gate.expose import Expose
-from penstock_agent.gate.gate import Exposed, Gate
+from penstock_agent.gate.gate import Gate
 from penstock_agent.gate.pause import Paused
+from penstock_agent.gate.view import Exposed
 from penstock_agent.policy_settings import policy
 from penstock_agent.problem import Exit, Problem
 from penstock_agent.servers import redactors, spec, whole_site

@@ -33,10 +33,11 @@ from penstock_agent.dialer.served import Served
 from penstock_agent.enrolment.enrol import enrol
 from penstock_agent.exchange import Exchange, ExchangeGone
 from penstock_agent.gate.expose import Item
-from penstock_agent.gate.gate import Denied, Gate
+from penstock_agent.gate.gate import Gate
 from penstock_agent.gate.pause import Paused
 from penstock_agent.gate.policy.books import Books, Charge, Over
 from penstock_agent.gate.policy.rules import Budget
+from penstock_agent.gate.view import Denied
 from penstock_agent.hooks import Hooks
 from penstock_agent.ledger import disk
 from penstock_agent.ledger.opening import open_ledger

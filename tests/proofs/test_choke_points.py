@@ -95,13 +95,13 @@ CHOKE_POINTS: dict[str, tuple[str, str, str, str]] = {
         f"{ENDPOINT}/test_recording.py::test_what_is_denied_is_recorded_with_the_rule",
     ),
     "what is not exposed is denied by the gate": (
-        "gate.gate",
+        "gate.view",
         "return ALLOWED if name is not None and self.shows(item, name) else self._denied(item)",
         "return ALLOWED",
         "tests/agent/gate/test_gate.py::test_an_item_can_be_used_when_it_is_exposed_and_only_then",
     ),
     "the rules of the site hold": (
-        "gate.gate",
+        "gate.view",
         "if ruled.verdict is not Verdict.DENIED:",
         "if True:",
         f"{ENDPOINT}/test_policy.py::test_a_call_is_held_to_the_rules_and_the_ledger_says_by_which",

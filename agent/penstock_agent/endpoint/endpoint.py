@@ -45,7 +45,8 @@ from penstock_agent.endpoint.shared import Shared
 from penstock_agent.exchange import Exchange, ExchangeGone, Purpose
 from penstock_agent.gate.definitions import Definitions
 from penstock_agent.gate.expose import Item
-from penstock_agent.gate.gate import Gate, Use
+from penstock_agent.gate.gate import Gate
+from penstock_agent.gate.methods import Use
 from penstock_agent.gate.pause import Paused
 from penstock_agent.gate.policy.books import Books
 from penstock_agent.ledger.entries import Ledger, Unrecorded

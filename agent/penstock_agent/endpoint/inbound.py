@@ -26,7 +26,8 @@ from penstock_agent.endpoint.shared import Shared
 from penstock_agent.exchange import Exchange
 from penstock_agent.gate.approval import Call
 from penstock_agent.gate.definitions import refresh
-from penstock_agent.gate.gate import COMPLETE, Allowed, Denied, Use, used
+from penstock_agent.gate.methods import COMPLETE, Use, used
+from penstock_agent.gate.view import Allowed, Denied
 from penstock_agent.ledger.entries import MAX_ITEM, CannotRecord, Decision, Verdict
 
 #: What a grant of "all read-only tools" decides by how the server marks them.

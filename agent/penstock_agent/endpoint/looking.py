@@ -19,7 +19,7 @@ from penstock_agent.endpoint.lifeline import NotRunning
 from penstock_agent.endpoint.manners import OFFERED_AS
 from penstock_agent.endpoint.ports import Spawn
 from penstock_agent.gate.definitions import FIRST, PINNED, UNKNOWN, Definitions, Sight
-from penstock_agent.gate.gate import used
+from penstock_agent.gate.methods import used
 
 LOOK_S: Final = 20.0
 """For all lists of a process."""

@@ -20,7 +20,7 @@ from penstock.envelope import Message, member
 from penstock_agent.children.child import ChildSpec, ProcessSpec
 from penstock_agent.children.units.spec import UnitSpec
 from penstock_agent.endpoint.meta import CHANGED
-from penstock_agent.gate.gate import LISTS
+from penstock_agent.gate.methods import LISTS
 
 ANSWER_MAX: Final = 1 << 20
 """Bytes of one answer; a longer one is not kept."""

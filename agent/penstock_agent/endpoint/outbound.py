@@ -17,7 +17,7 @@ from penstock_agent.endpoint.failures import Failure, denied
 from penstock_agent.endpoint.permits import Permit
 from penstock_agent.endpoint.shared import Shared
 from penstock_agent.gate.definitions import GREETINGS, INVALID_PARAMS, Definitions, Sight, refresh
-from penstock_agent.gate.gate import used
+from penstock_agent.gate.methods import used
 from penstock_agent.gate.redaction.outgoing import Outcome, redacted
 from penstock_agent.ledger.entries import MAX_ITEM, CannotRecord, Masked
 

@@ -18,9 +18,10 @@ from penstock.lookalike import fold
 from penstock.principal import Principal
 from penstock_agent.gate import pins
 from penstock_agent.gate.expose import Item
-from penstock_agent.gate.gate import Use, not_exposed
+from penstock_agent.gate.methods import Use
 from penstock_agent.gate.overrides import Overrides
 from penstock_agent.gate.pins import INSTRUCTIONS, Broken, Pinned, Waiting
+from penstock_agent.gate.view import not_exposed
 
 #: Lists whose items are pinned. Resources come and go: what may be read of them is said by expose.
 PINNED: Final[Mapping[str, Item]] = {

@@ -8,95 +8,35 @@ words that depend on nothing but the method.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Protocol, TypeAlias
+from typing import Final, TypeAlias
 
-from penstock.allowance import Allowance
 from penstock.envelope import Kind, Message, member, replaced, text_member
 from penstock.names import WHOLE_SITE
 from penstock.outcome import INTERNAL
 from penstock.principal import Principal
 from penstock_agent.gate import read
 from penstock_agent.gate.expose import Expose, Item
-from penstock_agent.gate.policy.books import Charge
-from penstock_agent.gate.policy.policies import Known, Look, NothingKnown, Policies, Whole
+from penstock_agent.gate.methods import (
+    ACKNOWLEDGED,
+    COMPLETE,
+    LISTEN,
+    LISTS,
+    OPEN,
+    REFERENCES,
+    SUBSCRIBED,
+    TOLD,
+    UPDATED,
+    USES,
+    Use,
+    used,
+)
+from penstock_agent.gate.policy.policies import Known, NothingKnown, Policies, Whole
 from penstock_agent.gate.policy.rules import Policy
 from penstock_agent.gate.redaction.rules import Redactor
-from penstock_agent.ledger.entries import Verdict
+from penstock_agent.gate.view import ALLOWED, Allowed, Denied, Exposed, View
 
-
-@dataclass(frozen=True, slots=True)
-class Allowed:
-    """The message may go on to the server."""
-
-    rule: str = "expose"
-    """What allows it, for the ledger."""
-    charges: tuple[Charge, ...] = ()
-    """The budgets that it is counted for."""
-    of: str = ""
-    """The server that has the item, where it is used through the whole site."""
-    approve: bool = False
-    """Whether somebody on site has to approve it first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Denied:
-    """The message must not reach the server."""
-
-    text: str
-    """For the caller: cause and next step, without anything that the caller sent."""
-    rule: str = "expose"
-    """What denies it, for the ledger."""
-    of: str = ""
-    """The server that has the item, where it is used through the whole site."""
-
-
-ALLOWED: Final = Allowed()
 _BY_METHOD: Final = Allowed("method")
-
-#: Requests that use one item: the item's kind and the parameter that names it.
-USES: Final[Mapping[str, tuple[Item, str]]] = {
-    "tools/call": (Item.TOOL, "name"),
-    "prompts/get": (Item.PROMPT, "name"),
-    "resources/read": (Item.RESOURCE, "uri"),
-    "resources/subscribe": (Item.RESOURCE, "uri"),
-    "resources/unsubscribe": (Item.RESOURCE, "uri"),
-}
-#: Requests whose result is a list of items: their kind, the member that holds them, the member that names
-#: each.
-LISTS: Final[Mapping[str, tuple[Item, str, str]]] = {
-    "tools/list": (Item.TOOL, "tools", "name"),
-    "prompts/list": (Item.PROMPT, "prompts", "name"),
-    "resources/list": (Item.RESOURCE, "resources", "uri"),
-    "resources/templates/list": (Item.RESOURCE, "resourceTemplates", "uriTemplate"),
-}
-COMPLETE: Final = "completion/complete"
-#: A completion names what it completes by a reference of one of these types.
-REFERENCES: Final[Mapping[str, tuple[Item, str]]] = {
-    "ref/prompt": (Item.PROMPT, "name"),
-    "ref/resource": (Item.RESOURCE, "uri"),
-}
-#: Requests that name no item, or whose items are taken out one by one (``Gate.narrowed``). Tasks come only
-#: from calls that were allowed, and whose they are is known elsewhere.
-OPEN: Final = frozenset(
-    {
-        "initialize", "ping", "logging/setLevel", "server/discover", "subscriptions/listen",
-        "tasks/get", "tasks/result", "tasks/list", "tasks/cancel", "tasks/update",
-    }
-)  # fmt: skip
-#: What clients tell servers in MCP itself.
-TOLD: Final = frozenset(
-    {
-        "notifications/initialized", "notifications/cancelled", "notifications/progress",
-        "notifications/roots/list_changed", "notifications/tasks/status",
-    }
-)  # fmt: skip
-LISTEN: Final = "subscriptions/listen"
-UPDATED: Final = "notifications/resources/updated"
-ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
-#: Where a subscription, and the acknowledgement of one, name resources.
-SUBSCRIBED: Final = ("notifications", "resourceSubscriptions")
 
 #: What servers say beside their answers. It does not tell which server of a site it is of, so callers who may
 #: use only some tools do not hear it: it may be of one that they may not use at all.
@@ -105,146 +45,14 @@ _ASIDE: Final = frozenset({"notifications/message", "notifications/elicitation/c
 _CHANGES: Final = frozenset(
     f"notifications/{what}/list_changed" for what in ("tools", "prompts", "resources")
 )
-
-_DENIED: Final[Mapping[Item, Denied]] = {
-    Item.TOOL: Denied(
-        "This site exposes no tool of that name on this server. Use a tool that tools/list shows, "
-        "or ask the site's administrator to expose it."
-    ),
-    Item.PROMPT: Denied(
-        "This site exposes no prompt of that name on this server. Use a prompt that prompts/list shows, "
-        "or ask the site's administrator to expose it."
-    ),
-    Item.RESOURCE: Denied(
-        "This site exposes no resource of that URI on this server. Use a resource that resources/list shows, "
-        "or ask the site's administrator to expose it."
-    ),
-    Item.METHOD: Denied(
-        "This site does not expose that method on this server. Ask the site's administrator to expose it."
-    ),
-}
-_NOT_ALLOWED: Final[Mapping[Item, Denied]] = {
-    Item.TOOL: Denied(
-        "This application may use no tool of that name on this server: its user did not allow it, or the "
-        "site does not expose it. Use a tool that tools/list shows, or ask the user to change what this "
-        "application may use, on the relay's page of connected applications.",
-        "grant",
-    ),
-    Item.METHOD: Denied(
-        "This application may use only tools of this server, as its user chose. Ask the user to change that "
-        "on the relay's page of connected applications.",
-        "grant",
-    ),
-}
 _NOTHING: Final = Expose()
 _UNMARKED: Final[frozenset[str]] = frozenset()
 _UNKNOWN: Final = NothingKnown()
 #: Uses that no budget is for: who may use something may also leave it.
 _FREE: Final = frozenset({"resources/unsubscribe"})
 
-
-class Exposed(Protocol):
-    """What the site exposes of one server: an :class:`Expose`, or what follows from several."""
-
-    def shows(self, item: Item, name: str, /) -> bool:
-        """Whether callers may see the item of this name (resources: this URI or URI template)."""
-        ...
-
-
 #: What is shown of a listed item (kind, name, raw); None for nothing.
 Shown: TypeAlias = Callable[[Item, str, bytes], bytes | None]
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What one caller sees of one server: what the site exposes, of that what its rules allow the caller, and
-    of that what the user allowed the application.
-    """
-
-    exposed: Exposed
-    allowance: Allowance | None
-    marked: Collection[str]
-    look: Look | None = None
-    """None where there are no rules."""
-
-    def shows(self, item: Item, name: str) -> bool:
-        if not self._grants(item, name):
-            return False
-        return self.look is None or self.look.hides(item, name) is None
-
-    def _grants(self, item: Item, name: str) -> bool:
-        """Whether the site exposes it and the user allowed it, whatever the rules say."""
-        allowance = self.allowance
-        if not self.exposed.shows(item, name):
-            return False
-        if allowance is None:
-            return True
-        return allowance.allows_tool(name, self.marked) if item is Item.TOOL else allowance.others
-
-    @property
-    def others(self) -> bool:
-        """Whether the caller may use what is no tool."""
-        return self.allowance is None or self.allowance.others
-
-    def judge(self, item: Item, name: str | None) -> Allowed | Denied:
-        return ALLOWED if name is not None and self.shows(item, name) else self._denied(item)
-
-    def _denied(self, item: Item) -> Denied:
-        if self.allowance is None or (item is not Item.TOOL and self.others):
-            return _DENIED[item]
-        # One text for what the site does not expose and for what the user did not allow: callers who may
-        # not use all of a server need not learn what else there is.
-        return _NOT_ALLOWED[Item.TOOL if item is Item.TOOL else Item.METHOD]
-
-    def use(self, item: Item, name: str | None, arguments: bytes | None, *, counts: bool) -> Allowed | Denied:
-        """As ``judge``, and by the site's rules for this use of it."""
-        look = self.look
-        if look is None or name is None or not self._grants(item, name):
-            return self.judge(item, name)
-        ruled = look.rule(item, name, arguments, counts=counts)
-        if ruled.verdict is not Verdict.DENIED:
-            return Allowed(ruled.by, ruled.charges, ruled.of, ruled.verdict is Verdict.WAITING)
-        return Denied(ruled.text or self._denied(item).text, ruled.by, ruled.of)
-
-
-@dataclass(frozen=True, slots=True)
-class Use:
-    """The item that a request uses."""
-
-    item: Item
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.item.value}:{self.name}"
-
-
-def used(message: Message) -> Use | None:
-    """What this request of a caller uses; None for one that names nothing."""
-    method, params = message.method, message.params
-    if method is None or params is None:
-        return None
-    if (use := USES.get(method)) is not None:
-        item, key = use
-    elif method == COMPLETE:
-        reference = member(params, "ref")
-        known = None if reference is None else REFERENCES.get(text_member(reference, "type") or "")
-        if known is None:
-            return None
-        params, (item, key) = reference or b"", known
-    else:
-        return None
-    name = text_member(params, key)
-    return None if name is None else Use(item, name)
-
-
-def not_exposed(item: Item) -> str:
-    """What is said of an item that is not exposed, or not there."""
-    return _DENIED[item].text
-
-
-def knows(method: str | None) -> bool:
-    """Whether it is judged by more than whether the site exposes it by name."""
-    return method in USES or method in LISTS or method in OPEN or method == COMPLETE
 
 
 class Gate:

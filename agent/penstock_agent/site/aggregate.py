@@ -31,7 +31,8 @@ from penstock_agent.endpoint.session.correlate import MAX_ASKED
 from penstock_agent.gate import read
 from penstock_agent.gate.definitions import Definitions
 from penstock_agent.gate.expose import Expose, Item
-from penstock_agent.gate.gate import COMPLETE, LISTS, REFERENCES, UPDATED, USES, Denied, View
+from penstock_agent.gate.methods import COMPLETE, LISTS, REFERENCES, UPDATED, USES
+from penstock_agent.gate.view import Denied, View
 from penstock_agent.site import status
 from penstock_agent.site.asking import CAPABILITY, Asking
 from penstock_agent.site.beginning import Beginning

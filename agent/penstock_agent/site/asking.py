@@ -14,7 +14,7 @@ from penstock_agent.endpoint import failures
 from penstock_agent.endpoint.failures import Failure
 from penstock_agent.gate.definitions import PINNED
 from penstock_agent.gate.expose import Item
-from penstock_agent.gate.gate import LISTS
+from penstock_agent.gate.methods import LISTS
 from penstock_agent.site import cursors, lists
 from penstock_agent.site.client import Client
 from penstock_agent.site.lists import Page

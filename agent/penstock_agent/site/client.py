@@ -42,7 +42,7 @@ from penstock_agent.endpoint.session.standing import Standing
 from penstock_agent.gate import read
 from penstock_agent.gate.definitions import Definitions
 from penstock_agent.gate.expose import Item
-from penstock_agent.gate.gate import LISTS, Use
+from penstock_agent.gate.methods import LISTS, Use
 from penstock_agent.site import merge
 from penstock_agent.site.questions import CANCELLED, PROGRESS, Questions
 from penstock_agent.site.spec import GREET_S, Member

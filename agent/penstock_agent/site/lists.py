@@ -13,7 +13,8 @@ import msgspec
 from penstock.envelope import member, members, replaced, text_member
 from penstock_agent.gate import read
 from penstock_agent.gate.expose import Expose, Item
-from penstock_agent.gate.gate import LISTS, Shown
+from penstock_agent.gate.gate import Shown
+from penstock_agent.gate.methods import LISTS
 from penstock_agent.site import cursors
 from penstock_agent.site.names import STATUS, Names, Target
 

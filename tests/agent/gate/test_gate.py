@@ -14,7 +14,9 @@ from penstock.allowance import Allowance
 from penstock.envelope import Kind, Message, notification, request
 from penstock.principal import Principal
 from penstock_agent.gate.expose import Expose
-from penstock_agent.gate.gate import LISTS, OPEN, USES, Allowed, Denied, Gate, knows
+from penstock_agent.gate.gate import Gate
+from penstock_agent.gate.methods import LISTS, OPEN, USES, knows
+from penstock_agent.gate.view import Allowed, Denied
 
 ALICE = Principal("https://idp.example", "alice")
 

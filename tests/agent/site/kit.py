@@ -16,8 +16,9 @@ from penstock_agent.endpoint import Endpoint
 from penstock_agent.endpoint.bridge.up.face import Faces
 from penstock_agent.gate.definitions import Definitions
 from penstock_agent.gate.expose import Expose
-from penstock_agent.gate.gate import Exposed, Gate
+from penstock_agent.gate.gate import Gate
 from penstock_agent.gate.policy.rules import Policy
+from penstock_agent.gate.view import Exposed
 from penstock_agent.ledger.entries import Ledger
 from penstock_agent.site.aggregate import Aggregate
 from penstock_agent.site.names import Names, parse_alias

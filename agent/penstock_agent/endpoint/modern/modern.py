@@ -29,7 +29,7 @@ from penstock_agent.endpoint.modern.tasks import Tasks
 from penstock_agent.endpoint.session.sessions import Sessions
 from penstock_agent.endpoint.shared import Shared
 from penstock_agent.exchange import Exchange
-from penstock_agent.gate import gate
+from penstock_agent.gate import methods
 
 LAST_WORDS: Final = 1.0
 """Seconds for what is said to those who listen when the agent stops."""
@@ -126,7 +126,7 @@ class Modern:
     async def _request(self, exchange: Exchange, message: Message, headers: Headers, spec: ChildSpec) -> None:
         server, caller = exchange.server, exchange.principal
         if (failure := await inbound.judge(self._shared, exchange, message)) is not None:
-            if gate.knows(message.method):
+            if methods.knows(message.method):
                 await fail(exchange, message, failure)
             else:  # what a site does not expose looks like what its server does not have
                 await _reject(exchange, message, Rejection(METHOD_NOT_FOUND, failure.text))

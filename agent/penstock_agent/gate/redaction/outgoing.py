@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from penstock.envelope import Kind, Message
-from penstock_agent.gate.gate import LISTS, used
+from penstock_agent.gate.methods import LISTS, used
 from penstock_agent.gate.redaction.detectors import DETECTORS, FIELD
 from penstock_agent.gate.redaction.document import MAX_TEXT, MAX_VALUES, TooMuch, read
 from penstock_agent.gate.redaction.rules import Action, Plan, Redactor, strictest

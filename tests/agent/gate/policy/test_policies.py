@@ -7,9 +7,10 @@ from collections.abc import Collection
 from penstock.envelope import parse_caller
 from penstock.names import WHOLE_SITE
 from penstock_agent.gate.expose import Expose, Item
-from penstock_agent.gate.gate import Allowed, Denied, Gate
+from penstock_agent.gate.gate import Gate
 from penstock_agent.gate.policy.policies import NothingKnown, Policies
 from penstock_agent.gate.policy.rules import Policy
+from penstock_agent.gate.view import Allowed, Denied
 from penstock_agent.ledger.entries import Verdict
 from penstock_agent.site.names import Target, joined
 from penstock_agent.site.spec import SiteView

@@ -24,7 +24,7 @@ from penstock_agent.endpoint.shared import Shared
 from penstock_agent.endpoint.streams import Item, Stream
 from penstock_agent.endpoint.watch import Watch
 from penstock_agent.exchange import Exchange, ExchangeGone
-from penstock_agent.gate import gate
+from penstock_agent.gate import methods
 
 #: Seconds for which a server that asks one thing may ask for others, to be answered in the same round.
 TOGETHER: Final = 0.05
@@ -90,7 +90,7 @@ class Bridge:
             await reply(exchange, 400, rpc_error(message.id, INVALID_PARAMS, str(e)))
             return
         if (failure := await inbound.judge(self._shared, exchange, asked)) is not None:
-            if gate.knows(message.method):
+            if methods.knows(message.method):
                 await fail(exchange, message, failure)
             else:  # what a site does not expose looks like what its server does not have
                 await reply(exchange, 404, rpc_error(message.id, METHOD_NOT_FOUND, failure.text))
