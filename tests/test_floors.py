@@ -84,12 +84,15 @@ AGENT_FLOORS = (
         (
             *(
                 f"{AGENT}.{name}"
-                for name in ("adding.*", "approvals", "control", "doctor.*", "exposing.*", "hardening.*")
+                for name in (
+                    "adding.*", "approvals", "control", "doctor.*", "exposing.*", "hardening.*", "livecalls",
+                )
             ),
             f"{AGENT}.withholding",
         ),
     ),
     Floor("the daemon", tuple(f"{AGENT}.{name}" for name in ("configured", "daemon", "stopbutton"))),
+    Floor("what the administrator looks at", (f"{AGENT}.console.*",)),
     Floor("commands", (f"{AGENT}.cli.*",)),
     # Servers to try the agent with. They are programs of their own: nothing imports them.
     Floor("examples", (f"{AGENT}.examples.*",)),
@@ -182,7 +185,8 @@ PURE = (
             "endpoint.permits", "endpoint.session.standing",
             *(f"endpoint.bridge.up.{n}" for n in ("interpreter", "out", "subscription", "translate")),
             *(f"endpoint.modern.{n}" for n in ("flights", "ladder", "messages", "schemas", "tasks")),
-            "exchange", "exposing.differences", "gate.*", "ledger.entries", "ledger.happenings",
+            "console.charts", "exchange", "exposing.differences",
+            "gate.*", "ledger.entries", "ledger.happenings",
             "ledger.record", "ledger.retention", "sizes", "problem", "dialer.proxy", "dialer.redial",
             "renewal.schedule", "remote.address", "remote.protocol", "remote.sse", "remote.words",
         )
@@ -217,6 +221,8 @@ ALONE = {
 
 # Imported when the first server with a url is started, and not before.
 NEEDS_HTTP = (f"{AGENT}.remote.web",)
+# Imported by penstock-agent console.
+NEEDS_CONSOLE = (f"{AGENT}.console.app", f"{AGENT}.console.pages")
 # Imported when the first pattern of an operator's own is read.
 NEEDS_RE2 = (f"{AGENT}.gate.regex",)
 
@@ -226,6 +232,7 @@ BROUGHT_BY = {
     "prometheus_client": "prometheus-client",
     "pydantic_core": "pydantic",
     "re2": "google-re2",
+    "rich": "typer",
     "pydantic_settings": "pydantic-settings",
     "yarl": "aiohttp",
 }
@@ -363,6 +370,7 @@ def test_what_the_agent_imports_is_in_the_base_install_and_the_rest_in_the_extra
         RELAY: base | names(extras["relay"]),
     }
     needing = {module: base | names(extras["http"]) for module in NEEDS_HTTP}
+    needing |= {module: base | names(extras["console"]) for module in NEEDS_CONSOLE}
     needing |= {module: base | names(extras["patterns"]) for module in NEEDS_RE2}
     wrong = []
     for found in imports(SOURCES):

@@ -34,6 +34,8 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     f"{A}/cli/variables.py": (f"{TA}/cli/test_servers.py", "what servers add is given"),
     f"{A}/dialer/connect.py": (f"{TA}/dialer/test_dialer_obstacles.py", "the redirect that is not followed"),
     f"{A}/endpoint/answers.py": (f"{TA}/endpoint/test_endpoint.py", "an answer is seen where it is given"),
+    f"{A}/ledger/checking.py": (f"{TA}/cli/test_ledger.py", "verify and report, as commands"),
+    f"{A}/console/views.py": (f"{TA}/console/test_app.py", "what pages show and buttons do"),
     f"{A}/configured.py": (f"{TA}/test_daemon.py", "what the daemon does with a file, good or bad"),
     f"{A}/stopbutton.py": (f"{TA}/test_daemon.py", "in force, kept, and found again"),
     f"{A}/endpoint/outbound.py": (

@@ -187,6 +187,33 @@ class Approvals(msgspec.Struct, frozen=True):
     requests: list[Approval] = []
 
 
+class Call(msgspec.Struct, frozen=True):
+    """An exchange that is open now. Texts that its caller chose may be cut."""
+
+    exchange: str
+    since: float
+    """Seconds since 1970."""
+    state: str
+    """running, waiting (for approval on site) or listening."""
+    name: str
+    email: str
+    subject: str
+    client: str
+    server: str
+    """Empty for all servers of the site together."""
+    item: str
+    """``tool:NAME`` and so on, else the method; empty until it is decided."""
+    bytes: int
+    """Of the answer, so far."""
+
+
+class Calls(msgspec.Struct, frozen=True):
+    """The answer to ``calls``: what runs now, and how many more than these."""
+
+    calls: list[Call] = []
+    more: int = 0
+
+
 class Renewal(msgspec.Struct, frozen=True):
     """The answer to ``renew``: until when the new certificate is good, in seconds since 1970."""
 
@@ -455,6 +482,11 @@ async def renew(path: Path, timeout: float) -> Renewal:
 async def pause(path: Path, verb: str, kind: str, name: str) -> Pause:
     """Stop something or let it go on (``verb`` is pause or resume). Raises :exc:`ControlError`."""
     return _typed(await ask(path, verb, kind=kind, name=name), Pause, path)
+
+
+async def calls(path: Path) -> Calls:
+    """What runs now. Raises :exc:`ControlError`."""
+    return _typed(await ask(path, "calls"), Calls, path)
 
 
 async def approvals(path: Path, id: str = "") -> Approvals:

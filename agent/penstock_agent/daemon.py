@@ -34,6 +34,7 @@ from penstock_agent.ledger.heads import Heads
 from penstock_agent.ledger.opening import open_ledger
 from penstock_agent.ledger.recorded import Recorded
 from penstock_agent.ledger.writer import Writer
+from penstock_agent.livecalls import LiveCalls
 from penstock_agent.problem import Exit, Problem
 from penstock_agent.remote.remotes import Remotes
 from penstock_agent.renewal.renew import Renewed, renew
@@ -130,6 +131,7 @@ class _Daemon:
         self._hooks = Hooks(settings.on_event)
         self._withholding = Withholding(settings, ledger, self._tell)
         self._desk = Desk(ledger, self._announce)
+        self._live = LiveCalls(ledger, self._desk.approving.held)
         servers.definitions = self._withholding.definitions
         started = configured.started(paused)
         self._endpoint = Endpoint(
@@ -146,7 +148,7 @@ class _Daemon:
             paused=paused,
             books=books,
             definitions=self._withholding.definitions,
-            ledger=ledger,
+            ledger=self._live,
             approving=self._desk.approving,
         )
         self._withholding.read = self._endpoint.read
@@ -239,7 +241,8 @@ class _Daemon:
     # -- exchanges ------------------------------------------------------------------------------------
 
     def _start(self, exchange: Served) -> None:
-        work = self._endpoint.serve(Recorded(exchange, self._ledger))
+        recorded = Recorded(exchange, self._ledger)
+        work = self._endpoint.serve(recorded)
         try:
             if self._tasks is None:
                 raise RuntimeError
@@ -249,9 +252,11 @@ class _Daemon:
             exchange.fail("the agent is stopping")
             return
         self._serving.add(task)
+        self._live.begin(recorded)
 
         def served(task: asyncio.Task[None]) -> None:
             self._serving.discard(task)
+            self._live.end(recorded)
             exchange.fail("no answer was given")
 
         task.add_done_callback(served)  # also when it was cancelled before it began
@@ -327,6 +332,7 @@ class _Daemon:
             "review": self._withholding.review,
             "pin": self._withholding.approve,
             **self._desk.handlers,
+            "calls": self._live.calls,
         }
 
         def ready() -> None:

@@ -11,6 +11,7 @@ from penstock import __version__
 from penstock_agent.cli import (
     approvals,
     check,
+    console,
     doctor,
     expose,
     harden,
@@ -26,6 +27,7 @@ from penstock_agent.cli import (
     servers,
     status,
     tools,
+    top,
 )
 
 app = typer.Typer(
@@ -67,6 +69,8 @@ app.command("expose")(expose.expose)
 app.command("hide")(expose.hide)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
+app.command("console")(console.console)
+app.command("top")(top.top)
 app.command("pause")(pause.pause)
 app.command("resume")(pause.resume)
 app.command("renew")(renew.renew)

@@ -57,11 +57,11 @@ def verify(
     Without --dir it is compared with the newest head that the relay gave back, too.
     """
     with problems(json):
-        from penstock_agent.ledger import verify_main
+        from penstock_agent.ledger import checking, verify_main
 
         state = state_of(config, state_dir) if dir is None else None
         begun = time.monotonic()
-        result = _verified(state, dir, head or [], key)
+        result = checking.verified(state, folder_of(state, dir), head or [], key, _progress())
         if json:
             emit(verify_main.as_json(result))
         else:
@@ -87,7 +87,7 @@ def report(
     Exit status 1 when the ledger is not whole.
     """
     with problems(json):
-        from penstock_agent.ledger import page
+        from penstock_agent.ledger import checking, page
         from penstock_agent.ledger import report as reports
         from penstock_agent.ledger.moments import local
         from penstock_agent.ledger.reading import read
@@ -97,9 +97,9 @@ def report(
         folder = folder_of(state, dir)
         begins, ends = moment_of(since, 0.0), moment_of(until, inf, end=True)
         found = reports.report(read(folder, begins, ends))
-        result = None if quick else _verified(state, dir, [], None)
+        result = None if quick else checking.verified(state, folder, [], None, _progress())
         good = result is None or result.good
-        verified = _chain(result)
+        verified = checking.words(result)
         now = time.time()
         start, end = moment(begins).decode(), moment(min(ends, now)).decode()
         if json:
@@ -107,11 +107,11 @@ def report(
         else:
             sentences = page.summary(found, local(start) if begins else "the beginning", local(end), verified)
             if html is None:
-                for line in page.words(found, sentences, _name):
+                for line in page.words(found, sentences, checking.name_of):
                     say(line)
             else:
                 title = "What left this site"
-                _write(html, page.html(found, title, sentences, good, _name))
+                _write(html, page.html(found, title, sentences, good, checking.name_of))
                 say(f"Written: {html}. {verified}")
     raise typer.Exit(Exit.DONE if good else Exit.FAILED)
 
@@ -214,61 +214,12 @@ def moment_of(text: str | None, default: float, *, end: bool = False) -> float:
         raise usage(f"{text[:40]!r} is no moment. Write {moments.WRITTEN}.") from None
 
 
-def _verified(state: Path | None, dir: Path | None, heads: list[Path], key: str | None) -> Result:
-    """Raises Problem."""
-    from contextlib import suppress
-
-    from penstock_agent.ledger import key as keys
-    from penstock_agent.ledger import verify_main
-    from penstock_agent.ledger.segments import KEPT
-
-    try:
-        found = [each for path in heads for each in verify_main.read_heads(path)]
-        public = None if key is None else verify_main.read_key(key)
-        if state is not None:
-            if (state / KEPT).exists():
-                found += verify_main.read_heads(state / KEPT)
-            if public is None:
-                with suppress(Problem):
-                    public = keys.load(state, make=False).public
-        return verify_main.verify(folder_of(state, dir), found, public, keys.checks, _progress())
-    except verify_main.Unusable as error:
-        raise Problem(str(error), Exit.USAGE) from None
-    except OSError as error:
-        raise Problem(f"{error.filename} cannot be read: {error.strerror}.") from None
-
-
 class _progress:
     """Says on stderr how far the verifier is, where that takes a while."""
 
     def __call__(self, done: int, total: int) -> None:
         if total > PROGRESS_ABOVE:
             typer.echo(f"verifying: {done >> 20} of {total >> 20} MiB", err=True)
-
-
-def _chain(result: Result | None) -> str:
-    from penstock_agent.ledger.moments import local
-
-    if result is None:
-        return "The ledger was not verified."
-    if result.bad is not None:
-        place = f"{result.bad.file}, line {result.bad.line}, " if result.bad.line else ""
-        return (
-            f"THE LEDGER IS NOT WHOLE: {place}record {result.bad.n}: {result.bad.what}. "
-            "See: penstock-agent ledger verify"
-        )
-    signed = f", signed up to record {result.signed} of {local(result.signed_at)}" if result.heads else ""
-    against = ", and it goes on from what the relay has kept" if result.compared else ""
-    return f"The ledger is whole: verified up to record {result.last}{signed}{against}."
-
-
-def _name(uid: int) -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid {uid}"
 
 
 def _write(path: Path, text: str) -> None:

@@ -33,7 +33,7 @@ def renew(config: ConfigOption = None, state_dir: StateDirOption = None, json: J
                 }
             )
             return
-        from penstock_agent.cli.status import utc
+        from penstock_agent.ledger.moments import utc
 
         how = "The running agent uses it from now on." if running else "No agent runs here."
         say(f"The certificate is renewed, good until {utc(expires)} (number {generation}). {how}")

@@ -132,7 +132,7 @@ def _on_terminal() -> bool:
 
 
 def _head(found: Review) -> None:
-    from penstock_agent.cli.status import utc
+    from penstock_agent.ledger.moments import utc
 
     if found.broken:
         say(f"{found.server}: {found.broken} Nothing of it is used. To approve all that it offers now:")
@@ -147,8 +147,8 @@ def _head(found: Review) -> None:
 
 
 def _show(server: str, change: Change) -> None:
-    from penstock_agent.cli.status import utc
     from penstock_agent.exposing.differences import differences
+    from penstock_agent.ledger.moments import utc
 
     state = "withheld" if change.exposed else "not exposed"
     say()

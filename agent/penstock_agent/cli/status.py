@@ -18,6 +18,7 @@ from penstock_agent.cli.common import (
     say,
     to_find_the_agent,
 )
+from penstock_agent.ledger.moments import duration, utc
 from penstock_agent.problem import Exit, Problem, printable
 from penstock_agent.sizes import shown
 
@@ -69,14 +70,14 @@ def _show(
         say(f"link         none: {problem}")
     elif running.linked:
         url = f", public address {running.public_url}" if running.public_url else ""
-        say(f"link         up for {_duration(time.time() - running.since)}{url}")
+        say(f"link         up for {duration(time.time() - running.since)}{url}")
     else:
         say(
-            f"link         down for {_duration(time.time() - running.since)}: "
+            f"link         down for {duration(time.time() - running.since)}: "
             f"{running.problem or 'connecting'}"
         )
     for entry in [] if running is None else running.paused:
-        say(f"PAUSED       {entry.what}, for {_duration(time.time() - entry.since)}, by uid {entry.by_uid}")
+        say(f"PAUSED       {entry.what}, for {duration(time.time() - entry.since)}, by uid {entry.by_uid}")
     if running is not None:
         _withheld(running)
     ends = joined.expires.timestamp()
@@ -213,19 +214,11 @@ def _as_json(
     }
 
 
-def _duration(seconds: float) -> str:
-    whole = max(0, int(seconds))
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if whole >= size:
-            return f"{whole // size} {unit}"
-    return f"{whole} s"
-
-
 def _until(seconds: float, ends: float) -> str:
     from penstock.renewal import EXPIRED_FOR
 
     if seconds > 0:
-        return f"valid for {_duration(seconds)}"
+        return f"valid for {duration(seconds)}"
     if seconds > -EXPIRED_FOR:
         return f"EXPIRED: it can be renewed until {utc(ends + EXPIRED_FOR)}, which a running agent does"
     return "EXPIRED, and too long ago to be renewed: join again"
@@ -237,9 +230,4 @@ def _renewal(running: control.Status | None) -> str:
     if running.renewal_problem:
         return f"failed, and is tried again: {running.renewal_problem}"
     left = running.renews_at - time.time()
-    return f"in {_duration(left)} ({utc(running.renews_at)})" if left > 0 else "now"
-
-
-def utc(moment: float) -> str:
-    """A moment (seconds since 1970) for people."""
-    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M} UTC"
+    return f"in {duration(left)} ({utc(running.renews_at)})" if left > 0 else "now"

@@ -56,6 +56,8 @@ class Approving:
         self._clock = clock
         self._new_id = new_id
         self._latest = 0.0
+        self.held: set[str] = set()
+        """The keys of the exchanges that are held here now."""
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
 
     def requests(self) -> list[Request]:
@@ -110,6 +112,7 @@ class Approving:
         waiter: asyncio.Future[None] = loop.create_future()
         waiters = self._waiters.setdefault(request.id, set())
         waiters.add(waiter)
+        self.held.add(exchange.key)
         try:
             async with asyncio.TaskGroup() as tasks:
                 gone = tasks.create_task(exchange.gone())
@@ -119,6 +122,7 @@ class Approving:
                 gone.cancel()
             return gone not in done
         finally:
+            self.held.discard(exchange.key)
             waiters.discard(waiter)
             if not waiters:
                 self._waiters.pop(request.id, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 _AGO: Final = re.compile(r"(\d{1,5}) ?(min|h|d|w)")
@@ -39,3 +39,17 @@ def local(at: str) -> str:
     except ValueError:
         return "?"
     return f"{moment:%Y-%m-%d %H:%M:%S %Z}"
+
+
+def utc(moment: float) -> str:
+    """A moment (seconds since 1970) for people."""
+    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def duration(seconds: float) -> str:
+    """In the largest unit that it fills."""
+    whole = max(0, int(seconds))
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if whole >= size:
+            return f"{whole // size} {unit}"
+    return f"{whole} s"

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -142,6 +143,60 @@ def follow(folder: Path, since: float, wait: Callable[[float], None] = time.slee
             continue
         yield None
         wait(FOLLOW_EVERY)
+
+
+class Tail:
+    """The newest records of some kinds. Each look reads only what has come since the last one."""
+
+    def __init__(self, folder: Path, number: int, kinds: Container[str]) -> None:
+        """At most ``number`` of them."""
+        self._folder = folder
+        self._kinds = kinds
+        self._reader = Reader()
+        self._path = Path()
+        self._place = 0
+        self._rest = b""
+        self._lines: deque[bytes] = deque(maxlen=number)
+        self._found: deque[Record] = deque(maxlen=number)
+
+    def look(self) -> list[Record]:
+        """From the oldest on. Raises Problem."""
+        paths = [path for _, path in _files(self._folder)]
+        later = paths[paths.index(self._path) :] if self._path in paths else paths[-2:]
+        for path in later:
+            if path != self._path:
+                self._path, self._place, self._rest = path, 0, b""
+            self._read()
+            self._settle()  # the next segment numbers its callers anew
+        return list(self._found)
+
+    def _read(self) -> None:
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._place)
+                while data := file.read(1 << 20):
+                    self._place += len(data)
+                    *lines, self._rest = (self._rest + data).split(b"\n")
+                    for line in lines:
+                        self._take(line)
+        except OSError as error:
+            raise _unreadable(self._path, error) from None
+
+    def _take(self, line: bytes) -> None:
+        start = segments.start_of(line)
+        if start is not None and start[2] in _INTRODUCING:
+            self._reader.take(line)
+        elif start is not None and start[2] in self._kinds:
+            self._lines.append(line)
+
+    def _settle(self) -> None:
+        for line in self._lines:
+            if (found := self._reader.take(line)) is not None:
+                self._found.append(found)
+        self._lines.clear()
+
+
+_INTRODUCING: Final = frozenset({"segment", "who"})
 
 
 def _records(path: Path, reader: Reader) -> Iterator[Record]:

@@ -59,6 +59,11 @@ class Recorded:
         self.purpose: Purpose = inner.purpose
         self.deadline = inner.deadline
 
+    @property
+    def sent(self) -> int:
+        """Bytes of the answer that went on so far."""
+        return self._offset
+
     async def head(self, status: int, headers: Headers = ()) -> None:
         if not FORM.issuperset(headers):
             said = "".join(f"{name}: {value}\n" for name, value in headers).encode()

@@ -103,18 +103,18 @@ class _Counting:
             self._decided(each)
         elif each.kind == "sent":
             exchange = each.text("answers") or each.text("exchange")
-            self._row(each.who, self._tools.get(exchange, _other(each))).bytes += each.number("bytes")
+            self._row(each.who, self._tools.get(exchange, other_of(each))).bytes += each.number("bytes")
         elif each.kind == "unsent":
             pass  # what was said of it before counts as sent: it is rather too much than too little
         elif each.kind == "masked":
             found = each.said.get("found")
             count = sum(v for v in found.values() if isinstance(v, int)) if isinstance(found, dict) else 0
-            self._row(each.who, _tool(each)).masked += count
+            self._row(each.who, tool_of(each)).masked += count
         elif each.kind == "event":
             self._happened(each)
 
     def _decided(self, each: Record) -> None:
-        tool, verdict = _tool(each), each.text("verdict")
+        tool, verdict = tool_of(each), each.text("verdict")
         row = self._row(each.who, tool)
         self._tools[each.text("exchange")] = tool
         if len(self._tools) > MAX_EXCHANGES:
@@ -154,12 +154,12 @@ class _Counting:
         return row
 
 
-def _tool(each: Record) -> str:
+def tool_of(each: Record) -> str:
     """What is used, as people call it."""
     server = each.text("of") or each.text("server")
     item = each.text("item")
-    return f"{server}: {item.removeprefix('tool:')}" if item else _other(each)
+    return f"{server}: {item.removeprefix('tool:')}" if item else other_of(each)
 
 
-def _other(each: Record) -> str:
+def other_of(each: Record) -> str:
     return f"{each.text('server')}: {OTHER}" if each.text("server") else OTHER

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
+from penstock_agent.ledger import moments
 from penstock_agent.ledger.moments import local, parse
 
 CHATHAM = timezone(timedelta(hours=5, minutes=30))
@@ -57,3 +58,14 @@ def test_anything_else_is_none(text: str) -> None:
 def test_records_are_shown_in_the_time_of_the_machine_with_its_zone() -> None:
     assert local("2026-11-28T08:35:06.123456Z") == "2026-11-28 14:05:06 IST"
     assert local("nonsense") == "?"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(-5, "0 s"), (59.9, "59 s"), (60, "1 min"), (7200, "2 h"), (200_000, "2 d")]
+)
+def test_a_duration_is_told_in_the_largest_unit_that_it_fills(seconds: float, said: str) -> None:
+    assert moments.duration(seconds) == said
+
+
+def test_a_moment_is_told_in_utc() -> None:
+    assert moments.utc(1_790_000_000.0) == "2026-09-21 14:13 UTC"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from penstock_agent.ledger import reading, segments
-from penstock_agent.ledger.reading import NOBODY, Record, Who, follow, read
+from penstock_agent.ledger.reading import NOBODY, Record, Tail, Who, follow, read
 from penstock_agent.problem import Problem
 from tests.agent.ledger.book import ALICE, BOB, Clock, decision, files, ledger
 
@@ -125,3 +125,40 @@ def test_a_record_says_what_is_not_there_as_nothing() -> None:
     record = Record(1, "", "x", {"a": 1, "b": "t"}, NOBODY)
     assert (record.text("a"), record.text("c"), record.number("b"), record.number("a")) == ("1", "", 0, 1)
     assert segments.MAX_LINE > 0
+
+
+@pytest.mark.parametrize("segment_bytes", [900, 1 << 20])
+async def test_a_tail_has_the_newest_with_their_callers_and_goes_on_where_it_was(
+    tmp_path: Path, segment_bytes: int
+) -> None:
+    clock = Clock()
+    with ledger(tmp_path, clock=clock, segment_bytes=segment_bytes) as writer:
+        tail = Tail(tmp_path / segments.FOLDER, 3, {"decision"})
+        assert tail.look() == []
+        for day in range(10):
+            writer.record(decision(day, who=(ALICE, BOB)[day % 2]))
+        newest = [("k-7", "bob"), ("k-8", "alice"), ("k-9", "bob")]
+        assert decisions(tail.look()) == newest
+        assert decisions(tail.look()) == newest
+        for day in range(10, 15):
+            writer.record(decision(day, who=(ALICE, BOB)[day % 2]))
+            assert decisions(tail.look())[-1] == (f"k-{day}", ("alice", "bob")[day % 2])
+        other = Tail(tmp_path / segments.FOLDER, 3, {"decision"})
+        assert decisions(other.look())[-1] == ("k-14", "alice")
+
+
+def test_a_tail_takes_a_line_only_when_it_is_whole(tmp_path: Path) -> None:
+    written(tmp_path, days=2, segment_bytes=1 << 20)
+    (path,) = files(tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-90])
+    tail = Tail(tmp_path / segments.FOLDER, 9, {"decision"})
+    before = len(tail.look())
+    path.write_bytes(whole)
+    assert [each for each, _ in decisions(tail.look())][-1:] == ["k-1"]
+    assert before <= len(tail.look())
+
+
+def test_a_tail_says_that_there_is_no_ledger(tmp_path: Path) -> None:
+    with pytest.raises(Problem, match="There is no ledger"):
+        Tail(tmp_path, 3, {"decision"}).look()

@@ -214,7 +214,13 @@ def test_the_daemon_gives_the_endpoint_recorded_exchanges_and_nothing_else() -> 
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "serve"
     ]
-    assert serving == ["Recorded(exchange, self._ledger)"]
+    assert serving == ["recorded"]
+    made = [
+        ast.unparse(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and "recorded" in map(ast.unparse, node.targets)
+    ]
+    assert made == ["Recorded(exchange, self._ledger)"]
     named = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == "exchange"]
     assert len(named) == 3  # that one, and two that say that it failed
     for call in ("head", "write", "end"):

@@ -1,0 +1,158 @@
+"""``penstock-agent console``: pages for the site's administrator, on this machine only and while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from penstock_agent.cli.common import (
+    ConfigOption,
+    JsonOption,
+    StateDirOption,
+    emit,
+    problems,
+    say,
+    to_find_the_agent,
+)
+from penstock_agent.problem import Problem
+
+if TYPE_CHECKING:
+    from penstock_agent.console.app import Console
+    from penstock_agent.console.facts import Source
+
+INSTALL = "pip install 'penstock[console]'"
+
+
+def console(
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 0,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Only print the link.")] = False,
+    config: ConfigOption = None,
+    state_dir: StateDirOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Open the site's console in a browser on this machine, with a link that works once.
+
+    It ends with Ctrl-C, or when nobody has used it for half an hour. --json prints the link as JSON.
+    """
+    with problems(json):
+        from importlib.util import find_spec
+
+        if find_spec("aiohttp") is None or find_spec("jinja2") is None:
+            raise Problem(f"The console needs packages that are not installed. Install them: {INSTALL}")
+        from penstock_agent.console.facts import Source
+
+        source = Source(to_find_the_agent(config, state_dir)[0])
+        asyncio.run(_serve(source, port, json, not (no_open or json)))
+
+
+async def _serve(source: Source, port: int, json: bool, opens: bool) -> None:
+    from penstock_agent import control
+    from penstock_agent.console.access import Door
+    from penstock_agent.console.app import Console
+    from penstock_agent.console.views import Views
+
+    await control.status(source.path)  # whom the agent does not answer gets no console either
+    served = Console(Views(source), Door())
+    async with served.listening(port):
+        with ExitStack() as kept:
+            asked = kept.enter_context(_signals())
+            link = served.link()
+            if json:
+                emit({"url": link})
+            else:
+                _tell(link, served.port)
+                kept.enter_context(_enter_for_another(served))
+            sys.stdout.flush()
+            if opens and (page := kept.enter_context(_browser(link))):
+                say(f"A browser was asked to open it ({page}).")
+            await _until_over(served, asked)
+    if not json:
+        say("The console has ended.")
+
+
+def _tell(link: str, port: int) -> None:
+    say("The console of this site. This link works once, within two minutes:")
+    say()
+    say(f"  {link}")
+    say()
+    if os.environ.get("SSH_CONNECTION"):
+        say(f"From your own machine, first: ssh -N -L {port}:127.0.0.1:{port} THIS_MACHINE")
+    say("Ctrl-C ends it. Enter prints a new link, which ends the browser that is in.")
+
+
+@contextmanager
+def _signals() -> Iterator[asyncio.Event]:
+    """Set when somebody wants it to end."""
+    loop, asked = asyncio.get_running_loop(), asyncio.Event()
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for number in numbers:
+        loop.add_signal_handler(number, asked.set)
+    try:
+        yield asked
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+async def _until_over(served: Console, asked: asyncio.Event) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        waits = (tasks.create_task(asked.wait()), tasks.create_task(served.over()))
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for each in waits:
+            each.cancel()
+
+
+@contextmanager
+def _enter_for_another(served: Console) -> Iterator[None]:
+    """A line on the terminal asks for another link."""
+    if not sys.stdin.isatty():
+        yield
+        return
+    loop, stdin = asyncio.get_running_loop(), sys.stdin.fileno()
+
+    def typed() -> None:
+        if not os.read(stdin, 1024):
+            loop.remove_reader(stdin)
+            return
+        say(f"  {served.link()}")
+
+    loop.add_reader(stdin, typed)
+    try:
+        yield
+    finally:
+        loop.remove_reader(stdin)
+
+
+@contextmanager
+def _browser(link: str) -> Iterator[str]:
+    """Opens a browser where there is a screen: not as root, and not with the link as an argument, which every
+    user of the machine could read. Yields the file that it was given; empty when it was not asked.
+    """
+    screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if os.geteuid() == 0 or not screen or not sys.stdout.isatty():
+        yield ""
+        return
+    import tempfile
+    import webbrowser
+    from html import escape
+
+    with tempfile.TemporaryDirectory(prefix="penstock-") as folder:
+        page = os.path.join(folder, "console.html")
+        target = escape(link)
+        with open(
+            page, "w", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600)
+        ) as file:
+            file.write(
+                '<!doctype html><html lang="en"><meta charset="utf-8"><title>Console</title>'
+                f'<meta http-equiv="refresh" content="0; url={target}"><a href="{target}">Console</a></html>'
+            )
+        with suppress(webbrowser.Error):
+            webbrowser.open(f"file://{page}")
+        yield page
