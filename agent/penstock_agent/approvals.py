@@ -17,6 +17,8 @@ from penstock_agent.problem import Problem
 
 MAX_SHOWN: Final = 1 << 20
 """Bytes of arguments in an answer to ``approvals``, of all requests together."""
+MAX_ANSWER_SHOWN: Final = 512 << 10
+"""Bytes of an answer that is kept, for who asks for that request."""
 
 _log = log.get(__name__)
 
@@ -38,13 +40,14 @@ class Desk:
         return {"approvals": self._list, "approve": self._approve, "deny": self._deny}
 
     async def _list(self, peer: Peer, args: Args) -> Args:
-        requests = self.approving.requests()
+        requests, of_answer = self.approving.requests(), 0
         if id := args.get("id"):
             requests = [one for one in requests if one.id == id]
             if not requests:
                 raise Problem(_GONE)
+            of_answer = MAX_ANSWER_SHOWN
         share = MAX_SHOWN // max(1, len(requests))
-        answer = control.Approvals([_shown(one, share) for one in requests])
+        answer = control.Approvals([_shown(one, share, of_answer) for one in requests])
         return msgspec.to_builtins(answer)  # type: ignore[no-any-return]  # a Struct becomes a dict
 
     async def _approve(self, peer: Peer, args: Args) -> Args:
@@ -101,7 +104,7 @@ def _event(what: str, request: Request, by_uid: int) -> Event:
     return Event(f"approval_{what}", by_uid, about)
 
 
-def _shown(request: Request, size: int) -> control.Approval:
+def _shown(request: Request, size: int, of_answer: int = 0) -> control.Approval:
     call, arguments = request.call, request.call.arguments
     return control.Approval(
         request.id,
@@ -119,6 +122,8 @@ def _shown(request: Request, size: int) -> control.Approval:
         request.expires_at,
         cut=len(arguments) > size,
         by_uid=request.by_uid,
+        answer_bytes=len(call.answer),
+        answer=call.answer[:of_answer].decode("utf-8", "replace"),
     )
 
 

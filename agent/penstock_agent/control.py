@@ -177,6 +177,10 @@ class Approval(msgspec.Struct, frozen=True):
     expires_at: float
     cut: bool = False
     by_uid: int = -1
+    answer_bytes: int = 0
+    """Of the answer that is kept; 0 for a call that has not run."""
+    answer: str = ""
+    """What is kept, for who asks for this one; only the beginning, where it is longer."""
 
 
 class Approvals(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ import pytest
 
 from penstock.principal import Principal
 from penstock_agent import control
-from penstock_agent.approvals import MAX_SHOWN, Desk
+from penstock_agent.approvals import MAX_ANSWER_SHOWN, MAX_SHOWN, Desk
 from penstock_agent.control import Peer
 from penstock_agent.endpoint.approving import Passed, Stopped
 from penstock_agent.gate.approval import Call
@@ -112,3 +112,20 @@ async def test_long_arguments_are_cut_in_a_list_and_the_list_stays_within_an_ans
     assert (len(one.arguments), one.cut) == (MAX_SHOWN, False)
     for task in tasks:
         task.cancel()
+
+
+async def test_an_answer_that_is_kept_is_shown_to_who_asks_for_it_and_to_nobody_else() -> None:
+    site = Site()
+    secret = "4111 1111 1111 1111"
+    answer = secret.encode() + b"x" * MAX_ANSWER_SHOWN
+    site.desk.approving.keep(
+        Call(ALICE, "files", "answer of tool:read", "d", b"{}", "card (1)", answer=answer)
+    )
+    (one,) = await site.listed()
+    assert (one.item, one.answer, one.answer_bytes) == ("answer of tool:read", "", len(answer))
+    (whole,) = await site.listed(id=one.id)
+    assert (whole.answer[:19], len(whole.answer)) == (secret, MAX_ANSWER_SHOWN)
+    await site.verb("approve", id=one.id)
+    assert secret not in repr(site.announced)
+    assert secret not in repr(site.entries)
+    assert isinstance(site.entries[0], Event)

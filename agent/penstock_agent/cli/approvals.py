@@ -57,7 +57,7 @@ def approve(
     state_dir: StateDirOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Let this one call be carried out, once."""
+    """Let this one call be carried out, once, or the answer that is kept of it leave."""
     _answer(request, True, config, state_dir, json)
 
 
@@ -77,7 +77,7 @@ def show(
     state_dir: StateDirOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show one call with all of its arguments."""
+    """Show one call with all of its arguments, and the answer that is kept of it."""
     with problems(json):
         from penstock_agent import control
 
@@ -102,8 +102,14 @@ def _answer(id: str, approved: bool, config: ConfigOption, state_dir: StateDirOp
 
             emit(msgspec.to_builtins(done))
             return
-        what = f"{_who(done)} may use {visible(done.item)} of {done.server or 'the site'}"
-        if approved:
+        item = f"{visible(done.item)} of {done.server or 'the site'}"
+        what = f"{_who(done)} may use {item}"
+        if approved and done.answer_bytes:
+            say(
+                f"Approved: {_who(done)} may collect the {item} once, by the same call, "
+                f"within {_minutes(done)}."
+            )
+        elif approved:
             say(f"Approved: {what} once with these arguments, within {_minutes(done)}.")
         else:
             say(f"Denied: {_who(done)} is told so.")
@@ -122,6 +128,12 @@ def _show(one: Approval, whole: bool = False) -> None:
     say(f"  arguments  {text if whole else text[:SHOWN]}")
     if cut:
         say(f"             … not all of it is shown: penstock-agent approvals show {one.id} --json")
+    if one.answer_bytes and not whole:
+        say(f"  answer     {one.answer_bytes} bytes, kept here: penstock-agent approvals show {one.id}")
+    elif one.answer_bytes:
+        say(f"  answer     {visible(one.answer)}")
+        if len(one.answer.encode()) < one.answer_bytes:
+            say(f"             … not all of its {one.answer_bytes} bytes are shown")
 
 
 def _who(one: Approval) -> str:

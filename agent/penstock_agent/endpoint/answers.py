@@ -7,7 +7,7 @@ from typing import Final
 from penstock.envelope import Message
 from penstock.http import EVENT_STREAM, JSON, Headers, sse_event
 from penstock.outcome import INVALID_REQUEST, rpc_error
-from penstock_agent.endpoint.failures import Failure
+from penstock_agent.endpoint.failures import Ending
 from penstock_agent.endpoint.session.resumption import Mark
 from penstock_agent.endpoint.streams import Item
 from penstock_agent.exchange import Exchange
@@ -102,7 +102,7 @@ async def refuse(
     await reply(exchange, status, rpc_error(id, INVALID_REQUEST, text), headers)
 
 
-async def fail(exchange: Exchange, message: Message, failure: Failure) -> None:
+async def fail(exchange: Exchange, message: Message, failure: Ending) -> None:
     """An answer in words instead of the server's. Raises :exc:`~penstock_agent.exchange.ExchangeGone`."""
     status, body = failure.answer(message, exchange.key)
     await reply(exchange, status, body)

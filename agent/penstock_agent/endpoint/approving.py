@@ -11,7 +11,7 @@ from typing import Final
 
 from penstock_agent.endpoint.failures import LEFT_EARLY, Failure, denied, not_executed
 from penstock_agent.exchange import Exchange
-from penstock_agent.gate.approval import Approvals, Call, Request, State, TooMany
+from penstock_agent.gate.approval import Approvals, Call, Key, Request, State, TooMany
 
 HOLD_S: Final = 10.0
 """So long a call waits here: less than any client's patience for the first byte of an answer."""
@@ -103,6 +103,47 @@ class Approving:
             return Stopped(not_executed(_USED.format(id=request.id)), waits=False, id=request.id)
         return Stopped(not_executed(_WAITS.format(id=request.id)), waits=True, id=request.id)
 
+    # Answers that are kept until somebody on site lets them out.
+
+    def keep(self, call: Call) -> Request:
+        """Keep the answer of a call that has run: its request, or that of an earlier equal call, whose
+        answer is kept still. Raises :exc:`~penstock_agent.gate.approval.TooMany`.
+        """
+        now = self._now()
+        known = {request.id for request in self._approvals}
+        request = self._approvals.asked(call, self._fresh_id(known), now)
+        if request.id not in known:
+            self._on_asked(request)
+        return request
+
+    @property
+    def keeps(self) -> bool:
+        """Whether any answer is kept."""
+        return self._approvals.keeps
+
+    def kept(self, key: Key) -> Request | None:
+        """The answer that is kept of a call, or what became of it."""
+        return self._approvals.kept(key, self._now())
+
+    async def released(self, request: Request, exchange: Exchange) -> Passed | Stopped:
+        """Whether the answer may leave now; it stays until it is ``collected``."""
+        if request.state is State.WAITING and not await self._answered(request, exchange):
+            return Stopped(LEFT_EARLY, waits=True, id=request.id)
+        self._now()
+        if request.state is State.WAITING:
+            return Stopped(denied(KEPT_STILL.format(id=request.id)), waits=True, id=request.id)
+        if request.state is State.APPROVED and self.kept(request.call.key) is request:
+            return Passed(request.id)
+        if request.state is State.APPROVED:
+            return Stopped(denied(_COLLECTED.format(id=request.id)), waits=False, id=request.id)
+        self._approvals.told(request)
+        text = _NOT_LET_OUT if request.state is State.DENIED else _NOT_IN_TIME
+        return Stopped(denied(text.format(id=request.id)), waits=False, id=request.id)
+
+    def collected(self, request: Request) -> None:
+        """The answer leaves now. It was ``released`` without a pause since."""
+        self._approvals.use(request, self._latest)
+
     async def _answered(self, request: Request, exchange: Exchange) -> bool:
         """Wait for an answer for a while. False when the caller is gone: what it asked for must not be done
         behind its back.
@@ -154,4 +195,22 @@ _USED: Final = (
 _EXPIRED: Final = (
     "Nobody on site has approved this call in time (request {id}), which counts as a denial. Nothing was "
     "done. Tell the user; calling again asks anew."
+)
+KEPT_STILL: Final = (
+    "The answer of this call still waits for approval on site (request {id}). Nothing was done now. Tell "
+    "the user, and call again with the same arguments in a minute: that collects the answer, and does not "
+    "run the call once more."
+)
+_NOT_LET_OUT: Final = (
+    "The site's administrator does not let the answer of this call out (request {id}). The call has run "
+    "before; nothing was done now. Tell the user; do not repeat it unless the user says so: that would run "
+    "it once more."
+)
+_NOT_IN_TIME: Final = (
+    "The answer of this call was not approved and collected in time (request {id}), so it is gone. The call "
+    "has run before; nothing was done now. Tell the user; calling again runs it once more."
+)
+_COLLECTED: Final = (
+    "The answer that was kept of this call (request {id}) has just been collected by another equal call of "
+    "yours. Nothing was done now; calling again runs it once more."
 )

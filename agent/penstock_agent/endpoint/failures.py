@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -28,6 +28,19 @@ UNSUPPORTED_VERSION: Final = -32022
 
 #: Codes of ours that have an HTTP status of their own.
 _OURS: Final = (NOT_EXECUTED, OUTCOME_UNKNOWN)
+
+
+class Ending(Protocol):
+    """What a request is answered without its server hearing of it."""
+
+    @property
+    def text(self) -> str:
+        """What it says; empty where it is an answer of the server's."""
+        ...
+
+    def answer(self, request: Message, exchange: str) -> tuple[int, bytes]:
+        """The HTTP status, and the message."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,21 +12,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-import msgspec
-
 from penstock import canonical
 from penstock.allowance import Later
-from penstock.envelope import Kind, Message, member, members
+from penstock.envelope import Kind, Message, member, parse_child
 from penstock.principal import Principal
 from penstock_agent.catalogue.offer import CatalogueError
-from penstock_agent.endpoint import failures
-from penstock_agent.endpoint.approving import Passed
-from penstock_agent.endpoint.failures import UNMARKED, Failure, denied
+from penstock_agent.endpoint import failures, keeping, outbound
+from penstock_agent.endpoint.approving import Passed, Stopped
+from penstock_agent.endpoint.failures import UNMARKED, Ending, Failure, denied
+from penstock_agent.endpoint.keeping import Collected
 from penstock_agent.endpoint.shared import Shared
 from penstock_agent.exchange import Exchange
-from penstock_agent.gate.approval import Call
+from penstock_agent.gate.approval import Call, Request
 from penstock_agent.gate.definitions import refresh
-from penstock_agent.gate.methods import COMPLETE, Use, used
+from penstock_agent.gate.methods import Use, used
 from penstock_agent.gate.view import Allowed, Denied
 from penstock_agent.ledger.entries import MAX_ITEM, CannotRecord, Decision, Verdict
 
@@ -37,11 +36,6 @@ _RUNS: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
 LIST_WAIT_S: Final = 5.0
 """So long a list waits for what the rules need to know of servers; without it, what depends on it is not
 shown."""
-
-#: Members of a call's parameters that belong to this sending of it alone: another one has others.
-_OF_ONE_SENDING: Final = frozenset({"_meta", "requestState"})
-#: Those that say nothing beside the item and its arguments.
-_KNOWN: Final = frozenset({"name", "uri", "arguments"}) | _OF_ONE_SENDING
 
 #: Characters of what a caller wrote that an entry of the ledger holds at most.
 MAX_METHOD: Final = 200
@@ -59,13 +53,13 @@ class _Found:
 
     verdict: Verdict
     rule: str
-    failure: Failure | None = None
+    failure: Ending | None = None
     of: str = ""
     approval: str = ""
 
 
-async def judge(shared: Shared, exchange: Exchange, message: Message) -> Failure | None:
-    """Why this message of a caller goes no further; None when it may go on to the server.
+async def judge(shared: Shared, exchange: Exchange, message: Message) -> Ending | None:
+    """What this message of a caller is answered, and goes no further; None when it may go on to the server.
 
     What is decided about a request is in the ledger before this returns, and what cannot be recorded goes no
     further.
@@ -76,7 +70,10 @@ async def judge(shared: Shared, exchange: Exchange, message: Message) -> Failure
         return failures.not_executed(why)
     use = used(message)
     found = await _decide(shared, exchange, message, use)
-    return _record(shared, exchange.key, exchange.server, exchange.principal, message, use, found)
+    lost = _record(shared, exchange.key, exchange.server, exchange.principal, message, use, found)
+    if lost is None and isinstance(found.failure, Collected):
+        shared.approving.collected(found.failure.request)
+    return lost or found.failure
 
 
 def tells(shared: Shared, server: str, caller: Principal, message: Message) -> bool:
@@ -133,6 +130,8 @@ async def _decide(shared: Shared, exchange: Exchange, message: Message, use: Use
     found = _ruled(shared, server, caller, message, use)
     if isinstance(found, _Found):
         return found
+    if (kept := keeping.found(shared, server, caller, message)) is not None:
+        return await _collected(shared, exchange, message, use, found, kept)
     approval = ""
     if found.approve:
         outcome = await _approved(shared, exchange, message, use, found)
@@ -182,7 +181,7 @@ async def _approved(
     shared: Shared, exchange: Exchange, message: Message, use: Use | None, found: Allowed
 ) -> Passed | _Found:
     """Whether somebody on site lets this one call pass. May wait for that."""
-    arguments = _all_of_it(message)
+    arguments = keeping.all_of_it(message)
     if use is None:
         return _Found(Verdict.DENIED, found.rule, failures.NO_ONE_MEANING, found.of)
     try:
@@ -199,20 +198,45 @@ async def _approved(
     return _Found(verdict, found.rule, outcome.failure, found.of, outcome.id)
 
 
-def _all_of_it(message: Message) -> bytes:
-    """What is to be approved: the arguments, and with them whatever else the server will act upon."""
-    params = message.params or b"{}"
-    said = members(params) or {}
-    if message.method == COMPLETE or not said.keys() <= _KNOWN:
-        return msgspec.json.encode({key: value for key, value in said.items() if key not in _OF_ONE_SENDING})
-    return bytes(said.get("arguments", b"{}"))
+async def _collected(
+    shared: Shared, exchange: Exchange, message: Message, use: Use | None, found: Allowed, kept: Request
+) -> _Found:
+    """The answer that was kept of an equal call, or why it does not leave. May wait for somebody on site."""
+    server, caller = exchange.server, exchange.principal
+    outcome = await shared.approving.released(kept, exchange)
+    if isinstance(outcome, Stopped):
+        verdict = Verdict.WAITING if outcome.waits else Verdict.DENIED
+        return _Found(verdict, found.rule, outcome.failure, found.of, outcome.id)
+    # Much may have changed while it waited.
+    if (stopped := shared.stopped(server, caller)) is not None:
+        return _Found(Verdict.DENIED, "paused", stopped, found.of, kept.id)
+    again = _ruled(shared, server, caller, message, use)
+    if isinstance(again, _Found):
+        return again
+    answer = parse_child(kept.call.answer)
+    if (redacted := keeping.looked_through(shared, server, message, kept)) is not None:
+        try:
+            outbound.masked(shared, server, caller, exchange.key, redacted)
+        except CannotRecord:
+            return _Found(Verdict.FAILED, "redact", failures.not_executed(NOT_RECORDED), found.of, kept.id)
+        if redacted.message is None:
+            return _Found(Verdict.DENIED, "redact", denied(redacted.text), found.of, kept.id)
+        answer = redacted.message
+    if again.charges and (why := _take(shared, exchange, message, again, runs=False)) is not None:
+        return _Found(Verdict.OVER_BUDGET, again.rule, why, found.of, kept.id)
+    permit = shared.permits.of(exchange.key)
+    if (over := outbound.measured(shared, permit, server, caller, message, answer)) is not None:
+        return _Found(Verdict.OVER_BUDGET, again.rule, over, found.of, kept.id)
+    return _Found(Verdict.ALLOWED, again.rule, Collected(kept, answer), found.of, kept.id)
 
 
-def _take(shared: Shared, exchange: Exchange, message: Message, found: Allowed) -> Failure | None:
+def _take(
+    shared: Shared, exchange: Exchange, message: Message, found: Allowed, *, runs: bool = True
+) -> Failure | None:
     """Count it; why not, where a budget is used up."""
     left = shared.until(exchange.deadline) - asyncio.get_running_loop().time()
     over = shared.permits.take(
-        exchange.key, message, exchange.principal, found.charges, left, runs=message.method in _RUNS
+        exchange.key, message, exchange.principal, found.charges, left, runs=runs and message.method in _RUNS
     )
     return None if over is None else denied(over.text)
 
@@ -226,7 +250,7 @@ def _record(
     use: Use | None,
     found: _Found,
 ) -> Failure | None:
-    """Returns the failure that was found, or the one that it could not be recorded."""
+    """Returns why it could not be recorded; None when it was."""
     digest, of = "", found.of
     if use is not None and (meant := shared.gate.owner(server, use, shared.catalogues)) is not None:
         owner, use = meant
@@ -251,7 +275,7 @@ def _record(
         shared.ledger.record(entry)
     except CannotRecord:
         return failures.not_executed(shared.ledger.refuses or NOT_RECORDED)
-    return found.failure
+    return None
 
 
 async def _knows(shared: Shared, server: str) -> bool:

@@ -12,7 +12,7 @@ import msgspec
 from penstock.envelope import Kind, Message, member, parse_child, replaced, text_member
 from penstock.log import get
 from penstock.principal import Principal
-from penstock_agent.endpoint import failures
+from penstock_agent.endpoint import failures, keeping
 from penstock_agent.endpoint.failures import Failure, denied
 from penstock_agent.endpoint.permits import Permit
 from penstock_agent.endpoint.shared import Shared
@@ -54,9 +54,15 @@ def let_out(
         return out
     text = outcome.text
     try:
-        _masked(shared, server, caller, key, outcome)
+        masked(shared, server, caller, key, outcome)
     except CannotRecord:
         text = NOT_SHOWN
+    else:
+        if (
+            request is not None
+            and (waits := keeping.keep(shared, server, caller, request, outcome)) is not None
+        ):
+            text = waits
     if not text or request is None:
         return None if text else outcome.message
     return parse_child(denied(text).answer(request, key)[1])
@@ -73,7 +79,7 @@ def measured(
     return failures.outcome_unknown(over.text)
 
 
-def _masked(shared: Shared, server: str, caller: Principal, key: str, outcome: Outcome) -> None:
+def masked(shared: Shared, server: str, caller: Principal, key: str, outcome: Outcome) -> None:
     """Record what was taken out of a message, or why it is not let out: how much of what, never what it
     said. Raises :exc:`~penstock_agent.ledger.entries.CannotRecord`.
     """

@@ -2,12 +2,15 @@
 
 An approval is for one call: this caller, this item, these arguments. It is used once, and what is not
 answered in time is denied. Nothing is kept on disk: after a restart of the agent it is asked anew.
+
+What waits may also be the answer to a call that has run, which is kept meanwhile. That it was denied, or that
+nobody approved it in time, is remembered for its caller: the same call would run once more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, TypeAlias
 
@@ -20,7 +23,13 @@ MOST: Final = 200
 MOST_OF_ONE: Final = 20
 """Those of one caller."""
 MOST_BYTES: Final = 16 << 20
-"""Arguments that are kept for the approver to read, of all of them together."""
+"""Arguments and answers that are kept, of all of them together."""
+MOST_BYTES_OF_ONE: Final = 8 << 20
+"""The same of one caller."""
+MOST_ANSWER: Final = 4 << 20
+"""Bytes of an answer that is kept."""
+REMEMBERED_S: Final = 3600.0
+"""So long it is remembered that an answer was not let out."""
 
 
 class State(StrEnum):
@@ -41,7 +50,7 @@ class Call:
     who: Principal
     server: str
     item: str
-    """``tool:NAME``, as the server calls it."""
+    """``tool:NAME``, as the server calls it; for an answer ``answer of tool:NAME``, as its caller does."""
     digest: str
     """SHA-256 of the canonical arguments."""
     arguments: bytes = field(repr=False)
@@ -50,10 +59,18 @@ class Call:
     """Which rule asks for it."""
     method: str = ""
     """To read something is not to subscribe to it."""
+    answer: bytes = field(default=b"", repr=False)
+    """The message that is kept until it may leave; empty for a call that has not run."""
+    found: frozenset[str] = frozenset()
+    """What the site's rules found in the answer, by what it is."""
 
     @property
     def key(self) -> Key:
         return self.who.identity, self.server, self.method, self.item, self.digest
+
+    @property
+    def size(self) -> int:
+        return len(self.arguments) + len(self.answer)
 
 
 @dataclass(slots=True, eq=False)
@@ -85,7 +102,10 @@ class Approvals:
         self._expiry = expiry_s
         self._requests: dict[str, Request] = {}
         self._by_key: dict[Key, Request] = {}
+        self._over: dict[Key, Request] = {}
+        """Answers that were not let out, without them: until their callers are told."""
         self._bytes = 0
+        self._answers = 0
 
     def __iter__(self) -> Iterator[Request]:
         """Oldest first."""
@@ -97,17 +117,31 @@ class Approvals:
         found = self._by_key.get(call.key)
         if found is not None:
             return found
-        whose = sum(1 for one in self._requests.values() if one.call.who.identity == call.who.identity)
-        if whose >= MOST_OF_ONE:
+        whose = [one for one in self._requests.values() if one.call.who.identity == call.who.identity]
+        if len(whose) >= MOST_OF_ONE or (
+            whose and sum(one.call.size for one in whose) + call.size > MOST_BYTES_OF_ONE
+        ):
             raise TooMany("Too many of your calls wait for approval on site already.")
-        if len(self._requests) >= MOST or self._bytes + len(call.arguments) > MOST_BYTES:
+        if len(self._requests) >= MOST or self._bytes + call.size > MOST_BYTES:
             raise TooMany("Too many calls wait for approval on this site already.")
         if new_id in self._requests:
             raise ValueError("the id is taken")
         request = Request(new_id, call, now, now + self._expiry)
         self._requests[new_id] = self._by_key[call.key] = request
-        self._bytes += len(call.arguments)
+        self._bytes += call.size
+        self._answers += bool(call.answer)
+        self._over.pop(call.key, None)
         return request
+
+    @property
+    def keeps(self) -> bool:
+        """Whether anything is known of any answer."""
+        return bool(self._answers or self._over)
+
+    def kept(self, key: Key, now: float) -> Request | None:
+        """The answer of a call, or what became of it."""
+        self.expire(now)
+        return self._by_key.get(key) or self._over.get(key)
 
     def answer(self, id: str, approved: bool, by_uid: int, now: float) -> Request:
         """Somebody on site says so. An approval can be used until it expires, from now. Raises Unknown."""
@@ -132,6 +166,8 @@ class Approvals:
         """The caller has been told of the denial: the same call would be asked for anew."""
         if request.state is State.DENIED and self._requests.get(request.id) is request:
             self._forget(request)
+        if self._over.get(request.call.key) is request:
+            del self._over[request.call.key]
 
     def expire(self, now: float) -> list[Request]:
         """Forget what is over by now. Returns those that nobody had answered."""
@@ -139,7 +175,14 @@ class Approvals:
         unanswered = [one for one in late if one.state is State.WAITING]
         for one in late:
             self._forget(one)
-            one.state = State.EXPIRED
+            if not one.call.answer:
+                one.state = State.EXPIRED
+                continue
+            self._remember(one)
+            if one.state is not State.DENIED:
+                one.state = State.EXPIRED
+        while self._over and next(iter(self._over.values())).expires_at + REMEMBERED_S <= now:
+            del self._over[next(iter(self._over))]
         return unanswered
 
     @property
@@ -155,4 +198,11 @@ class Approvals:
     def _forget(self, request: Request) -> None:
         del self._requests[request.id]
         del self._by_key[request.call.key]
-        self._bytes -= len(request.call.arguments)
+        self._bytes -= request.call.size
+        self._answers -= bool(request.call.answer)
+
+    def _remember(self, request: Request) -> None:
+        request.call = replace(request.call, answer=b"", arguments=b"")
+        self._over[request.call.key] = request
+        while len(self._over) > MOST:
+            del self._over[next(iter(self._over))]

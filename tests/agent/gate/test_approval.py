@@ -13,7 +13,9 @@ from penstock_agent.gate.approval import (
     EXPIRY_S,
     MOST,
     MOST_BYTES,
+    MOST_BYTES_OF_ONE,
     MOST_OF_ONE,
+    REMEMBERED_S,
     Approvals,
     Call,
     Request,
@@ -58,6 +60,52 @@ def test_another_call_has_no_use_of_it(other: Call) -> None:
     asked = approvals.asked(other, "r2", 2.0)
     assert (asked.id, asked.state) == ("r2", State.WAITING)
     assert not approvals.use(asked, 2.0)
+
+
+ANSWER = replace(CALL, item="answer of tool:write_file", answer=b"x" * 100)
+
+
+def test_an_answer_that_was_not_let_out_is_remembered_until_its_caller_is_told() -> None:
+    approvals = Approvals()
+    assert not approvals.keeps
+    request = approvals.asked(ANSWER, "r1", 0.0)
+    assert approvals.keeps
+    assert approvals.kept(ANSWER.key, EXPIRY_S) is request
+    assert (request.state, request.call.answer, request.call.arguments) == (State.EXPIRED, b"", b"")
+    assert list(approvals) == []
+    approvals.told(request)
+    assert approvals.kept(ANSWER.key, EXPIRY_S) is None
+    assert not approvals.keeps
+
+
+def test_a_denied_answer_is_a_denied_one_when_it_has_expired_and_is_forgotten_at_last() -> None:
+    approvals = Approvals()
+    request = approvals.asked(ANSWER, "r1", 0.0)
+    approvals.answer("r1", False, 0, 0.0)
+    assert approvals.kept(ANSWER.key, EXPIRY_S) is request
+    assert request.state is State.DENIED
+    assert approvals.kept(ANSWER.key, EXPIRY_S + REMEMBERED_S) is None
+
+
+def test_what_is_remembered_is_bounded_and_gives_way_to_a_new_answer() -> None:
+    approvals = Approvals()
+    who = ALICE
+    for number in range(MOST + 10):
+        who = replace(ALICE, subject=f"u{number}")
+        approvals.asked(replace(ANSWER, who=who), f"r{number}", EXPIRY_S * number / MOST_OF_ONE)
+    approvals.expire(EXPIRY_S * MOST)
+    assert len(approvals._over) <= MOST
+    fresh = approvals.asked(replace(ANSWER, who=who), "new", EXPIRY_S * MOST)
+    assert approvals.kept(fresh.call.key, EXPIRY_S * MOST) is fresh
+
+
+def test_one_caller_can_have_only_a_part_of_the_room() -> None:
+    approvals = Approvals()
+    half = replace(ANSWER, answer=b"x" * (MOST_BYTES_OF_ONE // 2 + 1))
+    approvals.asked(half, "r1", 0.0)
+    with pytest.raises(TooMany, match="your calls"):
+        approvals.asked(replace(half, digest="d2"), "r2", 0.0)
+    approvals.asked(replace(half, who=BOB), "r3", 0.0)
 
 
 def test_what_nobody_answers_is_denied_when_it_expires() -> None:

@@ -14,7 +14,7 @@ from typing import Final
 from penstock.envelope import Kind, Message
 from penstock_agent.endpoint import failures, inbound
 from penstock_agent.endpoint.answers import Answer, empty, refuse, reply
-from penstock_agent.endpoint.failures import Failure
+from penstock_agent.endpoint.failures import Ending
 from penstock_agent.endpoint.handshake import calls
 from penstock_agent.endpoint.lifeline import NotRunning
 from penstock_agent.endpoint.session.correlate import Call
@@ -147,7 +147,7 @@ class BatchServer:
             except TimeoutError:
                 self._fail(part, message, failures.STUCK)
 
-    async def _judge(self, message: Message) -> Failure | None:
+    async def _judge(self, message: Message) -> Ending | None:
         if self._left:
             return failures.LEFT_EARLY
         return await inbound.judge(self._shared, self._exchange, message)
@@ -156,7 +156,7 @@ class BatchServer:
         self._calls.append(call)
         self._loop.call_at(self._until, self._session.expire, call, failures.TIMED_OUT, b'"deadline"')
 
-    def _fail(self, part: Stream, message: Message, failure: Failure) -> None:
+    def _fail(self, part: Stream, message: Message, failure: Ending) -> None:
         if message.kind is Kind.REQUEST:
             part.finish(failure.answer(message, self._exchange.key)[1])
 

@@ -19,7 +19,7 @@ from penstock.outcome import INVALID_REQUEST, rpc_error
 from penstock_agent.callers.trust import NotProven
 from penstock_agent.endpoint import failures, inbound, versions
 from penstock_agent.endpoint.answers import SESSION_ID, Answer, fail, refuse, reply
-from penstock_agent.endpoint.failures import Failure, denied, not_executed
+from penstock_agent.endpoint.failures import Ending, Failure, denied, not_executed
 from penstock_agent.endpoint.handshake.channel import CallPart, Channel
 from penstock_agent.endpoint.lifeline import NotRunning
 from penstock_agent.endpoint.ports import Callers
@@ -174,7 +174,7 @@ class HttpSse:
         found = self._sessions.find(channel.session.id, exchange.server, exchange.principal)
         return None if found is None else channel
 
-    async def _judged(self, exchange: Exchange, message: Message, callers: Callers) -> Failure | None:
+    async def _judged(self, exchange: Exchange, message: Message, callers: Callers) -> Ending | None:
         try:
             await callers.admit(exchange.server, exchange.principal)
         except NotProven as e:

@@ -338,18 +338,21 @@ class Dialogue(ABC):
             self._manners.begun(request, message.result or b"")
             beginning.accepted(request, message.result or b"")
         caller, own = call.stream.caller or self.principal, with_id(message, request.id)
-        answer = self._let_out(caller, request, own, call.stream.key, self._looking.sight)
-        if answer is None:
-            self._fail(call, failures.denied("The site does not let the answer to this request out."))
-        elif isinstance(settled := self._manners.settle(request, answer), Failure):
+        # First: what its client does not take need not wait for anybody's approval.
+        settled = self._manners.settle(request, own)
+        if isinstance(settled, Failure):
             self._fail(call, settled)
-        elif (much := self._measured(call, caller, settled)) is not None:
+        elif (
+            answer := self._let_out(caller, request, settled, call.stream.key, self._looking.sight)
+        ) is None:
+            self._fail(call, failures.denied("The site does not let the answer to this request out."))
+        elif (much := self._measured(call, caller, answer)) is not None:
             self._fail(call, much)
         elif self.server == WHOLE_SITE:
-            status, named = failures.of_exchange(settled, call.stream.key)
+            status, named = failures.of_exchange(answer, call.stream.key)
             call.stream.finish(dump(named), status)
         else:
-            call.stream.finish(dump(settled))
+            call.stream.finish(dump(answer))
         self._replace_stale()
 
     # What an earlier child said (``recall``).

@@ -32,6 +32,10 @@ class Outcome:
     item: str
     text: str = ""
     """Why nothing leaves, for the caller."""
+    kept: Message | None = None
+    """What leaves when somebody on site has looked at it and says so; None where that is not asked."""
+    what: str = ""
+    """What the rules do not let out, in words, with ``found`` where that is known."""
 
 
 def redacted(redactor: Redactor, request: Message | None, message: Message) -> Outcome | None:
@@ -53,16 +57,33 @@ def redacted(redactor: Redactor, request: Message | None, message: Message) -> O
         scan.look(doc)
     except TooMuch:
         action = Action.ASK if plan.default is Action.ASK else Action.BLOCK
-        return Outcome(None, action, {UNREAD: 1}, item, _TOO_MUCH)
+        kept = message if action is Action.ASK else None
+        return Outcome(None, action, {UNREAD: 1}, item, _TOO_MUCH, kept, "more than the site looks through")
     if not scan.found:
         return None
     actions = [plan.action(name) for name in scan.found if name != FIELD]
     actions += [Action(why) for each in doc.documents() for _, _, whys in each.cuts for why in whys]
     action = strictest(actions)
     if action is not Action.MASK:
-        return Outcome(None, action, dict(scan.found), item, _words(plan, scan.found, action))
+        kept = _without_masked(plan, message, part, raw) if action is Action.ASK else None
+        what = _what(plan, scan.found, action)
+        return Outcome(None, action, dict(scan.found), item, _words(what, action), kept, what)
     new = doc.written(REMOVED)
     return Outcome(_with(message, part, new), action, dict(scan.found), item)
+
+
+def _without_masked(plan: Plan, message: Message, part: str, raw: bytes) -> Message | None:
+    """The message without what is taken out whatever anybody says; None where that cannot be found."""
+    masking = plan.masking
+    if masking is None:
+        return message
+    try:
+        doc = read(raw, masking.fields, numbers=bool(masking.customs))
+        scan = Scan(masking.detectors, masking.customs)
+        scan.look(doc)
+    except TooMuch:
+        return None
+    return _with(message, part, doc.written(REMOVED)) if scan.found else message
 
 
 def _with(message: Message, part: str, raw: bytes) -> Message:
@@ -79,15 +100,19 @@ _TOO_MUCH: Final = (
 _ENDS: Final = {
     Action.BLOCK: "so nothing of the answer is shown. The request has run: do not repeat it as it is. Ask "
     "for something else, or ask the site's administrator.",
-    Action.ASK: "and somebody on site has to approve that, which this version cannot wait for; so nothing of "
-    "the answer is shown. The request has run: do not repeat it. Ask the site's administrator.",
+    Action.ASK: "and somebody on site has to approve that, which cannot be waited for with an answer of this "
+    "kind or size; so nothing of the answer is shown. The request has run: do not repeat it. Ask for less at "
+    "once, or ask the site's administrator.",
 }
 
 
-def _words(plan: Plan, found: Counter[str], action: Action) -> str:
+def _what(plan: Plan, found: Counter[str], action: Action) -> str:
     names = [name for name in found if name == FIELD or plan.action(name) is action]
-    what = ", ".join(
+    return ", ".join(
         "a field of the site's list" if name == FIELD else DETECTORS[name].what if name in DETECTORS else name
         for name in names
     )
+
+
+def _words(what: str, action: Action) -> str:
     return f"The site found in the answer what its rules do not let out ({what}), {_ENDS[action]}"

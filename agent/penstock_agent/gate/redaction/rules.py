@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, Protocol
 
@@ -58,6 +58,8 @@ class Plan:
     """What to do, by the name of what was found."""
     default: Action
     """What to do with what cannot be looked through."""
+    masking: Plan | None = None
+    """What of it is taken out even where somebody on site lets the rest leave; None for nothing."""
 
     @classmethod
     def of(cls, rules: Sequence[Rule]) -> Plan:
@@ -69,12 +71,32 @@ class Plan:
             for name in (*rule.find, *(custom.name for custom in rule.patterns)):
                 actions[name] = strictest((actions.get(name, rule.action), rule.action))
         pointers = [(steps, rule.action.value) for rule in rules for steps in rule.fields]
+        plan = cls._made(actions, customs.values(), pointers, strictest(rule.action for rule in rules))
+        if plan.default is Action.MASK:
+            return plan
+        stricter = {steps for steps, action in pointers if action != Action.MASK}
+        masking = cls._made(
+            {name: action for name, action in actions.items() if action is Action.MASK},
+            [one for one in customs.values() if actions[one.name] is Action.MASK],
+            [(steps, action) for steps, action in pointers if steps not in stricter],
+            Action.MASK,
+        )
+        return replace(plan, masking=masking) if masking.actions or masking.fields else plan
+
+    @classmethod
+    def _made(
+        cls,
+        actions: dict[str, Action],
+        customs: Iterable[Custom],
+        pointers: Sequence[tuple[tuple[str, ...], str]],
+        default: Action,
+    ) -> Plan:
         return cls(
             tuple(one for name, one in DETECTORS.items() if name in actions),
-            tuple(customs.values()),
+            tuple(customs),
             Tree.of(pointers) if pointers else None,
             actions,
-            strictest(rule.action for rule in rules),
+            default,
         )
 
     def action(self, name: str) -> Action:

@@ -272,6 +272,29 @@ def test_a_field_can_do_so_too() -> None:
     assert left({"structuredContent": {"b": 1}}, own)[1] == {"field": 1}
 
 
+def test_what_may_leave_after_a_look_is_without_what_is_taken_out_anyway() -> None:
+    rules = made(
+        {"find": ["card"], "fields": ["/a", "/b"], "action": "ask"},
+        {"find": ["email", "card"], "fields": ["/b", "/c"]},
+    )
+    result = {"structuredContent": {"a": 1, "b": 2, "c": 3}, "text": f"{MAIL} {CARD}"}
+    outcome = answered(result, rules)
+    assert outcome is not None
+    assert (outcome.action, outcome.message) == (Action.ASK, None)
+    assert outcome.kept is not None
+    assert json.loads(outcome.kept.result or b"") == {
+        "structuredContent": {"a": 1, "b": 2, "c": "[removed on site]"},
+        "text": f"{mask('email')} {CARD}",
+    }
+    only = answered({"text": CARD}, rules)
+    assert only is not None
+    assert only.kept is not None
+    assert json.loads(only.kept.result or b"") == {"text": CARD}
+    blocking = answered({"text": CARD}, made({"find": ["card"], "action": "block"}))
+    assert blocking is not None
+    assert blocking.kept is None
+
+
 def test_what_is_too_much_to_look_through_does_not_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan, "MAX_TEXT", 100)
     monkeypatch.setattr(scan, "MAX_FOUND", 2)
@@ -284,6 +307,8 @@ def test_what_is_too_much_to_look_through_does_not_leave(monkeypatch: pytest.Mon
         asking = answered(result, made({"find": ["email"], "action": "ask"}))
         assert asking is not None
         assert asking.action is Action.ASK
+        assert asking.kept is not None
+        assert asking.kept.result == json.dumps(result).encode()
     picture = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"x" * 200).decode()
     assert answered({"type": "image", "data": picture, "mimeType": "image/png"}) is None
 
