@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import pytest
 
@@ -46,7 +47,7 @@ class Book:
         return [(one.item, one.action, one.found) for one in self.entries if isinstance(one, Masked)]
 
 
-def gate(*tables: dict[str, object]) -> Gate:
+def gate(*tables: Mapping[str, object]) -> Gate:
     made = rules(tuple(RedactSettings.model_validate(table) for table in tables))
     return Gate({"files": Expose.parse(EVERYTHING)}, {} if made is None else {"files": made})
 
