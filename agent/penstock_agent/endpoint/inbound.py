@@ -203,10 +203,17 @@ async def _collected(
 ) -> _Found:
     """The answer that was kept of an equal call, or why it does not leave. May wait for somebody on site."""
     server, caller = exchange.server, exchange.principal
-    outcome = await shared.approving.released(kept, exchange)
-    if isinstance(outcome, Stopped):
-        verdict = Verdict.WAITING if outcome.waits else Verdict.DENIED
-        return _Found(verdict, found.rule, outcome.failure, found.of, outcome.id)
+    looked: keeping.Looked | None = None
+    while True:
+        outcome = await shared.approving.released(kept, exchange)
+        if isinstance(outcome, Stopped):
+            verdict = Verdict.WAITING if outcome.waits else Verdict.DENIED
+            return _Found(verdict, found.rule, outcome.failure, found.of, outcome.id)
+        rules = shared.gate.redactors.get(server)
+        if looked is not None and looked.rules is rules:
+            break  # nobody has come between since it was released
+        looked = await keeping.looked_through(shared, rules, message, kept)
+    redacted = looked.outcome
     # Much may have changed while it waited.
     if (stopped := shared.stopped(server, caller)) is not None:
         return _Found(Verdict.DENIED, "paused", stopped, found.of, kept.id)
@@ -214,7 +221,7 @@ async def _collected(
     if isinstance(again, _Found):
         return again
     answer = parse_child(kept.call.answer)
-    if (redacted := keeping.looked_through(shared, server, message, kept)) is not None:
+    if redacted is not None:
         try:
             outbound.masked(shared, server, caller, exchange.key, redacted)
         except CannotRecord:

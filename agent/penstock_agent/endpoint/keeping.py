@@ -17,8 +17,8 @@ from penstock.principal import Principal
 from penstock_agent.endpoint.shared import Shared
 from penstock_agent.gate.approval import MOST_ANSWER, Call, Request, TooMany
 from penstock_agent.gate.methods import COMPLETE, used
-from penstock_agent.gate.redaction.outgoing import Outcome, redacted
-from penstock_agent.gate.redaction.rules import Action
+from penstock_agent.gate.redaction.outgoing import Outcome
+from penstock_agent.gate.redaction.rules import Action, Redactor
 
 #: Requests of which an answer can be kept: the same request says what is wanted.
 KEEPS: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
@@ -109,18 +109,28 @@ def found(shared: Shared, server: str, caller: Principal, request: Message) -> R
     return None if call is None else shared.approving.kept(call.key)
 
 
-def looked_through(shared: Shared, server: str, request: Message, kept: Request) -> Outcome | None:
-    """What the rules of now say to an answer that was let out; None where it may leave as it is."""
-    redactor = shared.gate.redactors.get(server)
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What rules say to an answer that was let out. ``outcome`` None: it may leave as it is."""
+
+    rules: Redactor | None
+    outcome: Outcome | None
+
+
+async def looked_through(shared: Shared, rules: Redactor | None, request: Message, kept: Request) -> Looked:
+    """What these rules say to an answer that was let out."""
+    if rules is None:
+        return Looked(None, None)
     message = parse_child(kept.call.answer)
-    outcome = None if redactor is None else redacted(redactor, request, message)
-    if outcome is None or outcome.action is not Action.ASK:
-        return outcome
-    if outcome.kept is None or not set(outcome.found) <= kept.call.found:
-        return replace(outcome, message=None, text=_RULES_CHANGED)
-    return (
-        None if outcome.kept is message else Outcome(outcome.kept, Action.MASK, outcome.found, outcome.item)
-    )
+    outcome = await shared.ahead.found(rules, request, message)
+    if outcome is not None and outcome.action is Action.ASK:
+        if outcome.kept is None or not set(outcome.found) <= kept.call.found:
+            outcome = replace(outcome, message=None, text=_RULES_CHANGED)
+        elif outcome.kept is message:
+            outcome = None
+        else:
+            outcome = Outcome(outcome.kept, Action.MASK, outcome.found, outcome.item)
+    return Looked(rules, outcome)
 
 
 def all_of_it(message: Message, but_for: frozenset[str] = _OF_ONE_SENDING) -> bytes:

@@ -7,6 +7,7 @@ nothing, and a server that crashes on its own does not crash in a loop.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Final, Protocol
 
 from penstock.log import get
@@ -39,6 +40,9 @@ class SessionOver(NotRunning):
 
 class Owner(Protocol):
     """The session, as its lifeline sees it."""
+
+    def ahead(self, line: bytes | Oversize) -> Awaitable[None] | None:
+        """What to wait for before ``take`` of this line; None for nothing."""
 
     def take(self, line: bytes | Oversize) -> None:
         """A line of the child."""
@@ -178,7 +182,10 @@ class Lifeline:
         while True:
             if not self._held.room:
                 await self._held.wait()
-            self._owner.take(await child.receive())
+            line = await child.receive()
+            if (ahead := self._owner.ahead(line)) is not None:
+                await ahead
+            self._owner.take(line)
             if face is not None and face.bare is not None:
                 # Nothing stands between any more: two calls less for each message.
                 if self._current is face:

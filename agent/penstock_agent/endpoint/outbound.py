@@ -18,7 +18,7 @@ from penstock_agent.endpoint.permits import Permit
 from penstock_agent.endpoint.shared import Shared
 from penstock_agent.gate.definitions import GREETINGS, INVALID_PARAMS, Definitions, Sight, refresh
 from penstock_agent.gate.methods import used
-from penstock_agent.gate.redaction.outgoing import Outcome, redacted
+from penstock_agent.gate.redaction.outgoing import Outcome
 from penstock_agent.ledger.entries import MAX_ITEM, CannotRecord, Masked
 
 NOT_SHOWN: Final = (
@@ -49,7 +49,7 @@ def let_out(
     redactor = shared.gate.redactors.get(server)
     if redactor is None or out is None:
         return out
-    outcome = redacted(redactor, request, out)
+    outcome = shared.ahead.redacted(redactor, request, out)
     if outcome is None:
         return out
     text = outcome.text

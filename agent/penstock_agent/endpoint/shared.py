@@ -12,6 +12,7 @@ from penstock.envelope import Message
 from penstock.principal import Principal
 from penstock_agent.catalogue.catalogues import Catalogues
 from penstock_agent.children.child import ChildSpec
+from penstock_agent.endpoint.ahead import Ahead
 from penstock_agent.endpoint.approving import Approving
 from penstock_agent.endpoint.failures import Failure, denied
 from penstock_agent.endpoint.held import Held
@@ -61,6 +62,7 @@ class Shared:
     """Whether tasks can be started."""
     permits: Permits = field(default_factory=lambda: Permits(Books(), time.time))
     approving: Approving = field(default_factory=Approving)
+    ahead: Ahead = field(default_factory=Ahead)
 
     def stopped(self, server: str, caller: Principal) -> Failure | None:
         """Why nothing may be done here now; None when it may."""

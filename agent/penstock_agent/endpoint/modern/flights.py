@@ -109,6 +109,11 @@ class Flights(Generic[S]):
             message = _with_result(message, self._subscribed(flight, message.result))
         return flight, message
 
+    def request(self, id: bytes | None) -> Message | None:
+        """The request that an answer with this id belongs to."""
+        flight = self._find(id)
+        return None if flight is None else flight.request
+
     def cancelled(self, params: bytes | None) -> Flight[S] | None:
         """The request that the process gives up on. It stays until it is retired."""
         return self._find(None if params is None else member(params, "requestId"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from math import inf
 from typing import Final
@@ -281,6 +281,10 @@ class Process:
             _log.warning("era_has_changed", server=self.server)
             self._wrong_era(self.server)
             raise NotRunning(failures.OTHER_ERA)
+
+    def ahead(self, line: bytes | Oversize) -> Awaitable[None] | None:
+        redactor = self._shared.gate.redactors.get(self.server)
+        return None if redactor is None else self._shared.ahead.look(redactor, self._flights, line)
 
     def take(self, line: bytes | Oversize) -> None:
         if isinstance(line, Oversize):

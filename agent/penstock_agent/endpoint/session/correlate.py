@@ -100,6 +100,11 @@ class Correlator(Generic[S]):
             self.retire(call)
         return call
 
+    def request(self, id: bytes | None) -> Message | None:
+        """The request of the call that an answer with this id belongs to."""
+        call = None if id is None else self._calls.get(id) or self._calls.get(_plain(id))
+        return None if call is None else call.request
+
     def holds(self, call: Call[S]) -> bool:
         """Whether this call is still in flight."""
         return self._calls.get(call.child_id) is call

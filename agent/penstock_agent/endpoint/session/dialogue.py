@@ -9,6 +9,7 @@ import asyncio
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Awaitable
 from math import inf
 from typing import Final, TypeVar
 
@@ -256,6 +257,10 @@ class Dialogue(ABC):
         self._delivery.unlisten(stream)
 
     # From the child.
+
+    def ahead(self, line: bytes | Oversize) -> Awaitable[None] | None:
+        redactor = self._shared.gate.redactors.get(self.server)
+        return None if redactor is None else self._shared.ahead.look(redactor, self._correlator, line)
 
     def take(self, line: bytes | Oversize) -> None:
         if isinstance(line, Oversize):
