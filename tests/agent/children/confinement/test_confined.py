@@ -8,6 +8,7 @@ import pytest
 
 from penstock_agent import control
 from penstock_agent.children.confinement import kernel
+from tests.agent.children.kit import dead_within
 from tests.harness.agent_site import Site
 from tests.harness.confining import NOBODY, User, interpreter, user
 
@@ -242,6 +243,12 @@ def test_processes_are_counted_for_each_child_apart(nobody: User) -> None:
 def test_a_fork_bomb_is_contained_and_the_others_go_on(nobody: User) -> None:
     answers = nobody.run(["bomb", 5], ["pair"], limits={"processes": 60}, others=2)
     assert answers == ["lit", "made", "made", "made", 0]
+
+
+@pytest.mark.skipif(not KERNEL.namespaces, reason="needs user namespaces, by which they are found")
+def test_what_leaves_the_family_of_a_child_ends_with_it(me: User) -> None:
+    answers = me.run(["leave"], ["leave"], ["leave"])
+    assert all(dead_within(_number(pid), 10) for pid in answers)
 
 
 def test_secrets_come_from_files_and_are_in_the_environment_of_this_child_only(me: User) -> None:
