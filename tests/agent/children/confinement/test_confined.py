@@ -136,6 +136,20 @@ def test_a_link_that_leads_to_the_agents_own_grants_nothing(me: User) -> None:
     assert "which contains what is the agent's own" in str(answer)
 
 
+def test_a_folder_that_it_could_have_swapped_is_refused_in_words(me: User) -> None:
+    """It may rename what lies in a folder that it may write, and put a link in its place."""
+    me.give(me.folder / "elsewhere/secret")
+    inner = me.give(me.folder / "spool/inner/a").parent
+    answers = me.run(["read", str(inner / "a")], read=[str(inner)], write=[str(inner.parent)])
+    assert answers == ["secret"]
+    inner.rename(inner.with_name("old"))
+    inner.symlink_to(me.folder / "elsewhere")
+    (answer,) = me.run(["pair"], read=[str(inner)], write=[str(inner.parent)])
+    assert f"read names {inner}, and {inner} on the way there is a link in a folder that a server may" in str(
+        answer
+    )
+
+
 def test_without_a_network_nothing_but_local_sockets_can_be_made(me: User) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
