@@ -188,9 +188,16 @@ def test_it_can_neither_signal_nor_trace_others_nor_make_namespaces(me: User) ->
 
 def test_it_can_change_its_own_limits_and_priority_and_nobody_elses(me: User) -> None:
     prlimit, setpriority, affinity = (302, 141, 203) if os.uname().machine == "x86_64" else (261, 140, 122)
-    others = [["call", prlimit, os.getpid(), 7, 0, 0], ["call", setpriority, 0, os.getpid(), 5]]
+    others: list[list[object]] = [
+        ["call", prlimit, os.getpid(), 7, 0, 0],
+        ["call", setpriority, 0, os.getpid(), 5],
+    ]
     others += [["call", setpriority, 2, 0, 5], ["call", affinity, os.getpid(), 0, 0]]
-    own = [["call", prlimit, 0, 7, 0, 0], ["call", setpriority, 0, 0, 5], ["limit", "RLIMIT_NOFILE"]]
+    own: list[list[object]] = [
+        ["call", prlimit, 0, 7, 0, 0],
+        ["call", setpriority, 0, 0, 5],
+        ["limit", "RLIMIT_NOFILE"],
+    ]
     assert me.run(*others, *own, network="host") == ["EPERM"] * 4 + [0, 0, [4096, 4096]]
 
 
