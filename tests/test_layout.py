@@ -161,6 +161,7 @@ OF_SEVERAL: dict[str, str] = {
     "tests/proofs/test_canaries.py": "the programs together: what leaves was called and allowed",
     "tests/proofs/test_hostile_relay.py": "the agent as a program, against a relay that lies",
     "tests/proofs/test_hostile_agent.py": "the relay as a program, against an agent that lies",
+    "tests/proofs/test_hostile_child.py": "the agent as a program, with a server that does all it can",
     "tests/proofs/test_census.py": "the agent as a program, seen by the kernel",
     f"{TA}/children/test_agent_end.py": "what is left after the end of an agent that had children",
     f"{TA}/children/confinement/test_confined.py": "real children, confined, and what they try",

@@ -145,6 +145,11 @@ class Settings:
         ]
         return (self.state_dir, self.runtime_dir, self.config_file, *named)
 
+    @property
+    def changing(self) -> tuple[Path, ...]:
+        """What servers may write, and so where one of them could put a link to lead another astray."""
+        return tuple(path for server in self.servers.values() for path in server.write)
+
     def reload(self) -> Settings:
         """Read everything again, as it was read the first time. Raises :exc:`ConfigError`."""
         return load(self.options)

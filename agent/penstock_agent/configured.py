@@ -96,7 +96,7 @@ def specs(settings: Settings) -> dict[str, ChildSpec]:
     """Of the servers one by one; makes their folders. Raises Problem."""
     try:
         found = {
-            name: spec(settings.state_dir, name, server, os.environ, settings.private)
+            name: spec(settings.state_dir, name, server, os.environ, settings.private, settings.changing)
             for name, server in settings.servers.items()
         }
     except (BadEnvironment, CannotConfine) as error:

@@ -43,11 +43,12 @@ def spec(
     server: ServerSettings,
     agent: Mapping[str, str],
     private: Collection[Path] = (),
+    changing: Collection[Path] = (),
 ) -> ChildSpec:
     """What is started for a server; makes the folders of one that is a process of the agent.
 
-    ``agent`` is the agent's environment; ``private`` is what no server may see beside ``state_dir``. Raises
-    CannotConfine, and as ``environment.prepare`` does.
+    ``agent`` is the agent's environment; ``private`` is what no server may see beside ``state_dir``;
+    ``changing`` is what any server may write. Raises CannotConfine, and as ``environment.prepare`` does.
     """
     if server.level is Level.UNIT:
         return _unit(state_dir, name, server)
@@ -56,7 +57,8 @@ def spec(
             confined = confinement(server, (state_dir, *private))
         except CannotConfine as error:
             raise CannotConfine(f"servers.{name}: {error}") from None
-        confined = replace(confined, programs=(prepared_folder(state_dir, name),))
+        programs = (prepared_folder(state_dir, name),)
+        confined = replace(confined, programs=programs, changing=tuple(changing))
         return prepare(state_dir, name, server.command, server.env, agent, confined)
     transport = server.transport or ("sse" if looks_like_sse(server.url) else "http")
     headers = tuple(Header(key, value) for key, value in server.headers.items())

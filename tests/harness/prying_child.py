@@ -10,6 +10,7 @@ import json
 import mmap
 import os
 import resource
+import signal
 import socket
 import sys
 import time
@@ -136,6 +137,24 @@ def bomb(seconds: float) -> str:
         os._exit(0)
     os.read(full, 1)
     return "lit"
+
+
+def leave() -> int:
+    """A process that leaves the group, the session and the family, and minds no signal: its id."""
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        os.write(writing, b"%d" % os.getpid())
+        for fd in (0, 1, 2, reading, writing):
+            os.close(fd)
+        while True:
+            time.sleep(3600)
+    os.wait()
+    return int(os.read(reading, 20))
 
 
 def eat(mib: int) -> int:

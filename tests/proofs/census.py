@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 TRACED = "connect,sendto,sendmsg,sendmmsg,bind,listen,socket,clone,clone3,fork,vfork,execve"
-_LINE = re.compile(r"^(\d+) +(\w+)\((.*)\) += +(-?\d+)(?: |$)")
+_LINE = re.compile(r"^(\d+) +(\w+)\((.*)\) += +(-?\d+)(?: (\w+)|$)")
 _UNFINISHED = re.compile(r"^(\d+) +(\w+)\((.*) <unfinished \.\.\.>$")
-_RESUMED = re.compile(r"^(\d+) +<\.\.\. (\w+) resumed>(.*)\) += +(-?\d+)(?: |$)")
+_RESUMED = re.compile(r"^(\d+) +<\.\.\. (\w+) resumed>(.*)\) += +(-?\d+)(?: (\w+)|$)")
 _INET = re.compile(
     r"sin6?_port=htons\((\d+)\).*?(?:inet_addr\(\"([^\"]+)\"\)|inet_pton\(AF_INET6, \"([^\"]+)\")"
 )
@@ -26,6 +26,8 @@ class Process:
     name: str = ""
     calls: list[tuple[str, str]] = field(default_factory=list)
     """Name of the call, and the address: "127.0.0.1:8443", "unix:/run/x", or what it says otherwise."""
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    """The same, of those that the kernel refused: they have done nothing."""
 
 
 def read(lines: Iterable[str], main: int) -> dict[int, Process]:
@@ -39,8 +41,10 @@ def read(lines: Iterable[str], main: int) -> dict[int, Process]:
         pid = thread_of.setdefault(tid, tid)
         return processes.setdefault(pid, Process(pid, parents.get(pid)))
 
-    def note(tid: int, name: str, arguments: str, result: int) -> None:
+    def note(tid: int, name: str, arguments: str, result: int, error: str) -> None:
         process = of(tid)
+        # A connection that does not block is made afterwards.
+        calls = process.refused if result < 0 and error != "EINPROGRESS" else process.calls
         if name in ("clone", "clone3", "fork", "vfork"):
             if result > 0:
                 if "CLONE_THREAD" in arguments:
@@ -48,6 +52,7 @@ def read(lines: Iterable[str], main: int) -> dict[int, Process]:
                     thread_of[result] = process.pid
                     if early := processes.pop(result, None):
                         process.calls += early.calls
+                        process.refused += early.refused
                 else:
                     parents[result] = process.pid
                     child = processes.setdefault(result, Process(result, process.pid))
@@ -57,21 +62,21 @@ def read(lines: Iterable[str], main: int) -> dict[int, Process]:
             process.name = PurePath(arguments.split('"')[1]).name
         elif name in ("connect", "bind", "sendto", "sendmsg", "sendmmsg"):
             if (address := _address(arguments)) is not None:
-                process.calls.append((name, address))
+                calls.append((name, address))
         elif name == "listen":
-            process.calls.append((name, arguments))
+            calls.append((name, arguments))
         elif name == "socket":
-            process.calls.append((name, arguments.split(",")[0]))
+            calls.append((name, arguments.split(",")[0]))
 
     for line in lines:
         line = line.rstrip("\n")
         if found := _LINE.match(line):
-            note(int(found[1]), found[2], found[3], int(found[4]))
+            note(int(found[1]), found[2], found[3], int(found[4]), found[5] or "")
         elif found := _UNFINISHED.match(line):
             begun[(int(found[1]), found[2])] = found[3]
         elif found := _RESUMED.match(line):
             before = begun.pop((int(found[1]), found[2]), "")
-            note(int(found[1]), found[2], before + found[3], int(found[4]))
+            note(int(found[1]), found[2], before + found[3], int(found[4]), found[5] or "")
     return processes
 
 

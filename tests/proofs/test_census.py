@@ -32,6 +32,10 @@ NAMES = "unix:/var/run/nscd/socket"
 """The C library asks there for users and hosts, where there is such a service."""
 
 
+LOCAL = ("AF_UNIX", "AF_NETLINK")
+"""Sockets that a child may make. What it does with them is looked at."""
+
+
 def can_trace() -> str:
     """Why not; empty when it can."""
     if shutil.which("strace") is None:
@@ -55,7 +59,10 @@ def tracing() -> None:
 
 
 async def busy(stack: Stack) -> None:
-    """Calls of both eras, one that is denied, a server that dies, a session that is left behind."""
+    """Calls of both eras, one that is denied, a server that dies, a session that is left behind; and a server
+    that tries to connect, to the relay and so to something that would answer.
+    """
+    port = int(stack.relay.env["PENSTOCK_RELAY_TUNNEL_LISTEN"].rpartition(":")[2])
     async with asyncio.timeout(60):
         async with Caller(stack.url("tools"), stack.token) as caller:
             await caller.tool("echo", word="x")
@@ -64,6 +71,8 @@ async def busy(stack: Stack) -> None:
             await caller.tool("progress", steps=3, label="x")
         async with conversation("2026-07-28", stack, "tools") as modern:
             await modern.call("echo", word="x")
+        async with Caller(stack.url("hostile"), stack.token) as caller:
+            assert (await caller.tool("go", how="connect", where=port)).text == "hostile done"
         left = Caller(stack.url("tools"), stack.token)
         await left.initialize()
         await left.hang_up()
@@ -73,6 +82,7 @@ def census(folder: Path, env: dict[str, str], proof: str) -> tuple[dict[int, Pro
     """What an agent and its children did; its process id; the address that it dialled by `env`'s rules."""
     trace = folder / "trace"
     server = Server([sys.executable, "-S", str(HERE.parent / "harness" / "tool_server.py")], ["tool:[!h]*"])
+    hostile = Server([sys.executable, "-S", str(HERE / "hostile_child.py"), "hostile"], ["*"])
     # -D: the agent is our own child, and strace beside it.
     program = [
         "strace",
@@ -88,7 +98,7 @@ def census(folder: Path, env: dict[str, str], proof: str) -> tuple[dict[int, Pro
         str(trace),
     ]
     traced = [*program, console_script("penstock-agent")]
-    with Stack({"tools": server}, agent_env=env, agent_program=traced) as stack:
+    with Stack({"tools": server, "hostile": hostile}, agent_env=env, agent_program=traced) as stack:
         agent = stack.agent
         asyncio.run(busy(stack))
         os.kill(agent.program.pid, signal.SIGHUP)
@@ -107,6 +117,7 @@ def census(folder: Path, env: dict[str, str], proof: str) -> tuple[dict[int, Pro
         who = f"{process.name} ({'the agent' if process.pid == pid else 'children of it'})"
         done = figures.setdefault(who, Counter())
         done.update(f"{name} {address.replace(own, '…')}" for name, address in process.calls)
+        done.update(f"{name} {address.replace(own, '…')}: refused" for name, address in process.refused)
     report(folder, proof, {"processes": len(processes), "relay": relay, **figures})
     return processes, pid, relay
 
@@ -115,8 +126,9 @@ def judged(processes: dict[int, Process], pid: int, dialled: str) -> list[str]:
     """What is not as it should be."""
     wrong = []
     for process in processes.values():
-        for call, address in process.calls:
-            if call == "socket":
+        # The agent is not even to try.
+        for call, address in (*process.calls, *(process.refused if process.pid == pid else ())):
+            if call == "socket" and (process.pid == pid or address in LOCAL):
                 continue
             about = f"{process.name}: {call} {address}"
             if process.pid != pid:
@@ -139,6 +151,10 @@ def test_the_agent_connects_to_the_relay_alone_and_children_to_nothing(tmp_path:
     assert judged(processes, pid, relay) == []
     assert ("connect", relay) in processes[pid].calls
     assert len(processes) > 3, "children were seen"
+    tried = Counter(each for process in processes.values() if process.pid != pid for each in process.refused)
+    assert {call for call, address in tried if address == relay} == {"connect", "sendto"}
+    # What a filter of the child's own refuses is not told to strace: of the sockets that it did not get to
+    # make, the child itself says so, by its answer.
     assert "python" in " ".join(p.name for p in processes.values() if p.pid != pid)
 
 
@@ -191,6 +207,10 @@ BAD = """\
             "python3",
         ),
         ('9 connect(6, {sa_family=AF_UNIX, sun_path="/run/x"}, 110) = 0', "unix:/run/x"),
+        ("9 connect(6, {RELAY}, 16) = -1 EINVAL (x)", ""),
+        ("9 socket(AF_INET, SOCK_STREAM, IPPROTO_IP) = -1 EACCES (x)", ""),
+        ("9 socket(AF_INET, SOCK_STREAM, IPPROTO_IP) = 3", "AF_INET"),
+        ("9 connect(6, {RELAY}, 16) = -1 EINPROGRESS (x)", "python3"),
         (
             "7 bind(6, {ANY}, 16) = 0",
             "0.0.0.0",

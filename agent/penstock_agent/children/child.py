@@ -158,6 +158,7 @@ class Child:
                 await keeper.add(child.pid)
                 child._stdin.put(await asyncio.to_thread(_told, spec))
                 failure = await child._report.get()
+                keeper.know(child.pid)
             why = explain(failure, spec.command, spec.env, spec.folder) if failure else ""
         except TimeoutError:
             why = (

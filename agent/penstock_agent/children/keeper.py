@@ -4,6 +4,9 @@ Nothing of the agent's own runs when it is killed with SIGKILL, but its descript
 The keeper, in a session of its own, reads from a pipe that only the agent holds, and knows every group
 (``keeper_main`` is its program). A child's command runs only after the keeper has confirmed its group.
 
+A child may start processes that leave its group. Where it has a user namespace of its own (see
+``confinement.plan``), which it cannot leave, those are known by that and end with it too.
+
 If the keeper itself dies, the agent starts another and tells it all groups again. If that cannot be done, the
 agent kills every group itself and starts no child until a keeper lives: it fails closed.
 """
@@ -14,6 +17,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -52,6 +56,10 @@ class Keeper:
         self._loop = loop
         self._running: _Running | None = None
         self._groups: set[int] = set()
+        self._namespaces: dict[int, int] = {}
+        """Of groups, by their inodes."""
+        self._held: dict[int, int] = {}
+        """Descriptors by which they keep their inodes to themselves until nothing is in them any more."""
         self._waiters: dict[int, asyncio.Future[None]] = {}
         self._closing = False
         self._ended = asyncio.Event()
@@ -108,10 +116,28 @@ class Keeper:
             "check the load of the machine and try again."
         )
 
+    def know(self, group: int) -> None:
+        """The group has become what it was meant to be: see which user namespace it is in. Idempotent."""
+        if group not in self._groups or group in self._namespaces:
+            return
+        with contextlib.suppress(OSError):
+            held = os.open(f"/proc/{group}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+            namespace = os.fstat(held).st_ino
+            if namespace == os.stat("/proc/self/ns/user").st_ino or namespace in self._held:
+                os.close(held)
+                return
+            self._held[namespace] = held
+            self._namespaces[group] = namespace
+            self._tell(b"=%d %d\n" % (group, namespace))
+
     def remove(self, group: int) -> None:
-        """The group has ended: forget it. To be called before its leader is reaped and its number free."""
+        """The group has ended: forget it, and end what has left it. To be called before its leader is reaped
+        and its number free.
+        """
         if group in self._groups:
+            self.know(group)
             self._groups.discard(group)
+            self._namespaces.pop(group, None)
             self._tell(b"-%d\n" % group)
 
     async def close(self) -> None:
@@ -119,6 +145,7 @@ class Keeper:
         self._closing = True
         running = self._running
         if running is None:
+            self._let_go()
             return
         _close_groups(running)
         try:
@@ -130,6 +157,12 @@ class Keeper:
             if self._running is running:
                 running.process.kill()
         await self._ended.wait()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        for held in self._held.values():
+            os.close(held)
+        self._held.clear()
 
     def _spawn(self) -> None:
         try:
@@ -173,9 +206,19 @@ class Keeper:
             raise KeeperError(
                 f"the process that guards the servers' processes cannot be watched: {error.strerror}"
             ) from None
-        if self._groups:
-            self._tell(b"".join(b"+%d\n" % group for group in self._groups))
+        if lines := b"".join(self._known()):
+            self._tell(lines)
         self._ended.clear()
+
+    def _known(self) -> Iterator[bytes]:
+        """What a keeper has to be told that comes after another."""
+        for group in self._groups:
+            yield b"+%d\n" % group
+        for group, namespace in self._namespaces.items():
+            yield b"=%d %d\n" % (group, namespace)
+        for namespace in self._held.keys() - self._namespaces.values():
+            # The other one had not done with these. No group has the number 0.
+            yield b"=0 %d\n-0\n" % namespace
 
     def _tell(self, lines: bytes) -> None:
         running = self._running
@@ -204,6 +247,9 @@ class Keeper:
         for line in lines:
             if line == b"ready":
                 running.ready = True
+            elif line.startswith(b"~"):
+                if (held := self._held.pop(int(line[1:]), None)) is not None:
+                    os.close(held)
             elif (waiter := self._waiters.get(int(line[1:]))) and not waiter.done():
                 waiter.set_result(None)
 

@@ -16,7 +16,8 @@ end without a word says that the command runs. The steps, with their words; numb
 - ``oom SCORE``
 - ``no_new_privileges``, ``no_capabilities``
 - ``rules FILES TCP SCOPES``: begins a Landlock rule set; ``place RIGHTS SETTING PATH`` adds to it (a place
-  that is not there is an error unless SETTING is ``-``); ``restrict`` puts it in force
+  that is not there, or that a link leads to, is an error where SETTING is ``read`` or ``write``);
+  ``restrict`` puts it in force
 - ``filter HEX``: a program for seccomp
 
 ``launcher_main.py look`` says on its output what of this works here: Landlock's version, and 0 or 1 for
@@ -25,6 +26,7 @@ filters, for user namespaces, and for network namespaces in them.
 
 import contextlib
 import ctypes
+import errno
 import os
 import resource
 import struct
@@ -169,7 +171,7 @@ class _Confining:
         rights, setting, path = what.split(" ", 2)
         allowed = int(rights)
         try:
-            fd = os.open(os.fsencode(path), os.O_PATH | os.O_CLOEXEC)
+            fd = open_place(path, follow=setting in ("-", "folder"))
         except OSError as error:
             if setting == "-":
                 return
@@ -190,6 +192,23 @@ class _Confining:
 
     def do_filter(self, code: str) -> None:
         install(bytes.fromhex(code))
+
+
+def open_place(path: str, *, follow: bool) -> int:
+    """A descriptor that only names it. Raises OSError, ELOOP for a link that is not to be followed."""
+    if follow:
+        return os.open(os.fsencode(path), os.O_PATH | os.O_CLOEXEC)
+    fd = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    for part in filter(None, os.fsencode(path).split(b"/")):
+        above = fd
+        try:
+            fd = os.open(part, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=above)
+        finally:
+            os.close(above)
+        if os.fstat(fd).st_mode & 0o170000 == 0o120000:
+            os.close(fd)
+            raise OSError(errno.ELOOP, "")
+    return fd
 
 
 def call(number: int, *arguments: int | ctypes.Array[ctypes.c_char]) -> int:

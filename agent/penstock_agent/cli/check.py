@@ -340,9 +340,10 @@ def _look_at_places(settings: Settings, name: str, server: ServerSettings, wrong
     from penstock_agent.children.confinement import places
 
     hidden = [os.path.realpath(path) for path in settings.private]
+    changing = [str(path) for path in settings.changing]
     for key in ("read", "write"):
         for path in getattr(server, key):
-            if problem := places.refused(str(path), hidden):
+            if problem := places.refused(str(path), hidden, changing):
                 wrong.append(f"server {name}: {key} names {path}, {problem}")
             elif not path.exists():
                 wrong.append(

@@ -4,12 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from penstock_agent.children import keeper as keeper_module
+from penstock_agent.children.confinement import kernel
 from penstock_agent.children.keeper import Keeper, KeeperError
 from tests.agent.children.kit import dead_within, descriptors, until
 
@@ -26,6 +27,63 @@ def groups() -> Iterator[list[Group]]:
     for process in sleeping:
         process.kill()
         process.wait()
+
+
+LEAVES = """
+import os, sys, time
+sys.path.insert(0, sys.argv[1])
+from launcher_main import make_namespaces
+make_namespaces(0)
+for _ in range(3):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        os.write(1, b"%d\\n" % os.getpid())
+        while sys.argv[2] == "hops":
+            if os.fork():
+                os._exit(0)
+        time.sleep(3600)
+    os.wait()
+print("done", flush=True)
+time.sleep(3600)
+"""
+"""A leader with a user namespace, and three that have left it; they may run away, each to a new number."""
+
+
+@pytest.fixture
+def left() -> Iterator[Callable[[str], tuple[Group, list[int]]]]:
+    if not kernel.look().namespaces:
+        pytest.skip("needs user namespaces")
+    leaders: list[Group] = []
+
+    def start(how: str) -> tuple[Group, list[int]]:
+        folder = str(Path(keeper_module.__file__).parent)
+        argv = [sys.executable, "-I", "-S", "-c", LEAVES, folder, how]
+        leader = subprocess.Popen(argv, stdout=subprocess.PIPE, start_new_session=True)
+        leaders.append(leader)
+        assert leader.stdout is not None
+        return leader, [int(line) for line in iter(leader.stdout.readline, b"done\n")]
+
+    yield start
+    for leader in leaders:
+        leader.kill()
+        leader.wait()
+        assert leader.stdout is not None
+        leader.stdout.close()
+
+
+def namespace(pid: int) -> int:
+    try:
+        return os.stat(f"/proc/{pid}/ns/user").st_ino
+    except OSError:
+        return 0
+
+
+def inhabitants(of: int) -> list[int]:
+    """Who is alive in a user namespace."""
+    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [pid for pid in pids if namespace(pid) == of and not dead_within(pid, 0)]
 
 
 def ended(group: Group) -> bool:
@@ -88,6 +146,60 @@ async def test_a_group_whose_confirmation_died_with_a_keeper_is_confirmed_by_the
     await keeper.close()
     assert ended(groups[0])
     assert ended(groups[1])
+
+
+@pytest.mark.parametrize("how", ["stay", "hops"])
+async def test_what_has_left_a_group_ends_when_the_group_has_ended(
+    left: Callable[[str], tuple[Group, list[int]]], how: str
+) -> None:
+    keeper = await Keeper.start()
+    (leader, _), (other, others) = left(how), left("stay")
+    its = namespace(leader.pid)
+    for group in (leader, other):
+        await keeper.add(group.pid)
+        keeper.know(group.pid)
+    leader.kill()
+    assert ended(leader)
+    keeper.remove(leader.pid)
+    leader.wait()
+    await until(lambda: list(keeper._held) == [namespace(other.pid)])
+    assert inhabitants(its) == []
+    assert not any(dead_within(pid, 0) for pid in (other.pid, *others))
+    await keeper.close()
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_what_has_left_a_group_ends_with_the_agent(
+    left: Callable[[str], tuple[Group, list[int]]], told: bool
+) -> None:
+    """Also where the agent ended before it could say what has become of the group."""
+    keeper = await Keeper.start()
+    leader, pids = left("stay")
+    await keeper.add(leader.pid)
+    if told:
+        keeper.know(leader.pid)
+    await keeper.close()
+    assert all(dead_within(pid, WAIT_S) for pid in pids)
+
+
+async def test_a_keeper_that_dies_before_it_has_ended_all_leaves_them_to_the_next(
+    left: Callable[[str], tuple[Group, list[int]]],
+) -> None:
+    keeper = await Keeper.start()
+    leader, pids = left("stay")
+    await keeper.add(leader.pid)
+    first = keeper.pid
+    assert first is not None
+    os.kill(first, signal.SIGSTOP)
+    leader.kill()
+    assert ended(leader)
+    keeper.remove(leader.pid)
+    leader.wait()
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: not keeper._held)
+    assert keeper.pid not in (first, None)
+    assert all(dead_within(pid, WAIT_S) for pid in pids)
+    await keeper.close()
 
 
 async def test_a_keeper_that_does_not_answer_is_replaced(

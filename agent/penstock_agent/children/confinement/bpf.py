@@ -4,7 +4,9 @@ Without a network a child may make local sockets only (AF_UNIX), and ask the ker
 (AF_NETLINK with NETLINK_ROUTE), which sends nothing to anybody: node's ``os.networkInterfaces()`` throws
 without it. io_uring is not there, since it makes sockets that no filter sees. In every case, system calls of
 another architecture than the machine's end the process, for their numbers mean something else, and new
-namespaces are refused, in which a child would have all privileges over a part of the kernel.
+namespaces are refused, in which a child would have all privileges over a part of the kernel. And the limits
+and priorities of other processes are out of reach, with which the kernel lets one process of a user end or
+starve all others, the agent among them: a process names itself by 0 there.
 """
 
 import struct
@@ -26,6 +28,8 @@ NAMESPACES: Final = 0x7E020000
 """CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET."""
 NEW_TIME: Final = 0x80
 """CLONE_NEWTIME, which only unshare knows: to clone, these bits are the number of a signal."""
+PRIO_USER: Final = 2
+IOPRIO_WHO_USER: Final = 3
 X32: Final = 0x40000000
 """Set in the numbers of x86_64's second ABI."""
 
@@ -53,6 +57,10 @@ class Machine:
     clone: int
     unshare: int
     setns: int
+    of_process: tuple[int, ...]
+    """Take the process first: prlimit64, sched_setaffinity, _setscheduler, _setparam, and _setattr."""
+    setpriority: int
+    ioprio_set: int
     second_abi: bool = False
     clone3: int = 435
     io_uring: tuple[int, ...] = (425, 426, 427)
@@ -60,9 +68,28 @@ class Machine:
 
 MACHINES: Final = {
     "x86_64": Machine(
-        0xC000003E, socket=41, socketpair=53, clone=56, unshare=272, setns=308, second_abi=True
+        0xC000003E,
+        socket=41,
+        socketpair=53,
+        clone=56,
+        unshare=272,
+        setns=308,
+        of_process=(302, 203, 144, 142, 314),
+        setpriority=141,
+        ioprio_set=251,
+        second_abi=True,
     ),
-    "aarch64": Machine(0xC00000B7, socket=198, socketpair=199, clone=220, unshare=97, setns=268),
+    "aarch64": Machine(
+        0xC00000B7,
+        socket=198,
+        socketpair=199,
+        clone=220,
+        unshare=97,
+        setns=268,
+        of_process=(261, 122, 119, 118, 274),
+        setpriority=140,
+        ioprio_set=30,
+    ),
 }
 """By the name that uname gives. Both are little-endian."""
 
@@ -83,6 +110,12 @@ def program(machine: Machine, *, network: bool) -> bytes:
     code += _if_equal(machine.setns, [_ret(ERRNO | EPERM)])
     code += _if_equal(machine.clone, _refuse_flags(NAMESPACES))
     code += _if_equal(machine.unshare, _refuse_flags(NAMESPACES | NEW_TIME))
+    for number in machine.of_process:
+        code += _if_equal(number, [(_LOAD, 0, 0, _argument(0)), *_only_zero()])
+    for number, of_user in ((machine.setpriority, PRIO_USER), (machine.ioprio_set, IOPRIO_WHO_USER)):
+        # Of a user, 0 means this one, which is the agent's too.
+        whose = [(_LOAD, 0, 0, _argument(0)), *_if_equal(of_user, [_ret(ERRNO | EPERM)])]
+        code += _if_equal(number, [*whose, (_LOAD, 0, 0, _argument(1)), *_only_zero()])
     if not network:
         for number in machine.io_uring:
             code += _if_equal(number, [_ret(ERRNO | ENOSYS)])
@@ -111,6 +144,10 @@ def program(machine: Machine, *, network: bool) -> bytes:
 
 def _only_unix() -> list[_Code]:
     return _if_equal(AF_UNIX, [_ret(ALLOW)])
+
+
+def _only_zero() -> list[_Code]:
+    return [*_if_equal(0, [_ret(ALLOW)]), _ret(ERRNO | EPERM)]
 
 
 def _refuse_flags(flags: int) -> list[_Code]:

@@ -184,8 +184,26 @@ def _within(path: str, folder: str) -> bool:
     return Path(path).is_relative_to(folder)
 
 
-def refused(path: str, hidden: Sequence[str]) -> str:
-    """Why a place that the settings name may not be granted, in words; empty when it may."""
+def _led_by(path: str, changing: Sequence[str]) -> str | None:
+    """The first link on a way that lies in one of these folders."""
+    folders = [os.path.realpath(each) for each in changing]
+    for each in (*reversed(Path(path).parents), Path(path)):
+        above = os.path.realpath(each.parent)
+        if each.is_symlink() and any(_within(above, folder) for folder in folders):
+            return str(each)
+    return None
+
+
+def refused(path: str, hidden: Sequence[str], changing: Sequence[str] = ()) -> str:
+    """Why a place that the settings name may not be granted, in words; empty when it may.
+
+    ``changing``: folders in which servers may put whatever they like, links to elsewhere included.
+    """
+    if (link := _led_by(path, changing)) is not None:
+        return (
+            f"and {link} on the way there is a link in a folder that a server may write: it could lead "
+            "anywhere after that server's next change. Name the place to which it leads, or remove it."
+        )
     real = os.path.realpath(path)
     for each in hidden:
         if _within(real, each):

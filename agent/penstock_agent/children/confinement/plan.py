@@ -58,6 +58,8 @@ class Confinement:
     write: tuple[Path, ...] = ()
     hidden: tuple[Path, ...] = ()
     limits: Limits = DEFAULTS
+    #: What any server may write: links in there must not say what this one may see.
+    changing: tuple[Path, ...] = ()
     #: What was installed for it, in a folder that is hidden else: it may read that, and not change it.
     programs: tuple[Path, ...] = ()
 
@@ -162,7 +164,8 @@ def _granted(
         ("write", confinement.write, rights.READ | rights.write(abi)),
     ):
         for path in paths:
-            if problem := places.refused(str(path), hidden):
+            if problem := places.refused(str(path), hidden, [*writable, *map(str, confinement.changing)]):
                 raise CannotConfine(f"{setting} names {path}, {problem}")
-            yield allowed, setting, str(path)
+            # The launcher follows no link: a child that runs could put one there between this and that.
+            yield allowed, setting, os.path.realpath(path)
     yield rights.READ | rights.write(abi), "folder", folder

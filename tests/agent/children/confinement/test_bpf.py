@@ -106,6 +106,24 @@ def test_threads_and_processes_can_be_made(machine: Machine) -> None:
 
 
 @machines
+@pytest.mark.parametrize("network", [True, False])
+@given(whom=U64)
+def test_limits_and_priorities_of_others_are_out_of_reach(machine: Machine, network: bool, whom: int) -> None:
+    """The kernel looks at the lower half of a process id only, and so does the filter."""
+    expected = ALLOW if whom & 0xFFFFFFFF == 0 else ERRNO | EPERM
+    for number in machine.of_process:
+        assert ask(machine, number, whom, 7, network=network) == expected
+        assert ask(machine, number, 0, 7, network=network) == ALLOW
+    for number, process, group, of_user in (
+        (machine.setpriority, 0, 1, bpf.PRIO_USER),
+        (machine.ioprio_set, 1, 2, bpf.IOPRIO_WHO_USER),
+    ):
+        assert ask(machine, number, process, whom, 7, network=network) == expected
+        assert ask(machine, number, group, whom, 7, network=network) == expected
+        assert ask(machine, number, of_user, whom, 7, network=network) == ERRNO | EPERM
+
+
+@machines
 @given(audit=U32, number=U32, first=U64)
 def test_a_system_call_of_another_architecture_ends_the_process(
     machine: Machine, audit: int, number: int, first: int
@@ -126,5 +144,6 @@ def test_every_other_system_call_is_allowed(
     machine: Machine, number: int, arguments: tuple[int, int, int]
 ) -> None:
     concerned = {machine.socket, machine.socketpair, machine.clone, machine.unshare, machine.setns, 435}
+    concerned |= {*machine.of_process, machine.setpriority, machine.ioprio_set}
     if number not in concerned | set(machine.io_uring):
         assert ask(machine, number, *arguments) == ALLOW

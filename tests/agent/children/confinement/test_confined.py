@@ -8,6 +8,7 @@ import pytest
 
 from penstock_agent import control
 from penstock_agent.children.confinement import kernel
+from tests.agent.children.kit import dead_within
 from tests.harness.agent_site import Site
 from tests.harness.confining import NOBODY, User, interpreter, user
 
@@ -135,6 +136,20 @@ def test_a_link_that_leads_to_the_agents_own_grants_nothing(me: User) -> None:
     assert "which contains what is the agent's own" in str(answer)
 
 
+def test_a_folder_that_it_could_have_swapped_is_refused_in_words(me: User) -> None:
+    """It may rename what lies in a folder that it may write, and put a link in its place."""
+    me.give(me.folder / "elsewhere/secret")
+    inner = me.give(me.folder / "spool/inner/a").parent
+    answers = me.run(["read", str(inner / "a")], read=[str(inner)], write=[str(inner.parent)])
+    assert answers == ["secret"]
+    inner.rename(inner.with_name("old"))
+    inner.symlink_to(me.folder / "elsewhere")
+    (answer,) = me.run(["pair"], read=[str(inner)], write=[str(inner.parent)])
+    assert f"read names {inner}, and {inner} on the way there is a link in a folder that a server may" in str(
+        answer
+    )
+
+
 def test_without_a_network_nothing_but_local_sockets_can_be_made(me: User) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -169,6 +184,21 @@ def test_it_can_neither_signal_nor_trace_others_nor_make_namespaces(me: User) ->
     assert set(map(str, answers)) <= DENIED
     _uid, _gid, agent = _numbers(me.run(["who"])[0])
     assert agent != os.getpid()
+
+
+def test_it_can_change_its_own_limits_and_priority_and_nobody_elses(me: User) -> None:
+    prlimit, setpriority, affinity = (302, 141, 203) if os.uname().machine == "x86_64" else (261, 140, 122)
+    others: list[list[object]] = [
+        ["call", prlimit, os.getpid(), 7, 0, 0],
+        ["call", setpriority, 0, os.getpid(), 5],
+    ]
+    others += [["call", setpriority, 2, 0, 5], ["call", affinity, os.getpid(), 0, 0]]
+    own: list[list[object]] = [
+        ["call", prlimit, 0, 7, 0, 0],
+        ["call", setpriority, 0, 0, 5],
+        ["limit", "RLIMIT_NOFILE"],
+    ]
+    assert me.run(*others, *own, network="host") == ["EPERM"] * 4 + [0, 0, [4096, 4096]]
 
 
 def test_the_control_socket_does_not_answer_it() -> None:
@@ -242,6 +272,12 @@ def test_processes_are_counted_for_each_child_apart(nobody: User) -> None:
 def test_a_fork_bomb_is_contained_and_the_others_go_on(nobody: User) -> None:
     answers = nobody.run(["bomb", 5], ["pair"], limits={"processes": 60}, others=2)
     assert answers == ["lit", "made", "made", "made", 0]
+
+
+@pytest.mark.skipif(not KERNEL.namespaces, reason="needs user namespaces, by which they are found")
+def test_what_leaves_the_family_of_a_child_ends_with_it(me: User) -> None:
+    answers = me.run(["leave"], ["leave"], ["leave"])
+    assert all(dead_within(_number(pid), 10) for pid in answers)
 
 
 def test_secrets_come_from_files_and_are_in_the_environment_of_this_child_only(me: User) -> None:

@@ -1,3 +1,5 @@
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from penstock_agent.children.confinement.plan import (
     likely,
     steps,
 )
+from penstock_agent.children.launcher_main import open_place
 
 FULL = Kernel(landlock=7, seccomp=True, namespaces=True, networks=True, counts=True, machine="x86_64")
 OLD = Kernel(machine="x86_64", seccomp=True)
@@ -121,6 +124,34 @@ def test_what_is_hidden_is_refused_where_the_settings_name_it(read: str, write: 
     confinement = Confinement(Level.LANDLOCK, True, places[0], places[1], (Path("/state"),))
     with pytest.raises(CannotConfine, match="the agent's own"):
         steps(confinement, FULL, ("no-such",), {}, Path("/state/servers/x"))
+
+
+def test_a_link_that_another_server_could_have_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs/link").symlink_to("/usr")
+    (tmp_path / "ours").symlink_to(tmp_path / "theirs")
+    for path in ("theirs/link", "theirs/link/bin", "ours/link"):
+        asked = Confinement(Level.LANDLOCK, read=(tmp_path / path,), changing=(tmp_path / "theirs",))
+        with pytest.raises(CannotConfine, match="a link in a folder that a server may write"):
+            steps(asked, FULL, ("no-such",), {}, Path("/s"))
+        alone = Confinement(Level.LANDLOCK, read=(tmp_path / path,))
+        assert any(
+            step.endswith("/usr") or "/usr/bin" in step for step in steps(alone, FULL, ("x",), {}, Path("/s"))
+        )
+    fine = Confinement(Level.LANDLOCK, read=(tmp_path / "ours",), changing=(tmp_path / "theirs",))
+    assert str(tmp_path / "theirs") in placed(fine)
+
+
+def test_the_launcher_follows_no_link_to_a_place_that_the_settings_name(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    for path in (tmp_path / "link", tmp_path / "link" / "."):
+        os.close(open_place(str(path), follow=True))
+    os.close(open_place(str(tmp_path / "real"), follow=False))
+    with pytest.raises(OSError, match=str(errno.ELOOP)):
+        open_place(str(tmp_path / "link"), follow=False)
+    with pytest.raises(FileNotFoundError):
+        open_place(str(tmp_path / "none"), follow=False)
 
 
 def test_levels_and_networks_have_words() -> None:
