@@ -164,6 +164,7 @@ OF_SEVERAL: dict[str, str] = {
     "tests/proofs/test_hostile_child.py": "the agent as a program, with a server that does all it can",
     "tests/proofs/test_census.py": "the agent as a program, seen by the kernel",
     f"{TA}/children/test_agent_end.py": "what is left after the end of an agent that had children",
+    f"{TA}/children/containers/test_contained.py": "real children in containers, and what is left of them",
     f"{TA}/children/confinement/test_confined.py": "real children, confined, and what they try",
     f"{TA}/cli/test_main.py": "the program as a whole",
     f"{TA}/test_daemon_certificates.py": "daemon.py's other half: its certificate, renewed and refused",

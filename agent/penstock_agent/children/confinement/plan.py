@@ -30,7 +30,7 @@ DEFAULTS: Final = Limits()
 
 class Level(StrEnum):
     """How far a child is confined. The agent enforces the first two, of which the second contains the first;
-    systemd the third. The last is not in this version yet.
+    systemd the third, and podman the last.
     """
 
     PROCESS = "process"
