@@ -180,7 +180,7 @@ PURE = (
             *(f"adding.{n}" for n in ("causes", "documents", "packages", "placeholders", "secretwords")),
             "children.backoff", "children.lines", "children.stderr", "doctor.findings",
             *(f"children.confinement.{n}" for n in ("bpf", "limits", "rights")),
-            *(f"children.containers.{n}" for n in ("image", "run")),
+            *(f"children.containers.{n}" for n in ("image", "run")), "children.units.reach",
             "catalogue.headervalue", "catalogue.mirrored",
             "endpoint.session.correlate", "endpoint.failures", "endpoint.limits", "endpoint.meta",
             "endpoint.permits", "endpoint.session.standing",

@@ -25,6 +25,7 @@ from penstock_agent.children.containers import image as images
 from penstock_agent.children.containers.run import HOME, unmountable
 from penstock_agent.children.demand import SETTING_MAX
 from penstock_agent.children.references import file_of
+from penstock_agent.children.units import reach
 from penstock_agent.gate.redaction.settings import MAX_RULES, RedactSettings
 from penstock_agent.policy_settings import Profile, Rules
 from penstock_agent.remote import address
@@ -73,11 +74,9 @@ def _headers(headers: dict[str, str]) -> dict[str, str]:
 
 
 def _network(value: object) -> object:
-    if isinstance(value, list):
-        raise ValueError(
-            "is a list of addresses, which this version cannot enforce: the kernel's rules know ports, and "
-            'no hosts. Write "none", or "host" for the network of this machine'
-        )
+    if isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
+        reach.parse(value)
+        return tuple(value)
     return _one_of(value, "none", "host")
 
 
@@ -191,8 +190,8 @@ class ServerSettings(BaseModel):
     redact: Annotated[tuple[RedactSettings, ...], Field(max_length=MAX_RULES)] = ()
     #: What the site says of tools in the place of the server, by the tools' names.
     tools: dict[StrictStr, ToolSettings] = {}
-    #: The child's network: none, or that of the machine.
-    network: Annotated[Literal["none", "host"], BeforeValidator(_network)] = "none"
+    #: The child's network: none, that of the machine, or with isolation = "unit" only these addresses.
+    network: Annotated[Literal["none", "host"] | tuple[StrictStr, ...], BeforeValidator(_network)] = "none"
     #: How far the child is confined. None: "landlock" where the kernel has it, else "process"; with an
     #: ``image`` "container".
     isolation: (
@@ -219,6 +218,16 @@ class ServerSettings(BaseModel):
         if self.image is not None:
             return Level.CONTAINER
         return None if self.isolation is None else Level(self.isolation)
+
+    @property
+    def online(self) -> bool:
+        """Whether it has any network."""
+        return self.network != "none"
+
+    @property
+    def reach(self) -> reach.Reach | None:
+        """The addresses that it is held to; None where it is to none in particular."""
+        return None if isinstance(self.network, str) else reach.parse(self.network)
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -255,6 +264,12 @@ class ServerSettings(BaseModel):
                 )
         if self.ca_file is not None and self.url is not None and address.is_plain(self.url):
             raise ValueError("has ca_file, which does nothing for a url with http; write https, or remove it")
+        if not isinstance(self.network, str) and self.isolation != "unit":
+            raise ValueError(
+                'has addresses in network, which only isolation = "unit" enforces: write that beside it, '
+                'then: sudo penstock-agent servers harden NAME. Or write "none", or "host" for the network of '
+                "this machine"
+            )
         self._check_container()
         return self
 

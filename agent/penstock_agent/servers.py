@@ -74,7 +74,7 @@ def confinement(server: ServerSettings, private: Collection[Path]) -> Confinemen
     return decide(
         server.level,
         kernel.look(),
-        network=server.network == "host",
+        network=server.online,
         read=server.read,
         write=server.write,
         hidden=tuple(private),
@@ -114,7 +114,7 @@ def _unit(state_dir: Path, name: str, server: ServerSettings) -> UnitSpec:
         units.socket_of(name),
         unit_settings(server),
         units.token_file(state_dir, name),
-        confinement(server, ()),
+        replace(confinement(server, ()), reach=() if server.reach is None else tuple(server.network)),
     )
 
 
@@ -123,7 +123,7 @@ def unit_settings(server: ServerSettings) -> str:
     return units.digest(
         server.command,
         server.env,
-        network=server.network == "host",
+        network=server.online if server.reach is None else server.network,
         read=server.read,
         write=server.write,
         limits=server.limits.limits(),

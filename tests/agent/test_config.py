@@ -75,7 +75,7 @@ def test_a_server_has_no_network_and_the_best_isolation_unless_it_says_otherwise
     ("line", "words"),
     [
         ('effect = { "a" = "read_only" }', "does not enforce it"),
-        ('network = ["host:1"]', "cannot enforce"),
+        ('network = ["host:1"]', "Names cannot be enforced"),
         ('isolation = "jail"', "should be"),
     ],
 )

@@ -171,7 +171,8 @@ class _Trying:
 
     def _started(self, what: ChildSpec) -> str:
         if isinstance(what, UnitSpec):
-            return f"started by systemd at {what.socket} (isolation unit, network {self._server.network})"
+            network = what.confinement.words(kernel.look())[1]
+            return f"started by systemd at {what.socket} (isolation unit, network {network})"
         if not isinstance(what, ProcessSpec):
             return f"will be asked at {address.show(self._server.url or '')}"
         isolation, network = what.confinement.words(kernel.look())
@@ -209,7 +210,7 @@ class _Trying:
             self.trial.server,
             server.command,
             [*self.trial.said, self.trial.steps[-1].text if not self.trial.said else ""],
-            offline=server.network != "host",
+            offline=not server.online,
             exists=os.path.exists,
         )
         if found is not None:

@@ -309,7 +309,7 @@ def _confined(settings: Settings, server: ServerSettings) -> dict[str, object]:
         with suppress(CannotConfine):
             words = confinement(server, settings.private).words(kernel.look())
     return {
-        "network": server.network,
+        "network": server.network if isinstance(server.network, str) else list(server.network),
         "isolation": words[0].partition(" ")[0] or server.isolation,
         "confinement": {"isolation": words[0] or None, "network": words[1] or None},
         "read": [str(path) for path in server.read],

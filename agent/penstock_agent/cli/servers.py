@@ -56,7 +56,7 @@ def list_servers(
                 "kind": "url" if server.url is not None else "command" if server.image is None else "image",
                 "expose": list(server.expose),
                 "isolation": None if server.url is not None else _isolation(server, known.get(name)),
-                "network": None if server.url is not None else server.network,
+                "network": None if server.url is not None else _network(server),
                 "children": known[name].children if name in known else None,
                 "prepared": _prepared(settings, name, server),
                 "not_reviewed": marked.get(name, []),
@@ -296,6 +296,10 @@ def _prepared(settings: Settings, name: str, server: ServerSettings) -> str | No
 
     found = install.record_of(settings.state_dir, name, server.command)
     return None if found is None else f"{found.name} {found.version}"
+
+
+def _network(server: ServerSettings) -> str:
+    return server.network if isinstance(server.network, str) else ", ".join(server.network)
 
 
 def _isolation(server: ServerSettings, known: control.ServerStatus | None) -> str:

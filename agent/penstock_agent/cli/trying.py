@@ -72,9 +72,7 @@ def try_out(
     state.prepare(settings.state_dir)
     running = ask_status(settings)
     environ = trial.environment_of(running.pid if running is not None else 0)
-    fetches = (
-        server.url is None and server.image is None and runner(server.command) and server.network == "host"
-    )
+    fetches = server.url is None and server.image is None and runner(server.command) and server.online
     patience = patience_s or (trial.FETCHING_S if fetches else trial.PATIENCE_S)
     if sys.stdout.isatty() and not quiet:
         say_error(f"{'starting' if server.url is None else 'connecting to'} {name} once ...")
