@@ -166,6 +166,7 @@ OF_SEVERAL: dict[str, str] = {
     f"{TA}/children/test_agent_end.py": "what is left after the end of an agent that had children",
     f"{TA}/children/containers/test_contained.py": "real children in containers, and what is left of them",
     f"{TA}/children/confinement/test_confined.py": "real children, confined, and what they try",
+    f"{TA}/cli/test_images.py": "servers in containers, through each of the commands",
     f"{TA}/cli/test_main.py": "the program as a whole",
     f"{TA}/test_daemon_certificates.py": "daemon.py's other half: its certificate, renewed and refused",
     f"{TA}/site/test_site_endpoint.py": "the whole site, through the endpoint",

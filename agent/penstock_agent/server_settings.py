@@ -267,8 +267,8 @@ class ServerSettings(BaseModel):
         if not isinstance(self.network, str) and self.isolation != "unit":
             raise ValueError(
                 'has addresses in network, which only isolation = "unit" enforces: write that beside it, '
-                'then: sudo penstock-agent servers harden NAME. Or write "none", or "host" for the network of '
-                "this machine"
+                'then: sudo penstock-agent servers harden NAME. Or write "none", or "host" for the network '
+                "of this machine"
             )
         self._check_container()
         return self

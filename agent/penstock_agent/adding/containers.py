@@ -1,17 +1,17 @@
-"""A line of ``docker run`` in another host's file, as settings: taken when every word of it is understood. Pure.
-
-What nobody says here is what a container has here anyway: no rights, no network of its own, removed at its end.
+"""A line of ``docker run`` in another host's file, as settings: taken when each of its words is understood.
+Pure. What every container here is anyway (without rights, removed at its end) is not looked for.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Final
 
 from penstock_agent.adding.placeholders import Refused
+from penstock_agent.children.containers import image as images
 from penstock_agent.children.containers.run import HOME
 
 PROGRAMS: Final = frozenset({"docker", "podman", "nerdctl"})
@@ -24,10 +24,9 @@ _VALUES: Final = frozenset(
     {"--name", "--pull", "--label", "-l", "--platform", "--hostname", "-h", "--restart", "--log-driver",
      "--cap-drop", "--stop-timeout", "--cidfile"}
 )  # fmt: skip
+_TOLD: Final = frozenset({"--platform", "--restart", "--hostname", "-h"})
 _ENV: Final = ("-e", "--env")
 _VOLUME: Final = ("-v", "--volume")
-_SIZES: Final = re.compile(r"([0-9]+)([kmgKMG]?)[bB]?")
-_BY: Final = {"": "", "k": "KiB", "m": "MiB", "g": "GiB"}
 
 
 @dataclass
@@ -40,6 +39,8 @@ class Line:
     read: list[str] = field(default_factory=list)
     write: list[str] = field(default_factory=list)
     mounts: dict[str, str] = field(default_factory=dict)
+    #: Words that say how docker is to run it, and not what it needs.
+    dropped: list[str] = field(default_factory=list)
     #: Asked for in words; None where it says nothing: docker's own network.
     network: str | None = None
 
@@ -55,7 +56,9 @@ def parse(words: Sequence[str]) -> Line:
     if rest[:1] == ["container"]:
         rest.pop(0)
     if rest[:1] != ["run"]:
-        raise Refused(f"it runs in a container, by {' '.join(words[:2])[:60]!r}; only docker run is taken over")
+        raise Refused(
+            f"it runs in a container, by {' '.join(words[:2])[:60]!r}; only docker run is taken over"
+        )
     line = Line()
     options = iter(rest[1:])
     for word in options:
@@ -65,6 +68,19 @@ def parse(words: Sequence[str]) -> Line:
             return line
         _option(line, word, options)
     raise Refused("it runs in a container, and names no image")
+
+
+def image_of(line: Line, name: str, fixed: Callable[[str], str]) -> str:
+    """Its image at its digest. ``fixed``: says it of one that is on this machine. Raises Refused."""
+    found = images.without_tag(line.image) if images.is_fixed(line.image) else fixed(line.image)
+    try:
+        return images.check(found or line.image)
+    except ValueError as error:
+        more = " ".join(["--", *line.command]) if line.command else ""
+        raise Refused(
+            f"it runs in a container, and its image {line.image[:200]} {error}. Then, with what it printed: "
+            f"penstock-agent servers add {name} --image IMAGE@sha256:… {more[:200]}".rstrip()
+        ) from None
 
 
 def _option(line: Line, word: str, options: Iterator[str]) -> None:
@@ -83,6 +99,8 @@ def _option(line: Line, word: str, options: Iterator[str]) -> None:
     if not equals:
         value = next(options, "")
     if name in _VALUES:
+        if name in _TOLD:
+            line.dropped.append(f"{name} {value}")
         return
     if name in _ENV:
         variable, sign, content = value.partition("=")
@@ -117,7 +135,12 @@ def _mount(line: Line, value: str) -> None:
     source = found.pop("src", None) or found.pop("source", "")
     target = found.pop("dst", None) or found.pop("target", None) or found.pop("destination", "")
     closed = {found.pop(key, "false") for key in ("ro", "readonly")}
-    if found.pop("type", "volume") != "bind" or found or not _is_place(source) or closed - {"true", "false", "1"}:
+    if (
+        found.pop("type", "volume") != "bind"
+        or found
+        or not _is_place(source)
+        or closed - {"true", "false", "1"}
+    ):
         raise _not_understood(f"--mount {value}", f"only bind is; what a server keeps lies in {HOME}")
     _bind(line, source, target, writable=closed == {"false"})
 

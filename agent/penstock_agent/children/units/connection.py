@@ -214,12 +214,12 @@ def _explain(spec: UnitSpec, answer: bytes | Oversize | None) -> str:
             )
         case "ports":
             return (
-                "this kernel cannot hold it to the ports that network names (that needs Landlock and Linux 6.7). "
+                "this kernel cannot hold it to the ports in network (that needs Landlock and Linux 6.7). "
                 f"Name addresses without ports in network, then: {harden(spec.name)}"
             )
         case "addresses":
             return (
-                "systemd could not put in force which addresses network names (that needs cgroups v2 and BPF). "
+                "systemd could not put the addresses in network in force (that needs cgroups v2 and BPF). "
                 f"See: {journal(spec.name)}. Or write another network; then: {harden(spec.name)}"
             )
         case "path" | "denied" | "missing":

@@ -10,14 +10,13 @@ from penstock_agent.children.containers import podman
 from penstock_agent.children.containers.podman import PodmanError
 from tests.harness.images import Images
 
-INFO = {
-    "host": {
-        "security": {"rootless": True},
-        "cgroupControllers": ["memory", "pids"],
-        "idMappings": {"uidmap": [{"size": 1}, {"size": 65536}], "gidmap": [{"size": 65537}]},
-    },
-    "version": {"Version": "4.3.1"},
+HOST: dict[str, object] = {
+    "security": {"rootless": True},
+    "cgroupControllers": ["memory", "pids"],
+    "idMappings": {"uidmap": [{"size": 1}, {"size": 65536}], "gidmap": [{"size": 65537}]},
 }
+INFO: dict[str, object] = {"host": HOST, "version": {"Version": "4.3.1"}}
+POOR: dict[str, object] = {**HOST, "idMappings": {"uidmap": [{"size": 1}], "gidmap": [{"size": 1}]}}
 
 
 @pytest.fixture
@@ -48,14 +47,7 @@ def test_what_podman_can_do_is_asked_once(pretended: dict[str, str], tmp_path: P
     [
         (INFO, "125", "podman info failed: no luck. Run it by hand"),
         ({}, "0", "Podman 4.3 or newer is needed"),
-        (
-            {
-                **INFO,
-                "host": {**INFO["host"], "idMappings": {"uidmap": [{"size": 1}], "gidmap": [{"size": 1}]}},
-            },  # type: ignore[dict-item]
-            "0",
-            "sudo usermod --add-subuids",
-        ),
+        ({**INFO, "host": POOR}, "0", "sudo usermod --add-subuids"),
     ],
 )
 def test_what_it_lacks_is_said_with_the_next_step(
