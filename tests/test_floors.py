@@ -177,9 +177,11 @@ PURE = (
     *(
         f"{AGENT}.{name}"
         for name in (
-            *(f"adding.{n}" for n in ("causes", "documents", "packages", "placeholders", "secretwords")),
+            *(f"adding.{n}" for n in ("causes", "containers", "documents", "packages", "placeholders")),
+            "adding.secretwords",
             "children.backoff", "children.lines", "children.stderr", "doctor.findings",
             *(f"children.confinement.{n}" for n in ("bpf", "limits", "rights")),
+            *(f"children.containers.{n}" for n in ("image", "run")), "children.units.reach",
             "catalogue.headervalue", "catalogue.mirrored",
             "endpoint.session.correlate", "endpoint.failures", "endpoint.limits", "endpoint.meta",
             "endpoint.permits", "endpoint.session.standing",

@@ -18,6 +18,7 @@ from penstock import __version__, log, tls
 from penstock.refusal import REVOKED, SUPERSEDED, Refusal
 from penstock_agent import control, pausing, spending, state
 from penstock_agent.approvals import Desk
+from penstock_agent.children.containers import leftovers
 from penstock_agent.children.pool import Children
 from penstock_agent.config import Settings
 from penstock_agent.configured import Configured
@@ -89,6 +90,7 @@ async def run(settings: Settings) -> int:
             Remotes() as remotes,
             Servers(children, remotes) as servers,
         ):
+            await leftovers.remove(configured.specs.values())
             children.keep_warm(configured.warm)
             return await _Daemon(
                 configured, joined, target, children, servers, notifier, paused, books, ledger

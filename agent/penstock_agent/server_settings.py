@@ -21,15 +21,18 @@ from penstock_agent import sizes
 from penstock_agent.callers.settings import absolute
 from penstock_agent.children.confinement.limits import Limits
 from penstock_agent.children.confinement.plan import Level
+from penstock_agent.children.containers import image as images
+from penstock_agent.children.containers.run import HOME, unmountable
 from penstock_agent.children.demand import SETTING_MAX
 from penstock_agent.children.references import file_of
+from penstock_agent.children.units import reach
 from penstock_agent.gate.redaction.settings import MAX_RULES, RedactSettings
 from penstock_agent.policy_settings import Profile, Rules
 from penstock_agent.remote import address
 from penstock_agent.remote.headers import MAX_HEADERS, Header
 
 #: What says how a process is started, and what says how to talk to a server that runs already.
-_OF_COMMAND = ("env", "network", "isolation", "read", "write", "limits", "warm")
+_OF_COMMAND = ("env", "network", "isolation", "read", "write", "mounts", "limits", "warm")
 _OF_URL = ("headers", "ca_file", "transport")
 
 
@@ -71,21 +74,14 @@ def _headers(headers: dict[str, str]) -> dict[str, str]:
 
 
 def _network(value: object) -> object:
-    if isinstance(value, list):
-        raise ValueError(
-            "is a list of addresses, which this version cannot enforce: the kernel's rules know ports, and "
-            'no hosts. Write "none", or "host" for the network of this machine'
-        )
+    if isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
+        reach.parse(value)
+        return tuple(value)
     return _one_of(value, "none", "host")
 
 
 def _isolation(value: object) -> object:
-    if value == Level.CONTAINER:
-        raise ValueError(
-            f'"{value}" is not in this version yet. Write "unit", "landlock" or "process", or leave the line '
-            "out for the best that the agent can do itself"
-        )
-    return _one_of(value, Level.PROCESS, Level.LANDLOCK, Level.UNIT)
+    return _one_of(value, *Level)
 
 
 def _one_of(value: object, *words: str) -> object:
@@ -98,6 +94,12 @@ def _place(path: Path) -> Path:
     if "\0" in str(path) or ".." in path.parts:
         raise ValueError('must be an absolute path without ".."')
     return absolute(path)
+
+
+def _inside(path: Path) -> Path:
+    if _place(path) in (Path("/"), Path(HOME), Path("/tmp"), Path("/var/tmp"), Path("/proc"), Path("/sys")):  # noqa: S108
+        raise ValueError("is taken in a container; choose a folder of its own, such as /data")
+    return path
 
 
 _Place = Annotated[Path, AfterValidator(_place)]
@@ -157,10 +159,13 @@ class ServerSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    #: The program and its arguments, started without a shell. This or ``url``.
+    #: The program and its arguments, started without a shell. This or ``url``. With ``image``: what that is
+    #: given, in the place of its own CMD; may be left out then.
     command: Annotated[
         tuple[Annotated[StrictStr, AfterValidator(_argument)], ...], AfterValidator(_program)
     ] = Field(default=(), validate_default=False)
+    #: The image that is run in a container, at its digest.
+    image: Annotated[StrictStr, AfterValidator(images.check)] | None = None
     #: What the child finds in its environment beside the few variables that every child gets.
     env: dict[
         Annotated[StrictStr, AfterValidator(_variable)], Annotated[StrictStr, AfterValidator(_argument)]
@@ -185,14 +190,19 @@ class ServerSettings(BaseModel):
     redact: Annotated[tuple[RedactSettings, ...], Field(max_length=MAX_RULES)] = ()
     #: What the site says of tools in the place of the server, by the tools' names.
     tools: dict[StrictStr, ToolSettings] = {}
-    #: The child's network: none, or that of the machine.
-    network: Annotated[Literal["none", "host"], BeforeValidator(_network)] = "none"
-    #: How far the child is confined. None: "landlock" where the kernel has it, else "process".
-    isolation: Annotated[Literal["process", "landlock", "unit"], BeforeValidator(_isolation)] | None = None
+    #: The child's network: none, that of the machine, or with isolation = "unit" only these addresses.
+    network: Annotated[Literal["none", "host"] | tuple[StrictStr, ...], BeforeValidator(_network)] = "none"
+    #: How far the child is confined. None: "landlock" where the kernel has it, else "process"; with an
+    #: ``image`` "container".
+    isolation: (
+        Annotated[Literal["process", "landlock", "unit", "container"], BeforeValidator(_isolation)] | None
+    ) = None
     #: What the child may see, and run, beside its own folder and what programs need of the machine.
     read: tuple[_Place, ...] = ()
     #: What it may change too.
     write: tuple[_Place, ...] = ()
+    #: Where places of ``read`` and ``write`` lie in the container, if not where they lie here.
+    mounts: dict[_Place, Annotated[Path, AfterValidator(_inside)]] = {}
     limits: LimitSettings = LimitSettings()
     #: Whose word about a caller's grant counts: the relay's, or only the company's identity provider's.
     trust: Literal["relay", "caller"] = "relay"
@@ -205,7 +215,24 @@ class ServerSettings(BaseModel):
     @property
     def level(self) -> Level | None:
         """What ``isolation`` says; None: the best that the agent can do itself."""
+        if self.image is not None:
+            return Level.CONTAINER
         return None if self.isolation is None else Level(self.isolation)
+
+    @property
+    def online(self) -> bool:
+        """Whether it has any network."""
+        return self.network != "none"
+
+    @property
+    def reach(self) -> reach.Reach | None:
+        """The addresses that it is held to; None where it is to none in particular."""
+        return None if isinstance(self.network, str) else reach.parse(self.network)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What is started, as somebody would write it: the command, with the image before it."""
+        return self.command if self.image is None else (self.image, *self.command)
 
     @property
     def secret_files(self) -> tuple[Path, ...]:
@@ -216,16 +243,20 @@ class ServerSettings(BaseModel):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        if self.url is None and not self.command:
+        if self.url is None and not self.command and self.image is None:
             raise ValueError(
-                'names no server; write command = ["program", "argument", ...], or url = "http://host:port/mcp"'
+                'names no server; write command = ["program", "argument", ...], url = "http://host:port/mcp" '
+                'or image = "registry/name@sha256:..."'
             )
-        if self.url is not None and self.command:
-            raise ValueError("has a command and a url; keep the one that is meant")
-        kind, others = ("url", _OF_COMMAND) if self.url is not None else ("command", _OF_URL)
-        for key in others:
+        for key in ("command", "image"):
+            if self.url is not None and getattr(self, key):
+                raise ValueError(
+                    f"has {'an' if key == 'image' else 'a'} {key} and a url; keep the one that is meant"
+                )
+        kind = "a url" if self.url is not None else "a command" if self.image is None else "an image"
+        for key in _OF_COMMAND if self.url is not None else _OF_URL:
             if key in self.model_fields_set:
-                raise ValueError(f"has {key}, which does nothing for a server with a {kind}; remove it")
+                raise ValueError(f"has {key}, which does nothing for a server with {kind}; remove it")
         for key in ("read", "write"):
             if self.isolation == "process" and key in self.model_fields_set:
                 raise ValueError(
@@ -233,4 +264,42 @@ class ServerSettings(BaseModel):
                 )
         if self.ca_file is not None and self.url is not None and address.is_plain(self.url):
             raise ValueError("has ca_file, which does nothing for a url with http; write https, or remove it")
+        if not isinstance(self.network, str) and self.isolation != "unit":
+            raise ValueError(
+                'has addresses in network, which only isolation = "unit" enforces: write that beside it, '
+                'then: sudo penstock-agent servers harden NAME. Or write "none", or "host" for the network '
+                "of this machine"
+            )
+        self._check_container()
         return self
+
+    def _check_container(self) -> None:
+        if self.image is None:
+            if self.isolation == "container":
+                raise ValueError(
+                    'has isolation = "container" and no image; write image = "registry/name@sha256:..." in '
+                    "its place, or remove it"
+                )
+            if self.mounts:
+                raise ValueError("has mounts, which does nothing without an image; remove it")
+            return
+        if self.isolation not in (None, "container"):
+            raise ValueError(
+                f'has an image, which runs in a container, and isolation = "{self.isolation}"; remove that'
+            )
+        for place in self.mounts:
+            if place not in self.read and place not in self.write:
+                raise ValueError(
+                    f"has mounts for {place}, which neither read nor write names; add it to one of them"
+                )
+        targets = [self.mounts.get(place, place) for place in dict.fromkeys((*self.read, *self.write))]
+        if len({*targets, Path(HOME)}) != len(targets) + 1:
+            raise ValueError(
+                f"has two places that lie at the same one in its container, or at {HOME}; see mounts"
+            )
+        for path in (*self.read, *self.write, *targets):
+            if unmountable(path):
+                raise ValueError(
+                    f"names {str(path)!r}, which has a comma, a quote or a backslash in it and cannot be "
+                    "shown in a container; give the place another name"
+                )

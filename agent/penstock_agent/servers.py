@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import replace
@@ -14,7 +15,8 @@ from penstock_agent import alone
 from penstock_agent.children.child import ChildSpec, ChildStartError, ProcessSpec
 from penstock_agent.children.confinement import kernel
 from penstock_agent.children.confinement.plan import CannotConfine, Confinement, Level, decide
-from penstock_agent.children.environment import prepare, prepared_folder
+from penstock_agent.children.containers.run import Container, Mount
+from penstock_agent.children.environment import OFFLINE, prepare, prepared_folder
 from penstock_agent.children.pool import Children
 from penstock_agent.children.units import spec as units
 from penstock_agent.children.units.spec import UnitSpec
@@ -52,6 +54,8 @@ def spec(
     """
     if server.level is Level.UNIT:
         return _unit(state_dir, name, server)
+    if server.image is not None:
+        return _container(state_dir, name, server, server.image, agent, (state_dir, *private))
     if server.url is None:
         try:
             confined = confinement(server, (state_dir, *private))
@@ -70,12 +74,38 @@ def confinement(server: ServerSettings, private: Collection[Path]) -> Confinemen
     return decide(
         server.level,
         kernel.look(),
-        network=server.network == "host",
+        network=server.online,
         read=server.read,
         write=server.write,
         hidden=tuple(private),
         limits=server.limits.limits(),
     )
+
+
+def _container(
+    state_dir: Path,
+    name: str,
+    server: ServerSettings,
+    image: str,
+    agent: Mapping[str, str],
+    private: Collection[Path],
+) -> ProcessSpec:
+    confined = confinement(server, private)
+    made = prepare(state_dir, name, server.command, server.env, agent, confined)
+    mounts = {
+        place: Mount(place, server.mounts.get(place, place), writable)
+        for writable, places in ((False, server.read), (True, server.write))
+        for place in places
+    }
+    container = Container(image, owner(state_dir), tuple(mounts.values()))
+    # What its image brings is its own environment.
+    declared = server.env if confined.network else {**OFFLINE, **server.env}
+    return replace(made, env=dict(declared), container=container)
+
+
+def owner(state_dir: Path) -> str:
+    """Whose containers they are, in podman's labels: the agent's with this state folder."""
+    return hashlib.sha256(str(state_dir.absolute()).encode()).hexdigest()[:16]
 
 
 def _unit(state_dir: Path, name: str, server: ServerSettings) -> UnitSpec:
@@ -84,7 +114,7 @@ def _unit(state_dir: Path, name: str, server: ServerSettings) -> UnitSpec:
         units.socket_of(name),
         unit_settings(server),
         units.token_file(state_dir, name),
-        confinement(server, ()),
+        replace(confinement(server, ()), reach=() if server.reach is None else tuple(server.network)),
     )
 
 
@@ -93,7 +123,7 @@ def unit_settings(server: ServerSettings) -> str:
     return units.digest(
         server.command,
         server.env,
-        network=server.network == "host",
+        network=server.online if server.reach is None else server.network,
         read=server.read,
         write=server.write,
         limits=server.limits.limits(),

@@ -75,8 +75,8 @@ def test_a_server_has_no_network_and_the_best_isolation_unless_it_says_otherwise
     ("line", "words"),
     [
         ('effect = { "a" = "read_only" }', "does not enforce it"),
-        ('network = ["host:1"]', "cannot enforce"),
-        ('isolation = "container"', "is not in this version yet"),
+        ('network = ["host:1"]', "Names cannot be enforced"),
+        ('isolation = "jail"', "should be"),
     ],
 )
 def test_what_this_version_does_not_enforce_is_refused(line: str, words: str) -> None:
@@ -91,7 +91,7 @@ def test_what_this_version_does_not_enforce_is_refused(line: str, words: str) ->
     ("text", "words"),
     [
         ("max_childs = 3", "/etc/agent.toml: max_childs: unknown key. Known here: state_dir"),
-        (SERVER + "comand = []", "servers.files.comand: unknown key. Known here: command, env, url, "),
+        (SERVER + "comand = []", "servers.files.comand: unknown key. Known here: command, image, env, url, "),
         ("[servers.files]\n", "servers.files: names no server; write command = "),
         ("[servers.files]\ncommand = []", "servers.files.command: names no program"),
         ('[servers.files]\ncommand = "prog /srv"', "servers.files.command: should be a list"),

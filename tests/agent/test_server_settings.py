@@ -6,11 +6,14 @@ import pytest
 
 from penstock_agent import config
 from penstock_agent.children.confinement.limits import Limits
+from penstock_agent.children.confinement.plan import Level
+from penstock_agent.children.units.reach import Reach
 from penstock_agent.config import ConfigError, Options
 from penstock_agent.server_settings import ServerSettings
 
 URL = 'url = "http://crm.internal:9000/mcp"\n'
 PROCESS = 'command = ["p"]\nisolation = "process"\n'
+IMAGE = "docker.io/mcp/fetch@sha256:" + "0f" * 32
 HTTPS = 'url = "https://crm.internal/mcp"\n'
 
 
@@ -39,6 +42,21 @@ def test_a_server_of_the_network_is_read_whole() -> None:
     }
 
 
+def test_an_image_is_run_in_a_container_and_given_the_command() -> None:
+    text = f'image = "{IMAGE}"\ncommand = ["--x"]\nread = ["/srv"]\nmounts = {{ "/srv" = "/data" }}\n'
+    server = parse(text)
+    assert server.level is Level.CONTAINER
+    assert server.words == (IMAGE, "--x")
+    assert server.mounts == {Path("/srv"): Path("/data")}
+    assert parse(f'image = "{IMAGE}"\nisolation = "container"\n').command == ()
+
+
+def test_a_server_in_a_unit_may_be_held_to_addresses() -> None:
+    server = parse('command = ["p"]\nisolation = "unit"\nnetwork = ["10.0.0.5:5432"]\n')
+    assert (server.online, server.reach) == (True, Reach(("10.0.0.5",), (5432,)))
+    assert parse('command = ["p"]\nnetwork = "host"\n').reach is None
+
+
 def test_the_rest_has_defaults() -> None:
     server = parse(URL)
     assert (server.command, server.transport, server.headers, server.ca_file) == ((), None, {}, None)
@@ -62,9 +80,25 @@ def test_the_rest_has_defaults() -> None:
         ('command = ["p"]\nread = ["/srv/../etc"]\n', "servers.crm.read.0: must be an absolute path without"),
         ('command = ["p"]\nread = "/srv"\n', "servers.crm.read: should be a list"),
         ('command = ["p"]\nnetwork = "lan"\n', 'servers.crm.network: should be "none" or "host"'),
-        ('command = ["p"]\nnetwork = ["crm:443"]\n', "the kernel's rules know ports"),
+        ('command = ["p"]\nnetwork = ["crm:443"]\n', "Names cannot be enforced"),
         ('command = ["p"]\nisolation = "jail"\n', 'isolation: should be "process" or "landlock" or "unit"'),
-        ('command = ["p"]\nisolation = "container"\n', '"container" is not in this version yet'),
+        ('command = ["p"]\nisolation = "container"\n', "and no image; write image = "),
+        ('command = ["p"]\nnetwork = ["10.0.0.5:1"]\n', 'only isolation = "unit" enforces'),
+        ('command = ["p"]\nmounts = { "/a" = "/b" }\n', "has mounts, which does nothing without an image"),
+        (f'image = "{IMAGE}"\nurl = "http://crm.internal:9000/mcp"\n', "has an image and a url"),
+        (f'image = "{IMAGE}"\nisolation = "landlock"\n', 'and isolation = "landlock"; remove that'),
+        (f'image = "{IMAGE}"\nmounts = {{ "/a" = "/b" }}\n', "mounts for /a, which neither read nor write"),
+        (f'image = "{IMAGE}"\nread = ["/a"]\nmounts = {{ "/a" = "/tmp" }}\n', "is taken in a container"),
+        (
+            f'image = "{IMAGE}"\nread = ["/a", "/b"]\nmounts = {{ "/a" = "/b" }}\n',
+            "two places that lie at the",
+        ),
+        (f'image = "{IMAGE}"\nread = ["/a,b"]\n', "cannot be shown in a container"),
+        (f'image = "{IMAGE}"\nheaders = {{ A = "b" }}\n', "for a server with an image"),
+        (
+            'image = "docker.io/mcp/fetch:latest"\n',
+            "podman pull -q docker.io/mcp/fetch:latest && podman image",
+        ),
         ('command = ["p"]\nlimits = { memory = "2 gigs" }\n', "servers.crm.limits.memory: is no size"),
         ('command = ["p"]\nlimits = { memory = 5 }\n', "greater than or equal to 1048576"),
         ('command = ["p"]\nlimits = { processes = 0 }\n', "servers.crm.limits.processes: should be greater"),

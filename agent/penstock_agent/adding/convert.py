@@ -10,6 +10,7 @@ from pathlib import PurePath
 from typing import Final
 
 from penstock.names import MAX_NAME, RESERVED
+from penstock_agent.adding import containers
 from penstock_agent.adding.documents import Entry
 from penstock_agent.adding.packages import runner
 from penstock_agent.adding.placeholders import Asked, Filling, Refused, World
@@ -20,7 +21,6 @@ from penstock_agent.remote.headers import BadHeader, Header
 _SCHEME: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9-]{0,30}) (?P<rest>\S.*)")
 #: The script that these are given first is a part of the command, which a child may read anyway.
 _INTERPRETERS: Final = re.compile(r"(?:python|pypy|node|nodejs|deno|bun|perl|ruby|php|bash|sh)[0-9.]*")
-_CONTAINERS: Final = frozenset({"docker", "podman", "nerdctl"})
 #: Folders that hold much else than what one server is for.
 BROAD: Final = frozenset({"/", "/etc", "/home", "/root", "/var", "/run", "/tmp", "/proc", "/sys", "/dev"})  # noqa: S108
 
@@ -39,6 +39,10 @@ class Proposal:
     #: Names in ``env`` and ``headers`` whose values go into files.
     secret: frozenset[str] = frozenset()
     read: tuple[str, ...] = ()
+    write: tuple[str, ...] = ()
+    #: Of a container: ``command`` is what its image is given.
+    image: str = ""
+    mounts: Mapping[str, str] = field(default_factory=dict)
     asked: tuple[Asked, ...] = ()
     #: Why it cannot be taken, and what to write instead; empty when it can.
     refused: str = ""
@@ -59,12 +63,12 @@ class Proposal:
         if self.url:
             origin = address.show(self.url)
             return origin if self.url.rstrip("/") == origin else f"{origin}/…"
-        return " ".join(self.words)
+        return " ".join([self.image, *self.words] if self.image else self.words)
 
     @property
     def fetches(self) -> str:
         """What fetches its package at each start; empty for none."""
-        return runner(self.command)
+        return "" if self.image else runner(self.command)
 
 
 def convert(entry: Entry, world: World) -> Proposal:
@@ -165,15 +169,8 @@ def _process(
     notes: list[str],
 ) -> Proposal:
     words = [program, *_strings(table.get("args", []), "args")]
-    if PurePath(program).name in _CONTAINERS:
-        image = next(
-            (w for w in words[2:] if not w.startswith("-") and ("/" in w or ":" in w) and "=" not in w),
-            "IMAGE",
-        )
-        raise Refused(
-            "it runs in a container, and this version starts none. Install the server that is in "
-            f"{image[:100]} on this machine, then: penstock-agent servers add {base.name} -- COMMAND"
-        )
+    if containers.is_container(program):
+        return _contained(base, words, table, world, fill, notes)
     if PurePath(program).name.lower() in ("cmd", "cmd.exe", "powershell", "powershell.exe", "wsl", "wsl.exe"):
         raise Refused(
             "its command is one of Windows. Write what it starts: "
@@ -232,6 +229,51 @@ def _process(
         asked=tuple(fill.asked),
         read=tuple(place for place in read if place not in broad),
         private=frozenset(private),
+    )
+
+
+def _contained(
+    base: Proposal,
+    words: Sequence[str],
+    table: Mapping[str, object],
+    world: World,
+    fill: Filling,
+    notes: list[str],
+) -> Proposal:
+    line = containers.parse([fill.text(word, "argument") for word in words])
+    given = dict(_texts(table.get("env"), "env"))
+    # What stands in the words was filled with them; the rest is docker's own environment.
+    declared = {
+        name: given.get(name, f"${{{name}}}") if value is None else value for name, value in line.env.items()
+    }
+    env, secret = _environment({"env": declared}, fill, notes)
+    image = containers.image_of(line, base.name, world.fixed)
+    moved: dict[str, str] = {}
+    places: list[list[str]] = []
+    for kind in (line.read, line.write):
+        found = []
+        for place in kind:
+            path = _path(place, world.home, world.project)
+            if not path.startswith("/"):
+                raise Refused(f"it shows {place[:100]!r} to a container, relative to nobody knows what")
+            if path in BROAD or path == world.home:
+                notes.append(f"it shows {path} to its container, which holds much else: name what is meant")
+            if line.mounts[place] != path:
+                moved[path] = line.mounts[place]
+            found.append(path)
+        places.append(found)
+    if line.dropped:
+        notes.append(f"not taken over: {', '.join(line.dropped)}")
+    return replace(
+        base,
+        image=image,
+        command=tuple(line.command),
+        env=env,
+        secret=frozenset(secret),
+        asked=tuple(fill.asked),
+        read=tuple(places[0]),
+        write=tuple(places[1]),
+        mounts=moved,
     )
 
 

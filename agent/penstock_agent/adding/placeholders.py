@@ -25,6 +25,8 @@ class World:
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
     #: Whether the agent is a service here, which does not see people's homes.
     service: bool = False
+    #: An image that is on this machine at its digest; empty for one that is not.
+    fixed: Callable[[str], str] = lambda _: ""
 
 
 @dataclass(frozen=True, slots=True)

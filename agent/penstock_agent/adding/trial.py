@@ -19,6 +19,7 @@ from penstock_agent.children.child import ChildGone, ChildSpec, ChildStartError,
 from penstock_agent.children.confinement import kernel
 from penstock_agent.children.confinement.places import which
 from penstock_agent.children.confinement.plan import Level
+from penstock_agent.children.containers import starting
 from penstock_agent.children.environment import BadEnvironment
 from penstock_agent.children.pool import Children
 from penstock_agent.children.units.spec import UnitSpec, journal
@@ -110,6 +111,7 @@ class _Trying:
         self._agent = agent
         self._private = private
         self._begun = time.monotonic()
+        self._status: int | None = None
         words = zip(server.command, masked(server.command), strict=True)
         values = [*map(_content, server.env.values()), *(word for word, mask in words if word != mask)]
         found = {printable(value, 400) for value in values if len(value) >= _MASKED_FROM}
@@ -136,6 +138,7 @@ class _Trying:
         except (ChildStartError, BadEnvironment, ValueError) as error:
             why = printable(str(error), 600)
         except ChildGone as error:
+            self._status = error.returncode
             how = "" if error.returncode is None else f" with status {error.returncode}"
             why = (
                 f"ended{how} before it had answered"
@@ -168,10 +171,13 @@ class _Trying:
 
     def _started(self, what: ChildSpec) -> str:
         if isinstance(what, UnitSpec):
-            return f"started by systemd at {what.socket} (isolation unit, network {self._server.network})"
+            network = what.confinement.words(kernel.look())[1]
+            return f"started by systemd at {what.socket} (isolation unit, network {network})"
         if not isinstance(what, ProcessSpec):
             return f"will be asked at {address.show(self._server.url or '')}"
         isolation, network = what.confinement.words(kernel.look())
+        if what.container is not None:
+            return f"started {what.container.image} (isolation {isolation}, network {network})"
         found = which(what.command[0], what.env.get("PATH", "")) or what.command[0]
         return f"started {found} (isolation {isolation}, network {network})"
 
@@ -195,11 +201,16 @@ class _Trying:
             self.trial.cause = "What it said is in the journal of its unit."
             self.trial.step = f"See: sudo {journal(self.trial.server)}"
             return
+        if server.image is not None and (
+            why := starting.likely(self.trial.server, self._status, self.trial.said)
+        ):
+            self.trial.cause, _, self.trial.step = why.partition(". ")
+            return
         found = causes.likely(
             self.trial.server,
             server.command,
             [*self.trial.said, self.trial.steps[-1].text if not self.trial.said else ""],
-            offline=server.network != "host",
+            offline=not server.online,
             exists=os.path.exists,
         )
         if found is not None:

@@ -14,6 +14,8 @@ from typing import Final
 from penstock import log
 from penstock_agent.children.confinement import kernel, plan
 from penstock_agent.children.confinement.plan import CannotConfine, Confinement
+from penstock_agent.children.containers import starting
+from penstock_agent.children.containers.run import Container
 from penstock_agent.children.exits import ExitWatch
 from penstock_agent.children.keeper import Keeper, KeeperError
 from penstock_agent.children.launch import ReportReader, explain, instructions, launch
@@ -61,16 +63,20 @@ class ProcessSpec(ChildSpec):
 
     ``env`` is the whole environment, with secrets named by where they lie (see ``references``); ``folder`` is
     where the child starts. Command and environment may hold secrets and are not in the repr.
+
+    With a ``container``, ``command`` is what its image is given, ``env`` only what the server declares, and
+    ``folder`` is its home in there.
     """
 
     command: tuple[str, ...] = field(repr=False)
     env: Mapping[str, str] = field(repr=False)
     folder: Path
     confinement: Confinement = field(default_factory=Confinement, repr=False)
+    container: Container | None = None
 
     def problem(self) -> str:
         """Why no process can be given this, in words; empty when it can."""
-        if not self.command or not self.command[0]:
+        if self.container is None and (not self.command or not self.command[0]):
             return "its command is empty. Name a program in command."
         for text in (*self.command, *self.env.keys(), *self.env.values(), str(self.folder)):
             try:
@@ -159,7 +165,8 @@ class Child:
                 child._stdin.put(await asyncio.to_thread(_told, spec))
                 failure = await child._report.get()
                 keeper.know(child.pid)
-            why = explain(failure, spec.command, spec.env, spec.folder) if failure else ""
+            program = spec.command if spec.container is None else ("podman",)
+            why = explain(failure, program, spec.env, spec.folder) if failure else ""
         except TimeoutError:
             why = (
                 f"its command did not run within {START_TIMEOUT_S:g} s. Check that the disk with the "
@@ -193,7 +200,13 @@ class Child:
     @property
     def hint(self) -> dict[str, str]:
         """For the log: why it probably ended by itself, where that can be said."""
-        cause = "" if self._stopping else plan.likely(self.spec.confinement.network, self.spec.command)
+        if self._stopping:
+            return {}
+        spec = self.spec
+        if spec.container is not None:
+            cause = starting.likely(spec.name, self.returncode, self.last_words)
+        else:
+            cause = plan.likely(spec.confinement.network, spec.command)
         return {"hint": cause} if cause and self.returncode else {}
 
     def when_gone(self, callback: Callable[["Child"], None]) -> None:
@@ -302,6 +315,19 @@ class Child:
 def _told(spec: ProcessSpec) -> bytes:
     """The launcher's instructions. Reads from the disk, which may be slow: not for the loop's thread."""
     env = resolve(spec.env, os.environ)
+    if spec.container is not None:
+        command, env, steps = starting.told(
+            spec.container,
+            spec.confinement,
+            kernel.look(),
+            server=spec.name,
+            command=spec.command,
+            declared=spec.env,
+            env=env,
+            folder=spec.folder,
+            agent=os.environ,
+        )
+        return instructions(command, env, Path("/"), steps)
     steps = plan.steps(spec.confinement, kernel.look(), spec.command, env, spec.folder)
     return instructions(spec.command, env, spec.folder, steps)
 

@@ -90,6 +90,8 @@ def look_at_server(
         _look_at_places(settings, name, server, wrong)
     if server.url is not None:
         _look_at_remote(name, server, wrong, notes)
+    elif server.image is not None:
+        pass  # what podman has, doctor says
     # A note only: the unit's PATH is not the PATH of this shell.
     elif shutil.which(server.command[0], path=server.env.get("PATH", os.environ.get("PATH"))) is None:
         program = server.command[0]
@@ -220,6 +222,7 @@ def _as_json(settings: Settings, wrong: list[str], notes: list[str]) -> dict[str
         "servers": {
             name: {
                 "command": list(server.command),
+                "image": server.image,
                 # Values may be secrets.
                 "env": sorted(server.env),
                 "url": server.url,
@@ -255,17 +258,19 @@ def _show(settings: Settings, wrong: list[str], notes: list[str]) -> None:
         say(f"  {name} = {shown}" + ("" if source == "default" else f"   (from {source})"))
     for name, server in settings.servers.items():
         say(f"server {name}")
-        if server.url is None:
-            say(f"  command = {list(server.command)}")
-        else:
+        if server.image is not None:
+            say(f"  image = {server.image}")
+        if server.url is not None:
             _show_remote(server)
+        elif server.command or server.image is None:
+            say(f"  command = {list(server.command)}")
         if server.env:
             say(f"  env = {', '.join(sorted(server.env))}   (values not shown)")
         say(f"  expose = {list(server.expose)}")
         _show_rules(server)
         for rule in server.redact:
             say(f"  redact {rule.in_words()}")
-        if server.command:
+        if server.url is None:
             _show_confinement(settings, server)
         say(f'  trust = "{server.trust}"')
         say(f'  process_per = "{server.process_per}"')
@@ -304,11 +309,12 @@ def _confined(settings: Settings, server: ServerSettings) -> dict[str, object]:
         with suppress(CannotConfine):
             words = confinement(server, settings.private).words(kernel.look())
     return {
-        "network": server.network,
+        "network": server.network if isinstance(server.network, str) else list(server.network),
         "isolation": words[0].partition(" ")[0] or server.isolation,
         "confinement": {"isolation": words[0] or None, "network": words[1] or None},
         "read": [str(path) for path in server.read],
         "write": [str(path) for path in server.write],
+        "mounts": {str(path): str(place) for path, place in server.mounts.items()},
         "limits": server.limits.model_dump(),
     }
 
@@ -319,7 +325,11 @@ def _show_confinement(settings: Settings, server: ServerSettings) -> None:
     say(f"  isolation {words['isolation'] or 'cannot be had'}, network {words['network'] or 'cannot be had'}")
     for name in ("read", "write"):
         if paths := getattr(server, name):
-            say(f"  {name} = {[str(path) for path in paths]}")
+            shown = [
+                f"{path} (there {server.mounts[path]})" if path in server.mounts else str(path)
+                for path in paths
+            ]
+            say(f"  {name} = {shown}")
     limits = ", ".join(f"{name} {value}" for name, value in server.limits if value is not None)
     say(f"  limits: {limits or 'none'}")
 

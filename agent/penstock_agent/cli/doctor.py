@@ -225,6 +225,7 @@ def _servers(
 
     if any(settings.servers[name].url is None for name in names):
         yield standing.machine(kernel.look(), unit=running is not None)
+    yield from _containers(settings, names, unit=running is not None)
     marked = not_reviewed(settings)
     paused = None
     with suppress(Problem):  # told before
@@ -261,6 +262,40 @@ def _servers(
             why = trial.cause or trial.steps[-1].text
             step = trial.step or f"See: penstock-agent servers test {name}"
             yield failed("start", f"{why.rstrip('.')}. {step}", name)
+
+
+def _containers(settings: Settings, names: list[str], *, unit: bool) -> Iterator[Finding]:
+    """Podman, and the images, as the user of the agent has them."""
+    from penstock_agent import asuser
+    from penstock_agent.children.containers import podman
+    from penstock_agent.doctor import standing
+    from penstock_agent.doctor.findings import failed
+
+    images = {name: image for name in names if (image := settings.server(name).image) is not None}
+    if not images or not settings.state_dir.exists():
+        return
+
+    def look() -> bytes:
+        import msgspec
+
+        try:
+            found = podman.look(os.environ, again=True)
+            here = [podman.has(image, os.environ) for image in images.values()]
+        except podman.PodmanError as error:
+            return msgspec.msgpack.encode((None, str(error), []))
+        return msgspec.msgpack.encode((found, "", here))
+
+    import msgspec
+
+    found, why, here = msgspec.msgpack.decode(
+        asuser.call(look, settings.state_dir), type=tuple[podman.Podman | None, str, list[bool]]
+    )
+    if found is None:
+        yield failed("podman", f"{why.rstrip('.')}.")
+        return
+    yield standing.podman(found, unit=unit)
+    for (name, image), there in zip(images.items(), here, strict=True):
+        yield standing.image(name, image, there)
 
 
 def _busy(text: str) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -67,7 +68,7 @@ def import_(
                 emit({"found": [as_json(each) for each in found], "unread": unread, "taken": []})
                 raise typer.Exit(Exit.USAGE if found else Exit.DONE)
             raise typer.Exit(Exit.DONE)
-        left = _fill(chosen, given, json)
+        left = _fill(settings, chosen, given, json)
         made: list[Path] = []
         try:
             for each in chosen:
@@ -124,8 +125,10 @@ def _gather(
             continue
         looked.append(f"{source.host} ({source.path})")
         for entry in document.entries:
-            proposal = convert.convert(entry, _world(source, entry, document.inputs, given))
-            like = _likeness(proposal.command, proposal.url or None, proposal.env)
+            proposal = convert.convert(entry, _world(settings, source, entry, document.inputs, given))
+            like = _likeness(
+                (*filter(None, [proposal.image]), *proposal.command), proposal.url or None, proposal.env
+            )
             # Two with different values are two, such as one for each account.
             exactly = (like, tuple(proposal.env.values()), tuple(proposal.headers.items()))
             same = None if proposal.refused else known.get(like) or known.get(exactly)
@@ -151,20 +154,39 @@ def _was(settings: Settings, name: str, server: ServerSettings) -> Sequence[str]
     from penstock_agent.adding import install
 
     found = install.record_of(settings.state_dir, name, server.command)
-    return server.command if found is None else found.was
+    return server.words if found is None else found.was
 
 
 def _world(
-    source: Source, entry: Entry, inputs: Mapping[str, tuple[str, bool]], given: Mapping[str, str]
+    settings: Settings,
+    source: Source,
+    entry: Entry,
+    inputs: Mapping[str, tuple[str, bool]],
+    given: Mapping[str, str],
 ) -> World:
-    import os
-
     from penstock_agent import state
     from penstock_agent.adding.placeholders import World
 
     project = entry.project or (str(source.project) if source.project else "")
     service = os.geteuid() == 0 and state.service_user() is not None
-    return World(str(source.home), project, os.path.exists, inputs, given, service)
+    return World(str(source.home), project, os.path.exists, inputs, given, service, _fixed(settings))
+
+
+def _fixed(settings: Settings) -> Callable[[str], str]:
+    """Says the digests of images that the agent's user has."""
+    from penstock_agent import asuser
+    from penstock_agent.children.containers import podman
+
+    def fixed(image: str) -> str:
+        def look() -> bytes:
+            try:
+                return podman.fixed(image, os.environ).encode()
+            except podman.PodmanError:
+                return b""
+
+        return (asuser.call(look, settings.state_dir) if settings.state_dir.exists() else look()).decode()
+
+    return fixed
 
 
 def _chosen(
@@ -206,7 +228,9 @@ def _asked_which(found: Sequence[Candidate]) -> list[Candidate] | None:
             say("Numbers from the list, please.")
 
 
-def _fill(chosen: list[Candidate], given: Mapping[str, str], json: bool) -> list[Candidate]:
+def _fill(
+    settings: Settings, chosen: list[Candidate], given: Mapping[str, str], json: bool
+) -> list[Candidate]:
     """Ask for what placeholders stand for; those that remain open are taken out, and returned."""
     import getpass
 
@@ -225,7 +249,7 @@ def _fill(chosen: list[Candidate], given: Mapping[str, str], json: bool) -> list
                     answer = getpass.getpass(question) if asked.secret else input(question)
                     if answer:
                         values[asked.name] = answer
-            world = _world(each.source, each.entry, each.inputs, values)
+            world = _world(settings, each.source, each.entry, each.inputs, values)
             each.proposal = replace(convert(each.entry, world), name=each.proposal.name)
         if each.proposal.asked:
             names = ", ".join(asked.name for asked in each.proposal.asked)
@@ -244,9 +268,11 @@ def _lines(settings: Settings, each: Candidate, made: list[Path], dry_run: bool)
     proposal = each.proposal
     if proposal.refused:
         return
-    values: dict[str, Value] = (
-        {"command": list(proposal.command)} if proposal.command else {"url": proposal.url}
-    )
+    values: dict[str, Value] = {"image": proposal.image} if proposal.image else {}
+    if proposal.command:
+        values["command"] = list(proposal.command)
+    elif not proposal.image:
+        values["url"] = proposal.url
     if proposal.sse:
         values["transport"] = "sse"
     for key, given in (("env", proposal.env), ("headers", proposal.headers)):
@@ -260,6 +286,11 @@ def _lines(settings: Settings, each: Candidate, made: list[Path], dry_run: bool)
     if proposal.read:
         values["read"] = list(proposal.read)
         each.opened.append("read")
+    if proposal.write:
+        values["write"] = list(proposal.write)
+        each.opened.append("write")
+    if proposal.mounts:
+        values["mounts"] = dict(proposal.mounts)
     each.values = values
 
 

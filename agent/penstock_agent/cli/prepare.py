@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -43,7 +43,8 @@ def prepare(
     state_dir: StateDirOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Fetch the package of an npx or uvx server once, at a fixed version, and have the server start from it.
+    """Fetch what a server would fetch at its start once, at a fixed version, and have it start from that: the
+    package of an npx or uvx server, the image of one in a container.
 
     It needs the network now, and none afterwards. agent.toml changes only when all of it is there and starts.
     """
@@ -54,6 +55,8 @@ def prepare(
 
         settings = load(Options(config, state_dir))
         server = settings.server(name)
+        if server.image is not None:
+            _fetch_image(settings, name, server, server.image, not no_test, json)
         known = install.record_of(settings.state_dir, name, server.command)
         if known is not None and not upgrade:
             if json:
@@ -105,6 +108,40 @@ def prepare(
                 )
                 say_next(name, found, settings.reload().server(name))
     raise typer.Exit(Exit.DONE if changed or same else Exit.FAILED)
+
+
+def _fetch_image(
+    settings: Settings, name: str, server: ServerSettings, image: str, test: bool, json: bool
+) -> NoReturn:
+    """An image is fetched at its digest: there is nothing to write."""
+    import os
+
+    from penstock_agent import asuser, state
+    from penstock_agent.children.containers import podman
+    from penstock_agent.problem import Problem
+
+    def run() -> bytes:
+        try:
+            podman.look(os.environ)
+            if podman.has(image, os.environ):
+                return b"here"
+            podman.pull(image, os.environ)
+        except podman.PodmanError as error:
+            raise Problem(f"{name}: {error}") from None
+        return b"fetched"
+
+    state.prepare(settings.state_dir)
+    if not json:
+        say(f"fetching {image} ...")
+    changed = asuser.call(run, settings.state_dir) == b"fetched"
+    found = try_out(settings, name, server, quiet=json) if test else None
+    if json:
+        emit({"server": name, "changed": changed, "image": image, "test": found and as_json(found)})
+    else:
+        say("It is on this machine now." if changed else "It was on this machine.")
+        if found is not None:
+            show_trial(found)
+    raise typer.Exit(Exit.DONE if found is None or found.works else Exit.FAILED)
 
 
 def _wanted(name: str, server: ServerSettings, was: Sequence[str]) -> Wanted:

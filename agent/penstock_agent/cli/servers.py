@@ -53,10 +53,10 @@ def list_servers(
         rows = [
             {
                 "name": name,
-                "kind": "command" if server.url is None else "url",
+                "kind": "url" if server.url is not None else "command" if server.image is None else "image",
                 "expose": list(server.expose),
                 "isolation": None if server.url is not None else _isolation(server, known.get(name)),
-                "network": None if server.url is not None else server.network,
+                "network": None if server.url is not None else _network(server),
                 "children": known[name].children if name in known else None,
                 "prepared": _prepared(settings, name, server),
                 "not_reviewed": marked.get(name, []),
@@ -104,6 +104,12 @@ def add(
     url: Annotated[
         str | None, typer.Option("--url", metavar="URL", help="A server that runs already.")
     ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            "--image", metavar="IMAGE", help="At its digest, run by podman; the command is what it is given."
+        ),
+    ] = None,
     env: Annotated[
         list[str] | None, typer.Option("--env", metavar="NAME=VALUE", help="A variable. May be repeated.")
     ] = None,
@@ -138,8 +144,10 @@ def add(
         from penstock_agent.config import Options, load
         from penstock_agent.exposing import edit
 
-        if bool(command) == (url is not None):
-            raise usage("Give either -- COMMAND ARG… or --url URL.")
+        if (url is None) == (not command and image is None) or (url is not None and image is not None):
+            raise usage("Give either -- COMMAND ARG… or --image IMAGE or --url URL.")
+        if image is not None:
+            _check_image(image)
         settings = load(Options(config, state_dir))
         try:
             parse_name(name, "server name")
@@ -149,7 +157,11 @@ def add(
             raise usage(
                 f"There is a server named {name} already. Choose another name, or remove that one first."
             )
-        values: dict[str, Value] = {"command": command} if command else {"url": url or ""}
+        values: dict[str, Value] = (
+            {"image": image} if image is not None else {} if command else {"url": url or ""}
+        )
+        if command:
+            values["command"] = command
         variables = {**(read_variables(env_file) if env_file else {}), **pairs(env, "--env")}
         made: list[Path] = []
         try:
@@ -181,6 +193,15 @@ def add(
                 show_trial(found)
             say_next(name, found, changed.server(name))
     raise typer.Exit(Exit.FAILED if found is not None and not found.works else Exit.DONE)
+
+
+def _check_image(image: str) -> None:
+    from penstock_agent.children.containers import image as images
+
+    try:
+        images.check(image)
+    except ValueError as error:
+        raise usage(f"--image {printable(image, 200)} {error}.") from None
 
 
 def remove(
@@ -277,6 +298,10 @@ def _prepared(settings: Settings, name: str, server: ServerSettings) -> str | No
     return None if found is None else f"{found.name} {found.version}"
 
 
+def _network(server: ServerSettings) -> str:
+    return server.network if isinstance(server.network, str) else ", ".join(server.network)
+
+
 def _isolation(server: ServerSettings, known: control.ServerStatus | None) -> str:
     from penstock_agent.children.confinement import kernel
     from penstock_agent.children.confinement.plan import CannotConfine
@@ -305,5 +330,5 @@ def _line(row: Mapping[str, object], server: ServerSettings) -> str:
         parts.append(f"prepared: {printable(str(row['prepared']), 100)}")
     if row["not_reviewed"]:
         parts.append(f"not reviewed: {', '.join(map(str, row['not_reviewed'] or ()))}")  # type: ignore[call-overload]
-    shown = " ".join(masked(server.command)) if server.url is None else address.show(server.url)
+    shown = " ".join(masked(server.words)) if server.url is None else address.show(server.url)
     return f"{row['name']}: {row['kind']} {printable(shown, 100)}\n    {'; '.join(parts)}"

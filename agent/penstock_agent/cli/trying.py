@@ -72,7 +72,7 @@ def try_out(
     state.prepare(settings.state_dir)
     running = ask_status(settings)
     environ = trial.environment_of(running.pid if running is not None else 0)
-    fetches = server.url is None and runner(server.command) and server.network == "host"
+    fetches = server.url is None and server.image is None and runner(server.command) and server.online
     patience = patience_s or (trial.FETCHING_S if fetches else trial.PATIENCE_S)
     if sys.stdout.isatty() and not quiet:
         say_error(f"{'starting' if server.url is None else 'connecting to'} {name} once ...")
@@ -115,7 +115,7 @@ def say_next(name: str, found: Trial | None, server: ServerSettings) -> None:
 
     if found is not None and not found.works:
         say(f"Correct it in agent.toml, then: penstock-agent servers test {name}")
-    if server.url is None and (fetches := runner(server.command)):
+    if server.url is None and server.image is None and (fetches := runner(server.command)):
         say(
             f"{fetches} fetches the package when it starts. Fix it to a version: "
             f"penstock-agent servers prepare {name}"

@@ -7,6 +7,7 @@ from typing import Final
 
 from penstock_agent.children.confinement.kernel import Kernel
 from penstock_agent.children.confinement.plan import FILTER_MISSING, LANDLOCK_MISSING, CannotConfine
+from penstock_agent.children.containers.podman import Podman
 from penstock_agent.control import Approvals, Status
 from penstock_agent.doctor.findings import Finding, failed, ok, warning
 from penstock_agent.problem import printable
@@ -101,6 +102,35 @@ def machine(kernel: Kernel, *, unit: bool) -> Finding:
     )
 
 
+def podman(found: Podman, *, unit: bool) -> Finding:
+    """What runs images. ``unit``: the agent runs, perhaps under other rules."""
+    where = " (in this shell; the agent's service may have other rights)" if unit else ""
+    text = f"version {printable(found.version, 40)}{where}"
+    if not found.rootless:
+        return warning(
+            "podman",
+            f"{text}: run by root, so whoever gets out of a container is root. Run the agent as a user of "
+            "its own.",
+        )
+    if not found.bounded:
+        return warning(
+            "podman",
+            f"{text}, rootless, and may use no cgroups for memory and processes: limits hold for a process "
+            "as elsewhere, and not for it as a whole. It needs cgroups v2 that are delegated "
+            "to the user (Delegate=yes in the agent's unit, or a login session).",
+        )
+    return ok("podman", f"{text}, rootless, with limits for a container as a whole")
+
+
+def image(name: str, reference: str, here: bool) -> Finding:
+    """Whether what a server runs is on this machine."""
+    if here:
+        return ok("image", f"{reference} is on this machine", name)
+    return failed(
+        "image", f"{reference} is not on this machine. Run: penstock-agent servers prepare {name}", name
+    )
+
+
 def confined(name: str, server: ServerSettings, kernel: Kernel, running: Status | None) -> Finding | None:
     """How far a server is confined: as the running agent says, else as it would be here. None with a url."""
     if server.url is not None:
@@ -114,6 +144,8 @@ def confined(name: str, server: ServerSettings, kernel: Kernel, running: Status 
         except CannotConfine as error:
             return failed("confinement", str(error), name)
     text = f"isolation {level}, network {network}"
+    if server.image is not None:
+        return ok("confinement", f"{text}, image {server.image}", name)
     if not level.startswith("process"):
         return ok("confinement", text, name)
     if server.isolation is None:

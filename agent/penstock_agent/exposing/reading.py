@@ -62,7 +62,9 @@ async def read(
         if server.url is not None:
             raise CatalogueError(_sentence(f"{e} before it said what it offers")) from None
         how = "" if e.returncode is None else f" with status {e.returncode}"
-        cause = likely(server.network == "host", server.command)
+        cause = likely(server.online, server.command) if server.image is None else ""
+        if server.image is not None:
+            cause = f"See: penstock-agent servers test {name}"
         raise CatalogueError(
             f"The server {name} ended{how} before it said what it offers. "
             f"{cause or 'Run its command by hand to see what it reports.'}"

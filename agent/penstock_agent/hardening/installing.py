@@ -46,6 +46,10 @@ def look(settings: Settings, name: str, server: ServerSettings, ask: Systemctl) 
     """What of this machine stands in the units. Raises Problem."""
     if server.url is not None:
         raise Problem(f"{name} has a url: there is no process to put into a unit of its own.", Exit.USAGE)
+    if server.image is not None:
+        raise Problem(
+            f"{name} has an image: it runs in a container, which a unit would not confine.", Exit.USAGE
+        )
     owner = _owner(settings.state_dir)
     hidden = [os.path.realpath(path) for path in settings.private]
     for key, paths in (("read", server.read), ("write", server.write)):

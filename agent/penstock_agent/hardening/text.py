@@ -101,7 +101,7 @@ def service_unit(name: str, server: ServerSettings, site: Site) -> str:
 
 def _service(name: str, server: ServerSettings, site: Site) -> Iterator[str]:
     folder = Path("/var/lib", unit(name))
-    network = server.network == "host"
+    network, reach = server.online, server.reach
     declared, secret = _variables(name, server, site)
     env = clean_environment(folder, declared if network else {**OFFLINE, **declared}, {})
     yield f"# Written by penstock-agent servers harden {name}, which also replaces and removes it."
@@ -112,7 +112,12 @@ def _service(name: str, server: ServerSettings, site: Site) -> Iterator[str]:
     yield "CollectMode=inactive-or-failed"
     yield ""
     yield "[Service]"
-    words = [site.python, "-I", "-S", site.program, unit_settings(server), *server.command]
+    words = [site.python, "-I", "-S", site.program, unit_settings(server)]
+    if reach is not None and reach.ports:
+        words.append(f"--tcp={','.join(map(str, reach.ports))}")
+    if reach is not None and reach.probe:
+        words.append(f"--deny={reach.probe}")
+    words += server.command
     yield f"ExecStart=:{' '.join(map(quoted, words))}"
     yield "StandardInput=socket"
     yield "StandardOutput=socket"
@@ -143,6 +148,11 @@ def _service(name: str, server: ServerSettings, site: Site) -> Iterator[str]:
     yield f"ProtectHome={'tmpfs' if in_homes else 'yes'}"
     if network:
         yield "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK"
+        if reach is not None:
+            yield "IPAddressDeny=any"
+            yield f"IPAddressAllow={' '.join(reach.networks)}"
+            # systemd 252 does not count these to @system-service.
+            yield "SystemCallFilter=landlock_create_ruleset landlock_add_rule landlock_restrict_self"
     else:
         yield "PrivateNetwork=yes"
         # By the second, programs ask the kernel for addresses: node fails without it.

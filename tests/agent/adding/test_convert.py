@@ -132,7 +132,7 @@ def test_paths_relative_to_a_project_are_written_out() -> None:
 @pytest.mark.parametrize(
     ("found", "reason"),
     [
-        (of("claude_desktop_config.json", "github"), "then: penstock-agent servers add github -- COMMAND"),
+        (of("claude_desktop_config.json", "github"), "servers add github --image IMAGE@sha256:…"),
         (of("zed_settings.json", "postgres-context-server"), "neither a command nor a url"),
         (of("windows.json", "win"), "one of Windows"),
         (of("windows.json", "wrong"), "args is not a list"),

@@ -79,12 +79,12 @@ def test_values_of_the_environment_of_servers_are_not_shown(site: Site) -> None:
 
 
 def test_every_mistake_is_listed_with_status_2(site: Site) -> None:
-    site.configure('foo = 1\n[servers.files]\ncommand = ["p"]\nisolation = "container"\neffect = {}\n')
+    site.configure('foo = 1\n[servers.files]\ncommand = ["p"]\nisolation = "jail"\neffect = {}\n')
     status, text = check(site)
     assert status == 2
     for words in (
         "foo: unknown key",
-        'files.isolation: "container" is not in this version yet',
+        'files.isolation: should be "process" or "landlock" or "unit" or "container"',
         "files.effect:",
     ):
         assert words in text

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 
 from penstock_agent.children.confinement.kernel import Kernel
+from penstock_agent.children.containers.podman import Podman
 from penstock_agent.control import ServerStatus, Status
 from penstock_agent.doctor import standing
 from penstock_agent.doctor.findings import Grade
@@ -61,3 +64,13 @@ def test_the_running_agents_word_about_confinement_counts() -> None:
 
 def test_a_server_of_the_network_is_not_confined() -> None:
     assert standing.confined("crm", ServerSettings(url="http://crm.internal/mcp"), WHOLE, None) is None
+
+
+def test_podman_is_well_where_it_is_rootless_and_may_set_limits() -> None:
+    best = Podman("/usr/bin/podman", "4.3.1", True, frozenset({"memory", "pids"}))
+    assert standing.podman(best, unit=False).grade is Grade.OK
+    by_root = standing.podman(replace(best, rootless=False), unit=False)
+    assert "run by root" in by_root.text
+    unbounded = standing.podman(Podman("/usr/bin/podman", "4.3.1", True, frozenset()), unit=True)
+    assert (unbounded.grade, "may use no cgroups" in unbounded.text) == (Grade.WARNING, True)
+    assert "servers prepare box" in standing.image("box", "localhost/x", False).text

@@ -60,6 +60,17 @@ def test_without_a_network_it_has_none_and_package_runners_are_told() -> None:
     assert not {"PrivateNetwork=yes", "IPAddressDeny=any", "Environment=UV_OFFLINE=1"} & set(opened)
 
 
+def test_addresses_are_systemds_to_enforce_and_ports_the_programs() -> None:
+    held = lines(server(network=["10.0.0.5:5432", "10.0.0.6:5432"], isolation="unit"))
+    assert "IPAddressDeny=any" in held
+    assert "IPAddressAllow=10.0.0.5 10.0.0.6" in held
+    assert "PrivateNetwork=yes" not in held
+    start = next(line for line in held if line.startswith("ExecStart="))
+    assert " --tcp=5432 --deny=127.255.255.254 " in start
+    assert "SystemCallFilter=landlock_create_ruleset landlock_add_rule landlock_restrict_self" in held
+    assert not any("IPAddress" in line for line in lines(server(network="host")))
+
+
 def test_the_agents_own_is_hidden_and_the_named_places_are_not() -> None:
     found = lines(server(read=["/srv/share"], write=["/srv/inbox"]))
     for line in (

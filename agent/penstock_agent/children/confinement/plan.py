@@ -30,7 +30,7 @@ DEFAULTS: Final = Limits()
 
 class Level(StrEnum):
     """How far a child is confined. The agent enforces the first two, of which the second contains the first;
-    systemd the third. The last is not in this version yet.
+    systemd the third, and podman the last.
     """
 
     PROCESS = "process"
@@ -62,12 +62,14 @@ class Confinement:
     changing: tuple[Path, ...] = ()
     #: What was installed for it, in a folder that is hidden else: it may read that, and not change it.
     programs: tuple[Path, ...] = ()
+    #: Of the network, only these addresses, as they are written; empty: all of it. Enforced elsewhere.
+    reach: tuple[str, ...] = ()
 
     def words(self, kernel: Kernel) -> tuple[str, str]:
         """Its level and its network, as an administrator reads them."""
         level = f"landlock (ABI {kernel.landlock})" if self.level is Level.LANDLOCK else self.level.value
         if self.network:
-            return level, "host"
+            return level, ", ".join(self.reach) or "host"
         if self.level.elsewhere:
             return level, "none (network namespace)"
         return level, "none (seccomp, network namespace)" if kernel.networks else "none (seccomp)"

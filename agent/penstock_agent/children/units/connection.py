@@ -212,6 +212,16 @@ def _explain(spec: UnitSpec, answer: bytes | Oversize | None) -> str:
                 f"{name}, a secret of its unit, cannot be read, or is no text (UTF-8) of at most 64 KiB. "
                 f"Correct its file. See: {journal(spec.name)}"
             )
+        case "ports":
+            return (
+                "this kernel cannot hold it to the ports in network (that needs Landlock and Linux 6.7). "
+                f"Name addresses without ports in network, then: {harden(spec.name)}"
+            )
+        case "addresses":
+            return (
+                "systemd could not put the addresses in network in force (that needs cgroups v2 and BPF). "
+                f"See: {journal(spec.name)}. Or write another network; then: {harden(spec.name)}"
+            )
         case "path" | "denied" | "missing":
             return (
                 "its program is not found, or may not be executed, by the user of its unit, who sees no home."

@@ -34,7 +34,7 @@ def digest(
     command: Sequence[str],
     env: Mapping[str, str],
     *,
-    network: bool,
+    network: bool | Sequence[str],
     read: Iterable[Path],
     write: Iterable[Path],
     limits: Limits,

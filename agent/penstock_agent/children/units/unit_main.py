@@ -1,4 +1,4 @@
-"""What a server's unit starts: run as ``python -I -S unit_main.py SETTINGS COMMAND [ARGUMENT...]``.
+"""What a server's unit starts: ``python -I -S unit_main.py SETTINGS [OPTION...] COMMAND [ARGUMENT...]``.
 
 Its input and output are one connection of the agent, and its working directory is the server's state folder.
 It reads a line ``penstock-unit/1 TOKEN SETTINGS``, answers ``ok``, or ``no WORD NUMBER``, and starts the
@@ -6,6 +6,9 @@ command with the same input and output: what the connection carries from then on
 
 - TOKEN must be what the credential ``token`` holds: others with the agent's user can connect as well.
 - SETTINGS must be the argument: otherwise agent.toml asks for something else than this unit was made of.
+- With the option ``--tcp=PORT,PORT`` the command may connect to no other ports of TCP, by Landlock.
+- With ``--deny=ADDRESS`` it is not started if something can be sent there, to an address of this machine's
+  own: then systemd could not put its filter of addresses in force, of which it only writes to its log.
 - Credentials ``env.NAME`` become variables; what systemd says of the unit does not reach the command.
 
 A server that does not end with its input would stay for ever. So this process waits beside it, and when the
@@ -14,10 +17,14 @@ rest.
 """
 
 import contextlib
+import ctypes
+import errno
 import hmac
 import os
 import select
 import signal
+import socket
+import struct
 import sys
 import time
 
@@ -33,6 +40,13 @@ _OF_SYSTEMD = (
     "REMOTE_PORT", "RUNTIME_DIRECTORY", "STATE_DIRECTORY", "SYSTEMD_EXEC_PID", "WATCHDOG_PID",
     "WATCHDOG_USEC",
 )  # fmt: skip
+_CREATE_RULES, _ADD_RULE, _RESTRICT = 444, 445, 446
+_BIND, _CONNECT = 1, 2
+_PORT_RULE = 2
+_WITH_PORTS = 4
+"""The version of Landlock that knows ports."""
+_SET_NO_NEW_PRIVILEGES = 38
+_libc = ctypes.CDLL(None, use_errno=True)
 _FOLDERS = ("TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")
 
 
@@ -41,6 +55,14 @@ class Refused(Exception):
 
 
 def main(settings: str, command: list[str]) -> int:
+    ports: list[int] = []
+    deny = ""
+    while command[0].startswith(("--tcp=", "--deny=")):
+        option, _, value = command.pop(0).partition("=")
+        if option == "--tcp":
+            ports = [int(each) for each in value.split(",")]
+        else:
+            deny = value
     env = dict(os.environ)
     credentials = env.get("CREDENTIALS_DIRECTORY", "")
     for name in _OF_SYSTEMD:
@@ -51,6 +73,10 @@ def main(settings: str, command: list[str]) -> int:
             if name.startswith("env."):
                 env[name[4:]] = _secret(credentials, name)
         program = _find(command[0], env.get("PATH", ""))
+        if deny:
+            _check_filter(deny)
+        if ports and _landlock(_CREATE_RULES, None, 0, 1) < _WITH_PORTS:
+            raise Refused("ports 0")
     except Refused as refused:
         sys.stderr.write(f"penstock: not started: {refused}\n")
         with contextlib.suppress(OSError):
@@ -62,7 +88,7 @@ def main(settings: str, command: list[str]) -> int:
     os.write(1, b"ok\n")
     pid = os.fork()
     if pid == 0:
-        _become(program, command, env)
+        _become(program, command, env, ports)
     os.close(1)
     return _wait(pid)
 
@@ -122,11 +148,46 @@ def _find(command: str, path: str) -> str:
     raise Refused("denied 0" if found_but else "path 0")
 
 
-def _become(program: str, command: list[str], env: dict[str, str]) -> None:
+def _check_filter(address: str) -> None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as tried:
+            tried.sendto(b"", (address, 9))
+    except OSError as error:
+        # Without IPv6 there is nothing to be filtered.
+        if error.errno in (errno.EPERM, errno.EACCES, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+            return
+    raise Refused("addresses 0")
+
+
+def _landlock(number: int, *arguments: object) -> int:
+    call: int = _libc.syscall(
+        ctypes.c_long(number), *(ctypes.c_long(each) if isinstance(each, int) else each for each in arguments)
+    )
+    return call
+
+
+def _hold_to(ports: list[int]) -> None:
+    """From now on this process listens at no port of TCP and connects to none but these. Raises OSError."""
+    handled = ctypes.create_string_buffer(struct.pack("=QQ", 0, _BIND | _CONNECT), 16)
+    rules = _landlock(_CREATE_RULES, handled, 16, 0)
+    done = [rules, _libc.prctl(_SET_NO_NEW_PRIVILEGES, ctypes.c_ulong(1), 0, 0, 0)]
+    for port in ports:
+        rule = ctypes.create_string_buffer(struct.pack("=QQ", _CONNECT, port), 16)
+        done.append(_landlock(_ADD_RULE, rules, _PORT_RULE, rule, 0))
+    done.append(_landlock(_RESTRICT, rules, 0))
+    if min(done) < 0:
+        raise OSError(errno.EPERM, "it cannot be held to its ports")
+    os.close(rules)
+
+
+def _become(program: str, command: list[str], env: dict[str, str], ports: list[int]) -> None:
     # Python ignores these two, and an ignored signal stays ignored across exec.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     try:
+        if ports:
+            _hold_to(ports)
         os.execve(program, command, env)  # noqa: S606  # no shell: intended
     except OSError as error:
         sys.stderr.write(f"penstock: {program} cannot be executed: {error.strerror}\n")

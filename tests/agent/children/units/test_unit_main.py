@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock_agent.children.confinement import kernel
 from tests.agent.children.kit import dead_within
 from tests.harness.unit_host import SETTINGS, TOKEN, UnitHost
 
@@ -106,3 +107,29 @@ def test_a_server_that_minds_neither_its_input_nor_a_signal_ends_with_the_connec
                 lines += mine.recv(100)
         assert dead_within(int(lines.split()[1]), 20)
         assert host.instance().wait(20) == 0
+
+
+def test_only_the_ports_that_are_named_can_be_connected_to(tmp_path: Path) -> None:
+    if kernel.look().landlock < 4:
+        pytest.skip("needs Landlock that knows ports (Linux 6.7)")
+    with socket.create_server(("127.0.0.1", 0)) as named, socket.create_server(("127.0.0.1", 0)) as other:
+        ports = [each.getsockname()[1] for each in (named, other)]
+        script = (
+            "import socket\n"
+            f"for port in {ports}:\n"
+            "    try: socket.create_connection(('127.0.0.1', port)).close(); print('connected')\n"
+            "    except OSError as error: print(error.strerror)\n"
+            "try: socket.socket().bind(('127.0.0.1', 0)); print('bound')\n"
+            "except OSError as error: print(error.strerror)\n"
+        )
+        with UnitHost(tmp_path, [f"--tcp={ports[0]}", *PYTHON, script]) as host, connected(host) as mine:
+            assert everything(mine) == b"ok\nconnected\nPermission denied\nPermission denied\n"
+
+
+def test_where_the_addresses_are_not_enforced_no_server_is_started(tmp_path: Path) -> None:
+    """As here, where no systemd filters anything."""
+    command = ["--deny=127.255.255.254", *PYTHON, "open('ran', 'w')"]
+    with UnitHost(tmp_path, command) as host, connected(host) as mine:
+        assert everything(mine) == b"no addresses 0\n"
+        assert host.instance().wait(20) == 1
+    assert not (tmp_path / "ran").exists()
