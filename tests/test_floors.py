@@ -70,8 +70,8 @@ AGENT_FLOORS = (
             *(
                 f"{AGENT}.{name}"
                 for name in (
-                    "dialer", "dialer.connect", "dialer.dialer", "dialer.heads", "dialer.reach",
-                    "dialer.served",
+                    "dialer", "dialer.connect", "dialer.dialer", "dialer.heads", "dialer.notices",
+                    "dialer.reach", "dialer.served",
                 )
             ),
             f"{AGENT}.enrolment.*",

@@ -16,6 +16,7 @@ import msgspec
 
 from penstock import __version__, log, tls
 from penstock.refusal import REVOKED, SUPERSEDED, Refusal
+from penstock.tunnel.frames import Notice
 from penstock_agent import control, pausing, spending, state
 from penstock_agent.approvals import Desk
 from penstock_agent.children.containers import leftovers
@@ -24,6 +25,7 @@ from penstock_agent.config import Settings
 from penstock_agent.configured import Configured
 from penstock_agent.control import Args, Peer
 from penstock_agent.dialer.dialer import Dialer, LinkStatus, Target
+from penstock_agent.dialer.notices import notice_of
 from penstock_agent.dialer.served import Served, Tunnel
 from penstock_agent.endpoint import Endpoint
 from penstock_agent.gate.pause import Paused
@@ -164,6 +166,7 @@ class _Daemon:
             self._link_changed,
             self._turned_away,
             self._heads,
+            self._notice,
         )
         servers.give_way = self._endpoint.give_way
         servers.online_since = lambda: self._dialer.status.since
@@ -226,6 +229,15 @@ class _Daemon:
         asked = f"{waiting} calls wait for approval (penstock-agent approvals list)" if waiting else ""
         parts = (failing, linked, asked, self._withholding.summary)
         self._notifier.status("; ".join(part for part in parts if part))
+
+    def _notice(self) -> Notice:
+        """What the relay is told of it."""
+        return notice_of(
+            self._withholding.count,
+            self._desk.approving.waiting,
+            ledger_failing=self._ledger.refuses is not None,
+            paused=bool(self._stop_button.paused.entries),
+        )
 
     def _tell(self, what: str, about: Mapping[str, object]) -> None:
         """To the site's own program, with the site and the agent that it is about."""

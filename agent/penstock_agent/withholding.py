@@ -80,11 +80,15 @@ class Withholding:
         return self._announced
 
     @property
+    def count(self) -> int:
+        """How many are exposed and withheld."""
+        return sum(len(found) for found in self._announced.values())
+
+    @property
     def summary(self) -> str:
         """For one line of status; empty when nothing is withheld."""
         broken = self.definitions.broken()
-        count = sum(len(found) for found in self._announced.values())
-        parts = [f"{count} definitions withheld (penstock-agent tools review)"] if count else []
+        parts = [f"{self.count} definitions withheld (penstock-agent tools review)"] if self.count else []
         parts += [f"{name}: what was approved cannot be read" for name in broken]
         return "; ".join(parts)
 

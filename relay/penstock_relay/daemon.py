@@ -210,6 +210,7 @@ class _Daemon:
                 stats=self._stats,
                 links=lambda: self._switchboard.links,
                 heads=self._door.heads.counts,
+                notices=self._door.notices.counts,
             )
         except OSError as error:
             raise _not_open("ops_listen", address, error) from None

@@ -22,6 +22,7 @@ from penstock import __version__
 from penstock.log import get
 from penstock_relay.edge.stats import Stats
 from penstock_relay.store import Brought
+from penstock_relay.switchboard.notices import SAYING
 
 PATHS: Final = ("/healthz", "/readyz", "/metrics")
 """All that is answered here, to GET."""
@@ -70,10 +71,17 @@ class Readiness:
 class _Figures(Collector):
     """Reads the counters of the edge, and how many links there are, when somebody asks."""
 
-    def __init__(self, stats: Stats, links: Callable[[], int], heads: Mapping[Brought, int]) -> None:
+    def __init__(
+        self,
+        stats: Stats,
+        links: Callable[[], int],
+        heads: Mapping[Brought, int],
+        notices: Callable[[], Mapping[str, int]],
+    ) -> None:
         self._stats = stats
         self._links = links
         self._heads = heads
+        self._notices = notices
 
     def collect(self) -> Iterator[Metric]:
         stats = self._stats
@@ -106,6 +114,15 @@ class _Figures(Collector):
         for brought in Brought:
             heads.add_metric([brought.value], self._heads.get(brought, 0))
         yield heads
+        notices = GaugeMetricFamily(
+            "penstock_relay_agents_saying",
+            "Agents linked to this replica that say so of their site.",
+            labels=["what"],
+        )
+        counts = self._notices()
+        for what in SAYING:
+            notices.add_metric([what], counts.get(what, 0))
+        yield notices
 
 
 async def serve_ops(
@@ -117,10 +134,11 @@ async def serve_ops(
     stats: Stats,
     links: Callable[[], int],
     heads: Mapping[Brought, int] = MappingProxyType({}),
+    notices: Callable[[], Mapping[str, int]] = dict,
 ) -> None:
     """Serves until it is cancelled. `listening` is told the real host and port. Raises OSError."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Figures(stats, links, heads))
+    registry.register(_Figures(stats, links, heads, notices))
 
     async def health() -> web.Response:
         return web.Response(text="ok\n")

@@ -17,10 +17,10 @@ from typing import NoReturn
 import pytest
 
 from penstock.envelope import parse_caller
-from penstock.names import WHOLE_SITE
+from penstock.names import WHOLE_SITE, AgentId
 from penstock.principal import Principal
 from penstock.tunnel.errors import CloseCode
-from penstock.tunnel.frames import DoneReason
+from penstock.tunnel.frames import DoneReason, Notice
 from penstock_agent import configured, control, daemon, pausing, spending, state
 from penstock_agent.catalogue.offer import Catalogue
 from penstock_agent.children.child import ChildSpec
@@ -29,7 +29,9 @@ from penstock_agent.children.confinement.kernel import Kernel
 from penstock_agent.children.pool import Children
 from penstock_agent.config import Options, Settings, load
 from penstock_agent.control import ControlError
+from penstock_agent.dialer import notices as noticing
 from penstock_agent.dialer.served import Served
+from penstock_agent.endpoint.approving import Approving
 from penstock_agent.enrolment.enrol import enrol
 from penstock_agent.exchange import Exchange, ExchangeGone
 from penstock_agent.gate.expose import Item
@@ -45,6 +47,7 @@ from penstock_agent.ledger.writer import Writer
 from penstock_agent.problem import Exit, Problem
 from penstock_agent.site.spec import SiteSpec
 from penstock_agent.systemd import Notifier
+from penstock_agent.withholding import Withholding
 from penstock_relay.switchboard import Answer, OutcomeUnknown
 from tests.agent.ledger.book import chained, records
 from tests.harness.certs import Authority
@@ -372,6 +375,31 @@ async def test_a_ledger_that_cannot_be_written_is_told_to_the_service_manager_an
             assert "CANNOT BE WRITTEN (No space left on device)" in notices[-1]
             problem = (await control.status(agent.control)).ledger.problem
             assert problem == "No space left on device"
+
+
+async def test_the_relay_is_told_how_much_waits_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(noticing, "NOTICE_EVERY", 0.02)
+    monkeypatch.setattr(Withholding, "count", 0)
+    monkeypatch.setattr(Approving, "waiting", 0)
+    async with agent_of(tmp_path) as agent:
+        name = AgentId("plant", (await control.status(agent.control)).agent)
+
+        async def told(notice: Notice) -> None:
+            await until(lambda: agent.place.door.notices.of(name) == notice, str(notice))
+
+        await told(Notice(0, 0))
+        monkeypatch.setattr(Withholding, "count", 3)
+        await told(Notice(3, 0))
+        monkeypatch.setattr(Approving, "waiting", 2)
+        await told(Notice(3, 2))
+        await control.pause(agent.control, "pause", "server", "files")
+        await told(Notice(3, 2, paused=True))
+        with monkeypatch.context() as full:
+            full.setattr(disk, "_write", _full)
+            await control.pause(agent.control, "resume", "server", "files")
+            await told(Notice(3, 2, ledger_failing=True))
 
 
 async def test_the_sites_own_program_hears_what_happened_and_where(

@@ -111,6 +111,7 @@ async def test_what_is_withheld_is_said_once_and_a_restart_keeps_it(tmp_path: Pa
         await here.read("files")
         await turn()
     assert here.made.withheld == {"files": {"tool:read": "changed"}}  # the new one is not exposed
+    assert here.made.count == 1
     assert [event.what for event in here.ledger.events] == ["pinned", "withheld"]
     ((event, about),) = here.announced
     assert event == "withheld"

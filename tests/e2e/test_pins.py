@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.harness.caller import Caller
@@ -69,6 +70,24 @@ async def names(caller: Caller) -> list[str]:
     return [tool["name"] for tool in answer["result"]["tools"]]
 
 
+async def noticed(stack: Stack) -> dict[str, object]:
+    """What the relay's administrator sees of the agent."""
+    shown = await asyncio.to_thread(stack.relay_cli, "agent", "list", "--json")
+    (agent,) = json.loads(shown.stdout)
+    return dict(agent["notice"] or {})
+
+
+async def withheld_at_the_relay(stack: Stack, count: int) -> None:
+    while (await noticed(stack)).get("withheld") != count:
+        await asyncio.sleep(0.2)
+
+
+async def figures(stack: Stack) -> str:
+    url = f"http://{stack.relay.env['PENSTOCK_RELAY_OPS_LISTEN']}/metrics"
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        return await answer.text()
+
+
 async def test_a_rug_pull_is_noticed_told_reviewed_and_approved(stack: Stack, place: Path) -> None:
     hook = json.dumps([sys.executable, str(place / "hook.py"), str(place / "told")])
     config = stack.agent.config
@@ -90,6 +109,10 @@ async def test_a_rug_pull_is_noticed_told_reviewed_and_approved(stack: Stack, pl
         assert (told["event"], told["server"], told["count"]) == ("withheld", "sums", 1)
         status = await asyncio.to_thread(stack.agent.cli, "status")
         assert "WITHHELD     1 of sums: tool:add: penstock-agent tools review sums" in status.stdout
+        await withheld_at_the_relay(stack, 1)
+        seen = await noticed(stack)
+        assert set(seen) == {"withheld", "waiting", "ledger_failing", "paused", "said_at"}  # no name
+        assert 'penstock_relay_agents_saying{what="withheld"} 1.0' in await figures(stack)
 
         stack.agent.program.stop()
         stack.agent.start()
@@ -97,6 +120,9 @@ async def test_a_rug_pull_is_noticed_told_reviewed_and_approved(stack: Stack, pl
         review = await asyncio.to_thread(stack.agent.cli, "tools", "review", "--json", check=False)
         (change,) = json.loads(review.stdout)["servers"]["sums"]["changes"]
         assert change["differences"] == [{"path": "description", "text": '"Adds." -> "Adds and pays."'}]
+        await withheld_at_the_relay(stack, 1)
         await asyncio.to_thread(stack.agent.cli, "tools", "approve", "sums", "add")
         assert await names(caller) == ["add", "sub"]
         assert (await caller.tool("add")).text == "ran add"
+        await withheld_at_the_relay(stack, 0)
+        assert 'penstock_relay_agents_saying{what="withheld"} 0.0' in await figures(stack)

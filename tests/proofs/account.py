@@ -12,7 +12,7 @@ import base64
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from penstock.tunnel.agent import digest_of
@@ -30,6 +30,7 @@ from penstock.tunnel.frames import (
     Hello,
     Lane,
     Ledger,
+    Notice,
     Offer,
     Open,
     Ping,
@@ -66,6 +67,8 @@ class Site:
     """The public key of its ledger."""
     heads: Collection[tuple[int, bytes, int, bytes]] = ()
     """What stands in that ledger itself as its heads: number, hash, moment, signature."""
+    notices: Sequence[Notice] = (Notice(0, 0),)
+    """What waited on the site, in the order in which it came to be so: all that a NOTICE may say."""
 
 
 @dataclass
@@ -206,6 +209,7 @@ class _Books:
             else:
                 raise Unexplained(f"a websocket message of opcode {opcode}")
         pings, first = 0, True
+        notices = list(self.site.notices)
         for frame, raw in _split(frames):
             if frame.encode() != raw:
                 raise Unexplained(f"{frame.type.name} has more in it than its fields")
@@ -230,6 +234,10 @@ class _Books:
                         raise Unexplained("an agent's GOAWAY has no spread")
                 case Ledger():
                     self._head(frame)
+                case Notice():
+                    if frame not in notices:
+                        raise Unexplained("a notice of what is not so, or is not so any more, or was said")
+                    del notices[: notices.index(frame) + 1]
                 case Head() | Data() | EndFrame() | Credit():
                     if frame.key not in self._keys:
                         raise Unexplained(f"{frame.type.name} of an exchange that nobody opened")

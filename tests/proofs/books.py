@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from penstock.tunnel.frames import Data, EndReason, Frame, Head, Ledger
+from penstock.tunnel.frames import Data, EndReason, Frame, Head, Ledger, Notice
 from penstock.tunnel.frames import End as EndFrame
 from penstock_agent.ledger.reading import Record, read
 from penstock_agent.ledger.recorded import FORM
@@ -94,6 +94,17 @@ def heads(found: Iterable[Record]) -> set[tuple[int, bytes, int, bytes]]:
         for each in found
         if each.kind == "head"
     }
+
+
+def notices(found: Iterable[Record]) -> list[Notice]:
+    """All that NOTICE may say, in order, of a site where nothing is approved: what was withheld stays so."""
+    withheld = [0]
+    for each in found:
+        if each.kind == "event" and each.text("what") == "withheld":
+            about = each.said["about"]
+            assert isinstance(about, dict)
+            withheld.append(withheld[-1] + about["items"])
+    return [Notice(count, 0) for count in withheld]
 
 
 def covered(wire: Wire, found: Iterable[Record], cut: Collection[str] | None) -> Covered:

@@ -35,12 +35,14 @@ from penstock.tunnel.frames import (
     End,
     EndReason,
     Frame,
+    FrameType,
     GoAway,
     GoAwayReason,
     Head,
     Hello,
     Lane,
     Lost,
+    Notice,
     Offer,
     Open,
     Ping,
@@ -146,6 +148,7 @@ class HostileAgent:
             self._fields,
             self._storm,
             self._heads,
+            self._notices,
             self._noise,
             self._illegal,
         )
@@ -352,6 +355,15 @@ class HostileAgent:
             {"ledger": bytes(32)},
         )  # fmt: skip
         return _encoded(dataclasses.replace(head, **pick(lies))) * pick((1, 1, 2, 50))
+
+    def _notices(self, _: ClientConnection) -> list[bytes]:
+        """Of what waits: any counts, states that there are not, more than is there, and many at once."""
+        pick = self.random.choice
+        good = Notice(pick((0, 1, U32)), pick((0, 1, U32)), pick((True, False)), pick((True, False))).encode()
+        body = pick(
+            (good[10:], good[10:], good[10:], good[10:-1] + b"\xff", good[10:-1], good[10:] + MARK.encode())
+        )
+        return [HEADER.pack(len(body), FrameType.NOTICE, pick((0, 0, 0, 1)), 0) + body] * pick((1, 1, 2, 50))
 
     def _illegal(self, _: ClientConnection) -> list[bytes]:
         """Frames that only a relay may send."""

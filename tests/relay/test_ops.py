@@ -14,6 +14,7 @@ from penstock_relay import ops
 from penstock_relay.edge.stats import Stats
 from penstock_relay.ops import Readiness, serve_ops
 from penstock_relay.store import Brought
+from penstock_relay.switchboard.notices import SAYING
 
 
 class Store:
@@ -43,6 +44,7 @@ async def running(readiness: Readiness, stats: Stats) -> AsyncIterator[aiohttp.C
                 stats=stats,
                 links=lambda: 3,
                 heads={Brought.NEWER: 8, Brought.FORKED: 1},
+                notices=lambda: {"withheld": 2, "paused": 1},
             )
         )
         async with aiohttp.ClientSession(f"http://127.0.0.1:{await opened}") as session:
@@ -109,7 +111,7 @@ async def test_metrics_show_the_figures_and_no_name() -> None:
         for sample in family.samples:
             figures[sample.name + "".join(sample.labels.values())] = sample.value
             labels |= set(sample.labels)
-    assert labels == {"version", "status", "was"}
+    assert labels == {"version", "status", "was", "what"}
     assert figures["penstock_relay_links"] == 3
     assert figures["penstock_relay_exchanges_in_flight"] == 5
     assert figures["penstock_relay_public_connections"] == 6
@@ -120,6 +122,8 @@ async def test_metrics_show_the_figures_and_no_name() -> None:
     assert figures["penstock_relay_ledger_heads_totalnewer"] == 8
     assert figures["penstock_relay_ledger_heads_totalforked"] == 1
     assert figures["penstock_relay_ledger_heads_totalrolled_back"] == 0
+    saying = {what: figures[f"penstock_relay_agents_saying{what}"] for what in SAYING}
+    assert saying == {"withheld": 2, "waiting": 0, "ledger_failing": 0, "paused": 1}
 
 
 async def test_anything_else_is_not_there() -> None:

@@ -16,7 +16,7 @@ from penstock.ledgerhead import to_frame  # noqa: E402 - found through the path 
 from penstock.tunnel.fields import Key  # noqa: E402 - found through the path above
 from penstock.tunnel.frames import (  # noqa: E402
     HEADER, Attach, Credit, Data, Done, DoneReason, End, EndReason, Frame, FrameType, GoAway, GoAwayReason, Head,
-    Hello, Lane, Ledger, Lost, Method, Offer, Open, Ping, Principal, Purpose, Role, Welcome,
+    Hello, Lane, Ledger, Lost, Method, Notice, Offer, Open, Ping, Principal, Purpose, Role, Welcome,
 )
 from tests.vectors.certificates import certificates  # noqa: E402
 from tests.vectors.conversations import conversations  # noqa: E402
@@ -93,6 +93,10 @@ def good() -> list[tuple[str, Frame, str]]:
         ("LOST of a boot", Lost(BOOT), "towards an agent"),
         ("LEDGER", LEDGER, "signed as heads.json says; the codec does not look"),
         ("LEDGER, largest numbers", Ledger(D32, 2**64 - 1, D32, 2**64 - 1, bytes(64)), "well-formed; refused for its numbers"),
+        ("NOTICE", Notice(3, 1, ledger_failing=True), "state 0x01"),
+        ("NOTICE, nothing to say", Notice(0, 0), "how an agent begins that has nothing to say"),
+        ("NOTICE, paused", Notice(0, 2, paused=True), "state 0x02"),
+        ("NOTICE, largest numbers", Notice(2**32 - 1, 2**32 - 1, True, True), "state 0x03"),
         ("PRINCIPAL", Principal(D32, Principal.pack(b'{"sub":"a"}', b'{"servers":[]}', b"token")), "the codec does not check the digest; the agent does"),
         ("PRINCIPAL, empty parts", Principal(D32, Principal.pack(b"")), ""),
         ("PRINCIPAL, 48 KiB", Principal(D32, Principal.pack(b"x" * (48 * 1024 - 6))), "the largest"),
@@ -137,7 +141,7 @@ def bad() -> list[tuple[str, bytes, str]]:
         for frame in (
             a_hello(), a_welcome(), Offer(D32, ("files",)), Ping(1), GoAway(GoAwayReason.DRAIN, 1),
             Principal(D32, Principal.pack(b"x")), Credit(KEY, 0, 1), Attach(KEY, 1, 1, 0, 1),
-            Done(KEY, DoneReason.OK), End(KEY, 0), LEDGER,
+            Done(KEY, DoneReason.OK), End(KEY, 0), LEDGER, Notice(3, 1),
         )
     ]  # fmt: skip
     long = [
@@ -145,7 +149,7 @@ def bad() -> list[tuple[str, bytes, str]]:
         for frame in (
             Offer(D32, ("files",)), Ping(1), GoAway(GoAwayReason.DRAIN, 1), Principal(D32, Principal.pack(b"x")),
             Credit(KEY, 0, 1), Attach(KEY, 1, 1, 0, 1), Done(KEY, DoneReason.OK), End(KEY, 0), Lost(BOOT),
-            LEDGER,
+            LEDGER, Notice(3, 1),
         )
     ]  # fmt: skip
     flags = [
@@ -153,7 +157,7 @@ def bad() -> list[tuple[str, bytes, str]]:
         for frame in (
             a_hello(), a_welcome(), Offer(D32, ()), GoAway(GoAwayReason.DRAIN, 1), Lost(),
             Principal(D32, Principal.pack(b"x")), End(KEY, 0), Credit(KEY, 0, 1), Attach(KEY, 1, 1, 0, 1),
-            Done(KEY, DoneReason.OK), LEDGER,
+            Done(KEY, DoneReason.OK), LEDGER, Notice(3, 1),
         )
     ] + [
         (f"{frame.type.name}, flag 0x02", raw(frame.type, frame.encode()[10:], 2), "only 0x01 is known here")
@@ -161,7 +165,7 @@ def bad() -> list[tuple[str, bytes, str]]:
     ]  # fmt: skip
     return [
         ("type 0x00", raw(0, b""), "unknown"),
-        ("type 0x08", raw(8, b""), "unknown: between LEDGER and PRINCIPAL"),
+        ("type 0x09", raw(9, b""), "unknown: between NOTICE and PRINCIPAL"),
         ("type 0x18", raw(0x18, b""), "unknown: behind DONE"),
         ("type 0xff", raw(0xFF, b""), "unknown"),
         ("too long to wait for", HEADER.pack(2**32 - 1, FrameType.DATA, 0, 0), "refused at the header"),
@@ -174,6 +178,8 @@ def bad() -> list[tuple[str, bytes, str]]:
         ("HELLO, a name cut in a character", raw(FrameType.HELLO, a_hello(name="aé").encode()[10:].replace(b"\x03a\xc3\xa9", b"\x02a\xc3")), "its length counts bytes"),
         ("GOAWAY, reason 3", raw(FrameType.GOAWAY, bytes((3, 0, 0, 0, 0))), ""),
         ("LOST, 15 bytes", raw(FrameType.LOST, BOOT[:15]), "a boot, or nothing"),
+        ("NOTICE, state 0x04", raw(FrameType.NOTICE, bytes(8) + b"\x04"), "two bits are known"),
+        ("NOTICE, state 0xff", raw(FrameType.NOTICE, bytes(8) + b"\xff"), ""),
         ("PRINCIPAL, 48 KiB and 1", raw(FrameType.PRINCIPAL, D32 + Principal.pack(b"x" * (48 * 1024 - 5))), ""),
         ("PRINCIPAL, its parts do not fill it", raw(FrameType.PRINCIPAL, D32 + bytes(7)), "claims, grant, token, and a byte"),
         ("OPEN, method 0", raw(FrameType.OPEN, body["OPEN"].replace(b"files\x02\x01", b"files\x00\x01"), 1), "1 to 3"),

@@ -22,12 +22,13 @@ from penstock.names import AgentId
 from penstock.refusal import MAX_TEXT, WAITING, BadRefusal, Refusal, decode
 from penstock.tunnel.agent import digest_of
 from penstock.tunnel.errors import CloseCode
-from penstock.tunnel.frames import GoAway, GoAwayReason, Hello, Lane, Ledger, Role, Welcome
+from penstock.tunnel.frames import GoAway, GoAwayReason, Hello, Lane, Ledger, Notice, Role, Welcome
 from penstock.tunnel.limits import HANDSHAKE, MAX_MESSAGE, SUBPROTOCOL, VERSIONS
 from penstock.tunnel.link import Link
 from penstock.tunnel.states import End
 from penstock_agent.dialer.connect import Connect
 from penstock_agent.dialer.heads import Heads, NoLedger, Telling
+from penstock_agent.dialer.notices import Noticing
 from penstock_agent.dialer.reach import explain
 from penstock_agent.dialer.redial import Redial
 from penstock_agent.dialer.served import Tunnel
@@ -93,13 +94,15 @@ class Dialer:
         changed: Callable[[LinkStatus], None],
         refused: Callable[[Refusal | None], None] = lambda _: None,
         heads: Heads | None = None,
+        notices: Callable[[], Notice] | None = None,
     ) -> None:
         """`changed` is called whenever the link comes or goes, and when its problem is another one.
 
         `refused` is called with what the relay says when it lets this agent's certificate in no more; with
         None when it ends the handshake in TLS instead, as it does for a certificate that has expired.
 
-        `heads` is the ledger; without one nothing is said of any.
+        `heads` is the ledger; without one nothing is said of any. `notices` returns what there is to notice
+        on site now; without it nothing is said of that.
         """
         self._target = target
         self._tunnel = tunnel
@@ -113,6 +116,8 @@ class Dialer:
         self._drivers: dict[int, Driver] = {}
         self._heads: Heads = heads or NoLedger()
         self._tellings: dict[int, Telling] = {}
+        self._notices = notices
+        self._noticings: dict[int, Noticing] = {}
         self.status = LinkStatus(since=time.time())
 
     async def run(self) -> NoReturn:
@@ -234,10 +239,12 @@ class Dialer:
         )
         self._drivers[number] = driver
         self._tellings[number] = telling
+        self._noticings[number] = Noticing(link, self._notices)
 
         def gone(ended: Ended) -> None:
             del self._drivers[number]
             self._tellings.pop(number).end()
+            self._noticings.pop(number).end()
             self._up.discard(number)
             link.close()
             self._tunnel.link_gone(link)
@@ -262,6 +269,7 @@ class Dialer:
         self._up.add(link.number)
         self._tunnel.link_up(link)
         self._tellings[link.number].begin()
+        self._noticings[link.number].begin()
         self.status = LinkStatus(True, time.time(), "", welcome.public_url, welcome.replica)
         _log.info("link_up", link=link.number, replica=welcome.replica)
         self._changed(self.status)

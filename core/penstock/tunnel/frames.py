@@ -37,6 +37,7 @@ class FrameType(IntEnum):
     GOAWAY = 0x05
     LOST = 0x06
     LEDGER = 0x07
+    NOTICE = 0x08
     PRINCIPAL = 0x10
     OPEN = 0x11
     HEAD = 0x12
@@ -130,6 +131,7 @@ _CREDIT = struct.Struct("!16sQQQ")
 _ATTACH = struct.Struct("!16sQIQQQ")
 _DONE = struct.Struct("!16sQB")
 _LEDGER = struct.Struct("!32sQ32sQ64s")
+_NOTICE = struct.Struct("!IIB")
 
 
 @dataclass(slots=True)
@@ -299,6 +301,32 @@ class Ledger:
     @classmethod
     def decode(cls, r: Reader, flags: int) -> Ledger:
         return cls(*r.unpack(_LEDGER))
+
+
+@dataclass(slots=True)
+class Notice:
+    """How much waits for the site's administrator. Since version 2. withheld u32 · waiting u32 · state u8
+
+    `withheld` counts items whose definition is not the one that was approved, `waiting` calls that wait for
+    approval. Bit 0 of `state`: the ledger cannot be written; bit 1: something is paused; no other exists.
+    """
+
+    withheld: int
+    waiting: int
+    ledger_failing: bool = False
+    paused: bool = False
+    type: ClassVar[FrameType] = FrameType.NOTICE
+
+    def encode(self, link: int = 0) -> bytes:
+        w = Writer().u32(self.withheld).u32(self.waiting).u8(self.ledger_failing | self.paused << 1)
+        return _frame(self.type, 0, link, w)
+
+    @classmethod
+    def decode(cls, r: Reader, flags: int) -> Notice:
+        withheld, waiting, state = r.unpack(_NOTICE)
+        if state > 3:
+            raise RemoteError(CloseCode.MALFORMED, f"{state} is no state of a notice")
+        return cls(withheld, waiting, bool(state & 1), bool(state & 2))
 
 
 @dataclass(slots=True)
@@ -517,7 +545,7 @@ class Done:
         return cls(Key(boot, seq), member(DoneReason, reason))
 
 
-LinkFrame: TypeAlias = Hello | Welcome | Offer | Ping | GoAway | Lost | Ledger
+LinkFrame: TypeAlias = Hello | Welcome | Offer | Ping | GoAway | Lost | Ledger | Notice
 ExchangeFrame: TypeAlias = Principal | Open | Head | Data | End | Credit | Attach | Done
 Frame: TypeAlias = LinkFrame | ExchangeFrame
 

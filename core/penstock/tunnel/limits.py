@@ -60,6 +60,12 @@ LEDGER_BURST = 8
 """LEDGERs that a link may bring at once."""
 LEDGER_AGAIN = 10.0
 """Seconds after which it may bring one more."""
+NOTICE_EVERY = 5.0
+"""Seconds between two NOTICEs of an agent on a link, at least."""
+NOTICE_BURST = 8
+"""NOTICEs that a link may bring at once."""
+NOTICE_AGAIN = 2.5
+"""Seconds after which it may bring one more."""
 MAX_CONTROL = 32 * 1024
 """Control frames that may wait on a link; a peer that asks for more answers than it reads is cut off."""
 BATCH = 32 * 1024

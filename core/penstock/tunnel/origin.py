@@ -134,7 +134,7 @@ class Origin:
     def receive(self, link: Link, data: bytes, now: float) -> list[Frame]:
         """What arrived on `link`; RemoteError closes it (then call `link_gone`).
 
-        Returns the frames that are for whoever routes: OFFER, GOAWAY and LEDGER.
+        Returns the frames that are for whoever routes: OFFER, GOAWAY, LEDGER and NOTICE.
         """
         others = []
         for hop, frame in link.receive(data, now):

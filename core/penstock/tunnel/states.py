@@ -63,6 +63,7 @@ _TO_RELAY = frozenset(
         FrameType.PING,
         FrameType.GOAWAY,
         FrameType.LEDGER,
+        FrameType.NOTICE,
         FrameType.HEAD,
         FrameType.DATA,
         FrameType.END,
@@ -85,7 +86,7 @@ _TO_AGENT = frozenset(
     }
 )
 
-_AGENTS_LINK_ONLY = frozenset({FrameType.OFFER, FrameType.LEDGER})
+_AGENTS_LINK_ONLY = frozenset({FrameType.OFFER, FrameType.LEDGER, FrameType.NOTICE})
 """What ends at the replica that has the agent's link."""
 
 LEGAL: Mapping[tuple[End, LinkState], frozenset[FrameType]] = {
@@ -104,7 +105,7 @@ LEGAL: Mapping[tuple[End, LinkState], frozenset[FrameType]] = {
 }
 """What an end may receive. Anything else closes the link as WRONG_STATE."""
 
-SINCE: Mapping[FrameType, int] = {FrameType.LEDGER: 2}
+SINCE: Mapping[FrameType, int] = {FrameType.LEDGER: 2, FrameType.NOTICE: 2}
 """The version of the link from which a frame is legal at all, where that is not the first."""
 
 

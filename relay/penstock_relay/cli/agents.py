@@ -21,7 +21,8 @@ from penstock_relay.cli.common import (
 from penstock_relay.cli.sites import SiteArgument
 
 if TYPE_CHECKING:
-    from penstock_relay.store import Agent, Store
+    from penstock.names import AgentId
+    from penstock_relay.store import Agent, Store, StoredNotice
 
 AgentArgument = Annotated[
     str, typer.Argument(metavar="AGENT", help="Name of the agent, as `agent list` shows.")
@@ -37,30 +38,31 @@ def list_agents(
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """List agents: whether they are let in, until when their certificate is good, their fingerprint."""
+    """List agents: whether they are let in, what they say waits on their site, their certificate."""
     from penstock.names import parse_name
 
     if site is not None:
         parse_name(site, "site")
 
-    async def work(store: "Store") -> "list[Agent]":
-        return await store.agents.list(site)
+    async def work(store: "Store") -> "tuple[list[Agent], dict[AgentId, StoredNotice]]":
+        return await store.agents.list(site), await store.notices.list(site)
 
     now = time.time()
-    agents = with_store(settings_of(ctx, config), work)
+    agents, notices = with_store(settings_of(ctx, config), work)
     if wants_json(ctx, json):
-        say_json([_as_json(agent, now) for agent in agents])
+        say_json([_as_json(agent, notices.get(agent.id), now) for agent in agents])
         return
     if not agents:
         explain("No agent has joined yet. Get a join string with: penstock-relay agent invite SITE")
         return
     say_table(
-        ("SITE", "AGENT", "STATE", "JOINED", "CERTIFICATE UNTIL", "GENERATION", "FINGERPRINT"),
+        ("SITE", "AGENT", "STATE", "NOTICE", "JOINED", "CERTIFICATE UNTIL", "GENERATION", "FINGERPRINT"),
         [
             (
                 agent.id.site,
                 agent.id.agent,
                 _state(agent, now),
+                _notice(notices.get(agent.id)),
                 moment(agent.enrolled_at),
                 moment(agent.not_after),
                 str(agent.generation),
@@ -154,7 +156,22 @@ def _fingerprint(agent: "Agent") -> str | None:
     return None if agent.fingerprint is None else fingerprint.dump(agent.fingerprint)
 
 
-def _as_json(agent: "Agent", now: float) -> dict[str, object]:
+def _notice(stored: "StoredNotice | None") -> str:
+    """How much waits on its site, as an agent that is linked says."""
+    if stored is None:
+        return "-"
+    notice = stored.notice
+    parts = [
+        f"{count} {what}"
+        for count, what in ((notice.withheld, "withheld"), (notice.waiting, "waiting"))
+        if count
+    ]
+    parts += ["ledger failing"] if notice.ledger_failing else []
+    parts += ["paused"] if notice.paused else []
+    return f"{', '.join(parts)} (said {moment(stored.stored_at)})" if parts else "none"
+
+
+def _as_json(agent: "Agent", stored: "StoredNotice | None", now: float) -> dict[str, object]:
     return {
         "site": agent.id.site,
         "agent": agent.id.agent,
@@ -167,4 +184,13 @@ def _as_json(agent: "Agent", now: float) -> dict[str, object]:
         "approved_at": None if agent.approved_at is None else moment(agent.approved_at),
         "revoked_at": None if agent.revoked_at is None else moment(agent.revoked_at),
         "locked_at": None if agent.locked_at is None else moment(agent.locked_at),
+        "notice": None
+        if stored is None
+        else {
+            "withheld": stored.notice.withheld,
+            "waiting": stored.notice.waiting,
+            "ledger_failing": stored.notice.ledger_failing,
+            "paused": stored.notice.paused,
+            "said_at": moment(stored.stored_at),
+        },
     }

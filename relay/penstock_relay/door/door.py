@@ -31,6 +31,7 @@ from penstock_relay.door.admission import Admission
 from penstock_relay.door.conversations import Conversations
 from penstock_relay.store import Store
 from penstock_relay.switchboard.heads import Heads
+from penstock_relay.switchboard.notices import Notices
 from penstock_relay.switchboard.switchboard import Switchboard
 
 LINK_PATH: Final = "/link"
@@ -63,6 +64,7 @@ class Door:
         self._admission = Admission(store, ca, switchboard)
         self._conversations = Conversations(store, ca, switchboard)
         self.heads = switchboard.heads = Heads(store)
+        self.notices = switchboard.notices = Notices(store)
         self._talking = 0
         self._leaves: deque[bytes] = deque(maxlen=LEAVES)
 
@@ -94,6 +96,7 @@ class Door:
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self.heads.run())
+                    tasks.create_task(self.notices.run())
                     await self._admission.watch()
             finally:
                 # Each link drops a peer that does not read; websockets would wait for it.

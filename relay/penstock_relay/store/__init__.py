@@ -14,6 +14,7 @@ from penstock_relay.store.invites import Invite, Unusable
 from penstock_relay.store.lineage import Certificate, Lineage, Lock, Standing
 from penstock_relay.store.logins import LoginRecord
 from penstock_relay.store.memberships import CALLING, GroupMembership, Membership, Role
+from penstock_relay.store.notices import StoredNotice
 from penstock_relay.store.people import Account
 from penstock_relay.store.signing import SigningClient
 from penstock_relay.store.sites import NoSuchSite, Site, SiteExists
@@ -58,6 +59,7 @@ __all__ = [
     "Store",
     "StoreError",
     "StoredHead",
+    "StoredNotice",
     "Successor",
     "Token",
     "Unusable",

@@ -21,7 +21,7 @@ from penstock_relay import files
 from penstock_relay.audit import RELAY, Actor
 from penstock_relay.store.models import ChangeRow
 
-HEAD: Final = "0012"
+HEAD: Final = "0013"
 """Newest migration. Known here so that a command on a current database never loads Alembic."""
 
 BUSY_TIMEOUT_S: Final = 10
@@ -125,7 +125,7 @@ class Database:
 
     @asynccontextmanager
     async def appending(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction in which caches have nothing to notice: for the audit log, and heads of ledgers."""
+        """A transaction in which caches have nothing to notice: for the audit log, and what agents say."""
         async with self._write(0) as connection:
             yield connection
 

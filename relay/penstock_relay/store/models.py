@@ -386,3 +386,18 @@ class LedgerHeadRow(Base):
     at_ms: Mapped[int] = mapped_column(BigInteger)
     signature: Mapped[bytes] = mapped_column(LargeBinary(64))
     stored_at: Mapped[float] = mapped_column(Double)
+
+
+class NoticeRow(Base):
+    """What an agent that is linked says waits for its site's administrator."""
+
+    __tablename__ = "notices"
+    __table_args__ = (ForeignKeyConstraint(["site", "agent"], ["agents.site", "agents.agent"]),)
+
+    site: Mapped[str] = mapped_column(String(40), primary_key=True)
+    agent: Mapped[str] = mapped_column(String(40), primary_key=True)
+    withheld: Mapped[int] = mapped_column(BigInteger)
+    waiting: Mapped[int] = mapped_column(BigInteger)
+    ledger_failing: Mapped[bool] = mapped_column(Boolean)
+    paused: Mapped[bool] = mapped_column(Boolean)
+    stored_at: Mapped[float] = mapped_column(Double)

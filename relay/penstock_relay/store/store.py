@@ -18,6 +18,7 @@ from penstock_relay.store.heads import Heads
 from penstock_relay.store.invites import Invites
 from penstock_relay.store.logins import Logins
 from penstock_relay.store.memberships import Memberships
+from penstock_relay.store.notices import Notices
 from penstock_relay.store.outsiders import Outsiders
 from penstock_relay.store.people import People
 from penstock_relay.store.signing import SigningClients
@@ -41,6 +42,7 @@ class Store:
         self.certificates = Certificates(database)
         self.invites = Invites(database)
         self.heads = Heads(database)
+        self.notices = Notices(database)
         self.tokens = Tokens(database)
         self.users = Users(database)
         self.memberships = Memberships(database)

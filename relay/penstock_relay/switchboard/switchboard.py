@@ -25,6 +25,7 @@ from penstock.tunnel.frames import (
     GoAwayReason,
     Hello,
     Ledger,
+    Notice,
     Offer,
     Role,
     Welcome,
@@ -51,6 +52,7 @@ from penstock.tunnel.states import SINCE, End
 from penstock_relay.switchboard.answer import LiveAnswer, NeverStarted
 from penstock_relay.switchboard.calls import Answer, Call, NotExecuted, Offline
 from penstock_relay.switchboard.heads import Heads
+from penstock_relay.switchboard.notices import Notices
 from penstock_relay.switchboard.registry import Entry, Registry
 from penstock_relay.switchboard.request import request_of
 
@@ -113,6 +115,8 @@ class Switchboard:
         """What WELCOME tells agents; known once the public listener is bound."""
         self.heads: Heads | None = None
         """Keeps the heads of the agents' ledgers, where somebody does."""
+        self.notices: Notices | None = None
+        """Keeps what waits on their sites, where somebody does."""
         self._suspended: frozenset[str] = frozenset()
         self._origin = Origin(secrets.token_bytes(16))
         self._registry = Registry()
@@ -320,6 +324,8 @@ class Switchboard:
         line.link.close()
         if self.heads is not None:
             self.heads.gone(line.link)
+        if self.notices is not None:
+            self.notices.gone(agent, line.link)
         self._registry.remove(number, now(), time.time())
         self._origin.link_gone(number, now())
         self._dispatch()
@@ -395,6 +401,8 @@ class Switchboard:
                 self._registry.drain(line.link.number, at)
             case Ledger() if self.heads is not None:
                 self.heads.arrived(line.agent, line.link, frame, at)
+            case Notice() if self.notices is not None:
+                self.notices.arrived(line.agent, line.link, frame, at)
             case _:
                 pass
 

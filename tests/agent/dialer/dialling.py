@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from penstock.names import AgentId
 from penstock.refusal import Refusal
+from penstock.tunnel.frames import Notice
 from penstock_agent.dialer.dialer import Dialer, LinkStatus, Target
 from penstock_agent.dialer.heads import Heads
 from penstock_agent.dialer.served import Served, Tunnel
@@ -19,7 +20,9 @@ from tests.harness.tunnel_listener import TunnelListener
 class Dialling:
     """A dialer at work, and all that it said."""
 
-    def __init__(self, target: Target, heads: Heads | None = None) -> None:
+    def __init__(
+        self, target: Target, heads: Heads | None = None, notices: Callable[[], Notice] | None = None
+    ) -> None:
         self.started: asyncio.Queue[Served] = asyncio.Queue()
         self.tunnel = Tunnel(self.started.put_nowait)
         self.servers = frozenset({"files"})
@@ -27,7 +30,7 @@ class Dialling:
         self.said: list[LinkStatus] = []
         self.refused: list[Refusal | None] = []
         self.dialer = Dialer(
-            target, self.tunnel, lambda: self.servers, self.said.append, self.refused.append, heads
+            target, self.tunnel, lambda: self.servers, self.said.append, self.refused.append, heads, notices
         )
 
     @property
@@ -56,8 +59,10 @@ def target_of(
 
 
 @asynccontextmanager
-async def dialling(target: Target, heads: Heads | None = None) -> AsyncIterator[Dialling]:
-    at_work = Dialling(target, heads)
+async def dialling(
+    target: Target, heads: Heads | None = None, notices: Callable[[], Notice] | None = None
+) -> AsyncIterator[Dialling]:
+    at_work = Dialling(target, heads, notices)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(at_work.dialer.run())
         try:

@@ -20,6 +20,7 @@ from penstock.tunnel.frames import (
     Ledger,
     Lost,
     Method,
+    Notice,
     Offer,
     Open,
     Ping,
@@ -53,6 +54,7 @@ frames: st.SearchStrategy[Frame] = st.one_of(
     st.builds(GoAway, st.sampled_from(GoAwayReason), u32),
     st.builds(Lost, boots | st.just(b"")),
     st.builds(Ledger, digests, u64, digests, u64, st.binary(min_size=64, max_size=64)),
+    st.builds(Notice, u32, u32, st.booleans(), st.booleans()),
     st.builds(Principal, digests, st.builds(Principal.pack, parts, parts, parts)),
     st.builds(
         Open, keys, u64, text8, text8, st.sampled_from(Method), st.sampled_from(Purpose), digests, u32, u32,

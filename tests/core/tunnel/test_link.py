@@ -19,6 +19,7 @@ from penstock.tunnel.frames import (
     GoAwayReason,
     Ledger,
     Lost,
+    Notice,
     Offer,
     Ping,
     Welcome,
@@ -30,6 +31,7 @@ from tests.core.tunnel.strategies import frames
 from tests.harness import wire
 
 LEDGER = Ledger(bytes(32), 1, bytes(32), 2, bytes(64))
+NOTICE = Notice(3, 1, ledger_failing=True)
 HELLO, WELCOME = wire.hello("a1", 7), wire.welcome(b"o" * 16)
 
 
@@ -183,10 +185,30 @@ def test_a_ledger_head_travels_once_version_2_was_chosen_and_not_before() -> Non
         assert caught.value.code is CloseCode.WRONG_STATE
 
 
-def test_a_ledger_head_right_behind_hello_is_too_early_to_know_the_version() -> None:
+def test_a_notice_travels_to_the_relay_once_version_2_was_chosen_and_not_otherwise() -> None:
+    for link, legal in (
+        (at_relay(version=1), False),
+        (at_relay(version=2), True),
+        (at_relay(LinkState.DRAINING, 2), True),
+        (at_relay(LinkState.GREETING), False),
+        (at_agent(version=1), False),
+        (at_agent(version=2), False),
+        (at_agent(LinkState.DRAINING, 2), False),
+        (at_agent(LinkState.GREETING, 2), False),
+    ):
+        if legal:
+            assert heard(link, NOTICE) == [NOTICE]
+            continue
+        with pytest.raises(RemoteError) as caught:
+            heard(link, NOTICE)
+        assert caught.value.code is CloseCode.WRONG_STATE
+
+
+@pytest.mark.parametrize("early", [LEDGER, NOTICE])
+def test_what_version_2_brought_is_too_early_right_behind_hello(early: Ledger | Notice) -> None:
     link = Link(LinkEnd.RELAY, 1, 0.0)
     with pytest.raises(RemoteError) as caught:
-        list(link.receive(replace(HELLO, versions=(2, 1)).encode() + LEDGER.encode(), 0.0))
+        list(link.receive(replace(HELLO, versions=(2, 1)).encode() + early.encode(), 0.0))
     assert caught.value.code is CloseCode.WRONG_STATE
 
 

@@ -12,7 +12,7 @@ import pytest
 from penstock import http, ledgerhead
 from penstock.tunnel import frames, limits, states
 from penstock.tunnel.errors import CloseCode
-from penstock.tunnel.frames import ExchangeFrame, FrameType, LinkFrame
+from penstock.tunnel.frames import ExchangeFrame, FrameType, LinkFrame, Notice
 from penstock.tunnel.states import End, LinkState, OriginState, Verdict
 
 TEXT = (Path(__file__).parents[3] / "PROTOCOL.md").read_text(encoding="utf-8")
@@ -193,6 +193,7 @@ def test_limits() -> None:
         "ledger heads of an agent on a link": (
             f"{limits.LEDGER_BURST}, and 1 more each {limits.LEDGER_AGAIN:g} s"
         ),
+        "notices of an agent on a link": f"{limits.NOTICE_BURST}, and 1 more each {limits.NOTICE_AGAIN:g} s",
     }
 
 
@@ -230,4 +231,14 @@ def test_what_a_ledger_head_is() -> None:
     assert ledgerhead.MAX_N == 2**53 - 1
     assert "at most 2^53 - 1" in text
     assert f"at most every {limits.LEDGER_EVERY:g} s on a link" in text
+
+
+def test_what_a_notice_is() -> None:
+    text = " ".join(section(22).split())
+    assert f"at most every {limits.NOTICE_EVERY:g} s on a link" in text
+    assert limits.NOTICE_AGAIN < limits.NOTICE_EVERY
+    assert Notice(0, 0, ledger_failing=True).encode()[-1] == 1
+    assert "bit 0 says that the ledger cannot be written" in text
+    assert Notice(0, 0, paused=True).encode()[-1] == 2
+    assert "bit 1 that something is paused" in text
     assert f"`{limits.SUBPROTOCOL}`" in section(2)

@@ -64,11 +64,17 @@ def test_what_a_later_version_brought_is_taken_from_the_table_before_it() -> Non
     for end in End:
         for state in LinkState:
             assert legal(end, state, 2) == LEGAL[end, state]
-            assert legal(end, state, 1) == legal(end, state, 0) == LEGAL[end, state] - {FrameType.LEDGER}
+            first = LEGAL[end, state] - {FrameType.LEDGER, FrameType.NOTICE}
+            assert legal(end, state, 1) == legal(end, state, 0) == first
 
 
 def test_what_the_replica_with_the_link_answers_goes_to_no_other_replica() -> None:
-    assert not LEGAL[End.PAIR, LinkState.OPEN] & {FrameType.OFFER, FrameType.LEDGER}
+    assert not LEGAL[End.PAIR, LinkState.OPEN] & {FrameType.OFFER, FrameType.LEDGER, FrameType.NOTICE}
+
+
+def test_a_notice_goes_from_agent_to_relay_and_no_other_way() -> None:
+    taken = {place for place, frames in LEGAL.items() if FrameType.NOTICE in frames}
+    assert taken == {(End.RELAY, LinkState.OPEN), (End.RELAY, LinkState.DRAINING)}
 
 
 @pytest.mark.parametrize("state", OriginState)

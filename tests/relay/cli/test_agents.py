@@ -12,6 +12,7 @@ from typer.testing import Result
 from penstock import fingerprint
 from penstock.joinstring import JoinString
 from penstock.names import AgentId
+from penstock.tunnel.frames import Notice
 from penstock_relay.enrolment import secret_hash
 from penstock_relay.store import Agent, Invite, Lock, Store, Successor
 
@@ -72,6 +73,32 @@ def test_agents_are_listed_with_what_there_is_to_compare(run: Run) -> None:
     assert SHOWN in shown
     assert "waiting" in shown
     assert run("agent", "list", "--site", "dam").stdout == ""
+
+
+@pytest.mark.usefixtures("site")
+def test_what_waits_on_the_site_is_listed_while_the_agent_says_so(run: Run, stored: Stored) -> None:
+    def said(notice: Notice | None) -> tuple[object, str]:
+        async def work(store: Store) -> None:
+            await store.notices.keep([(ONE, notice)])
+
+        stored(work)
+        [_, line] = run("agent", "list").stdout.splitlines()
+        return listed(run)["notice"], line
+
+    found, line = said(None)
+    assert found is None
+    assert line.split()[:4] == ["mill", "one", "waiting", "-"]
+    found, line = said(Notice(0, 0))
+    assert isinstance(found, dict)
+    del found["said_at"]
+    assert found == {"withheld": 0, "waiting": 0, "ledger_failing": False, "paused": False}
+    assert line.split()[:4] == ["mill", "one", "waiting", "none"]
+    found, line = said(Notice(3, 1, ledger_failing=True))
+    assert isinstance(found, dict)
+    said_at = found.pop("said_at")
+    assert found == {"withheld": 3, "waiting": 1, "ledger_failing": True, "paused": False}
+    assert f"3 withheld, 1 waiting, ledger failing (said {said_at})" in line
+    assert " paused (said 20" in said(Notice(0, 0, paused=True))[1]
 
 
 def test_without_agents_the_next_step_is_named(run: Run) -> None:
