@@ -59,8 +59,8 @@ AGENT_FLOORS = (
         tuple(
             f"{AGENT}.{name}"
             for name in (
-                "config", "hooks", "pausing", "pinning", "policy_settings", "server_settings", "servers",
-                "spending", "state", "systemd",
+                "config", "hooks", "kept", "pausing", "pinning", "policy_settings", "server_settings",
+                "servers", "state", "systemd",
             )
         ),
     ),

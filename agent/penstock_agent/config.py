@@ -91,6 +91,7 @@ class _File(BaseModel):
     ledger: LedgerSettings = LedgerSettings()
     tolerance: Tolerance = Tolerance()
     site: SiteSettings = SiteSettings()
+    taint: policy_settings.TaintSettings = policy_settings.TaintSettings()
     servers: dict[str, ServerSettings] = {}
 
 
@@ -98,7 +99,7 @@ class _File(BaseModel):
 _SCALARS = tuple(
     name
     for name in _File.model_fields
-    if name not in ("caller", "ledger", "on_event", "servers", "site", "tolerance")
+    if name not in ("caller", "ledger", "on_event", "servers", "site", "taint", "tolerance")
 )
 
 
@@ -131,6 +132,7 @@ class Settings:
     ledger: LedgerSettings
     tolerance: Tolerance
     site: SiteSettings
+    taint: policy_settings.TaintSettings
     servers: Mapping[str, ServerSettings]
     #: Setting -> where its value came from: "default", a file, a variable or an option.
     sources: Mapping[str, str] = field(repr=False)
@@ -213,6 +215,11 @@ def parse(text: str, config: Path, options: Options, env: Mapping[str, str]) -> 
             for name, server in file.servers.items()
             if server.trust == "caller"
         ]
+    if "taint" in table and file is not None and not any(one.sensitive for one in file.servers.values()):
+        problems.append(
+            f"{config}: taint: does nothing, because no server has anything sensitive. Say what, as in "
+            'sensitive = ["tool:read_*"] in the table of a server, or remove the table.'
+        )
     if file is not None:
         believed = [name for name, server in file.servers.items() if server.trust == "relay"]
         problems += [f"{config}: site.{each}" for each in file.site.objections(file.servers, believed)]
@@ -239,6 +246,7 @@ def parse(text: str, config: Path, options: Options, env: Mapping[str, str]) -> 
         ledger=file.ledger,
         tolerance=file.tolerance,
         site=file.site,
+        taint=file.taint,
         servers=MappingProxyType(dict(file.servers)),
         sources=MappingProxyType(sources),
         options=options,
@@ -339,6 +347,7 @@ def _sentence(error: ErrorDetails, config: Path, sources: Mapping[str, str]) -> 
             "caller": CallerSettings,
             "ledger": LedgerSettings,
             "site": SiteSettings,
+            "taint": policy_settings.TaintSettings,
             "tolerance": Tolerance,
         }
         model = models.get(path[0], _File) if len(path) > 1 else _File

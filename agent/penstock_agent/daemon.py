@@ -17,7 +17,7 @@ import msgspec
 from penstock import __version__, log, tls
 from penstock.refusal import REVOKED, SUPERSEDED, Refusal
 from penstock.tunnel.frames import Notice
-from penstock_agent import control, pausing, spending, state
+from penstock_agent import control, kept, pausing, state
 from penstock_agent.approvals import Desk
 from penstock_agent.children.containers import leftovers
 from penstock_agent.children.pool import Children
@@ -30,6 +30,7 @@ from penstock_agent.dialer.served import Served, Tunnel
 from penstock_agent.endpoint import Endpoint
 from penstock_agent.gate.pause import Paused
 from penstock_agent.gate.policy.books import Books
+from penstock_agent.gate.policy.taint import Marks
 from penstock_agent.hooks import Hooks
 from penstock_agent.ledger import happenings
 from penstock_agent.ledger.entries import CannotRecord, Event
@@ -83,7 +84,7 @@ async def run(settings: Settings) -> int:
         settings.proxy_for(joined.relay_url),
     )
     paused = pausing.load(settings.state_dir)
-    books = spending.load(settings.state_dir)
+    books, marks = kept.spent(settings.state_dir), kept.tainted(settings.state_dir)
     configured = Configured.of(settings, joined.id.site)
     ledger = open_ledger(settings.state_dir, joined.id, settings.ledger)
     try:
@@ -95,7 +96,7 @@ async def run(settings: Settings) -> int:
             await leftovers.remove(configured.specs.values())
             children.keep_warm(configured.warm)
             return await _Daemon(
-                configured, joined, target, children, servers, notifier, paused, books, ledger
+                configured, joined, target, children, servers, notifier, paused, books, marks, ledger
             ).run()
     finally:
         ledger.close()
@@ -114,6 +115,7 @@ class _Daemon:
         notifier: Notifier,
         paused: Paused,
         books: Books,
+        marks: Marks,
         ledger: Writer,
     ) -> None:
         settings = configured.settings
@@ -123,7 +125,7 @@ class _Daemon:
         self._stop_button = StopButton(
             paused, lambda now: pausing.save(settings.state_dir, now), self._stop, self._note
         )
-        self._books = books
+        self._kept = ((kept.SPENT, books), (kept.TAINTED, marks))
         self._target = target
         self._children = children
         self._servers = servers
@@ -151,6 +153,7 @@ class _Daemon:
             session_key=state.session_key(settings.state_dir),
             paused=paused,
             books=books,
+            marks=marks,
             definitions=self._withholding.definitions,
             ledger=self._live,
             approving=self._desk.approving,
@@ -191,7 +194,8 @@ class _Daemon:
                 tasks.create_task(self._control(tasks))
                 tasks.create_task(self._watchdog())
                 tasks.create_task(self._renewer.run())
-                tasks.create_task(spending.keep(self._configured.settings.state_dir, self._books))
+                for file, memory in self._kept:
+                    tasks.create_task(file.keep(self._configured.settings.state_dir, memory))
                 tasks.create_task(self._hooks.run())
                 await told.wait()
                 await self._drain()
@@ -201,7 +205,8 @@ class _Daemon:
         except* Problem as group:
             raise _first(group) from None
         finally:
-            spending.save(self._configured.settings.state_dir, self._books)
+            for file, memory in self._kept:
+                file.save(self._configured.settings.state_dir, memory)
             self._note(Event("stopped"))
             self._notifier.close()
         return Exit.DONE

@@ -22,6 +22,7 @@ from penstock_agent.gate.redaction.detectors import DETECTORS
 from penstock_agent.gate.redaction.settings import RedactSettings
 from penstock_agent.ledger.entries import Decision, Event, Masked, Opened, Sent, Unsent
 from penstock_agent.ledger.settings import LedgerSettings
+from penstock_agent.policy_settings import TaintSettings
 from penstock_agent.server_settings import LimitSettings, ServerSettings
 from penstock_agent.site.settings import SiteSettings
 from penstock_agent.tolerance import Tolerance
@@ -139,6 +140,7 @@ def defaults(program: str, tmp_path: Path) -> dict[str, str]:
         "servers",
         "site",
         "sources",
+        "taint",
         "options",
         "tolerance",
     }
@@ -173,6 +175,12 @@ def test_every_setting_of_a_server_is_documented_and_no_other() -> None:
         section(PAGES["agent"], "Settings").split("`[servers.NAME]`")[1].split("`[servers.NAME.limits]`;")[0]
     )
     assert [row[0].strip("`") for row in rows(text)] == list(ServerSettings.model_fields)
+
+
+def test_every_setting_about_sensitive_things_is_documented_with_its_default() -> None:
+    text = section(PAGES["agent"], "Policy").split("### After something sensitive was read")[1]
+    documented = [(row[0].strip("`"), json.loads(row[1].strip("`"))) for row in rows(text)]
+    assert documented == list(TaintSettings().model_dump().items())
 
 
 def test_every_setting_of_redaction_is_documented_and_all_that_can_be_found() -> None:
