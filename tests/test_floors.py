@@ -47,6 +47,7 @@ AGENT_FLOORS = (
         ),
     ),
     Floor("the ledger", (f"{AGENT}.ledger.*",)),
+    Floor("what is captured", (f"{AGENT}.capture.*",)),
     Floor("the gate", (f"{AGENT}.gate.*",)),
     Floor("whose word counts", (f"{AGENT}.callers.*",)),
     Floor("children", (f"{AGENT}.children.*",)),

@@ -29,6 +29,7 @@ from pydantic_core import ErrorDetails
 from penstock.names import BadName, parse_name
 from penstock_agent import policy_settings
 from penstock_agent.callers.settings import CallerSettings, absolute
+from penstock_agent.capture.settings import CaptureSettings
 from penstock_agent.dialer import proxy as proxies
 from penstock_agent.gate.redaction.settings import RedactSettings
 from penstock_agent.ledger.settings import LedgerSettings
@@ -88,6 +89,7 @@ class _File(BaseModel):
     #: A program, with its arguments, that is told what happens here, as JSON on its standard input.
     on_event: Annotated[tuple[StrictStr, ...], AfterValidator(_hook)] = ()
     caller: CallerSettings | None = None
+    capture: CaptureSettings | None = None
     ledger: LedgerSettings = LedgerSettings()
     tolerance: Tolerance = Tolerance()
     site: SiteSettings = SiteSettings()
@@ -99,7 +101,7 @@ class _File(BaseModel):
 _SCALARS = tuple(
     name
     for name in _File.model_fields
-    if name not in ("caller", "ledger", "on_event", "servers", "site", "taint", "tolerance")
+    if name not in ("caller", "capture", "ledger", "on_event", "servers", "site", "taint", "tolerance")
 )
 
 
@@ -129,6 +131,7 @@ class Settings:
     close_stream_after: float
     on_event: tuple[str, ...]
     caller: CallerSettings | None
+    capture: CaptureSettings | None
     ledger: LedgerSettings
     tolerance: Tolerance
     site: SiteSettings
@@ -243,6 +246,7 @@ def parse(text: str, config: Path, options: Options, env: Mapping[str, str]) -> 
         close_stream_after=file.close_stream_after,
         on_event=file.on_event,
         caller=file.caller,
+        capture=file.capture,
         ledger=file.ledger,
         tolerance=file.tolerance,
         site=file.site,
@@ -345,6 +349,7 @@ def _sentence(error: ErrorDetails, config: Path, sources: Mapping[str, str]) -> 
         models: dict[str, type[BaseModel]] = {
             "servers": ServerSettings,
             "caller": CallerSettings,
+            "capture": CaptureSettings,
             "ledger": LedgerSettings,
             "site": SiteSettings,
             "taint": policy_settings.TaintSettings,

@@ -19,6 +19,7 @@ from penstock.refusal import REVOKED, SUPERSEDED, Refusal
 from penstock.tunnel.frames import Notice
 from penstock_agent import control, kept, pausing, state
 from penstock_agent.approvals import Desk
+from penstock_agent.capture.capture import FOLDER, Capture, Captured
 from penstock_agent.children.containers import leftovers
 from penstock_agent.children.pool import Children
 from penstock_agent.config import Settings
@@ -140,6 +141,12 @@ class _Daemon:
         self._live = LiveCalls(ledger, self._desk.approving.held)
         servers.definitions = self._withholding.definitions
         started = configured.started(paused)
+        capture = settings.capture
+        self._capture: Capture | None = None
+        if capture is not None:
+            folder = settings.state_dir / FOLDER
+            keep = (capture.recipient, capture.keep_days, capture.max_size)
+            self._capture = Capture(folder, *keep, alarm=self._uncaptured)
         self._endpoint = Endpoint(
             target.agent,
             started,
@@ -197,6 +204,8 @@ class _Daemon:
                 for file, memory in self._kept:
                     tasks.create_task(file.keep(self._configured.settings.state_dir, memory))
                 tasks.create_task(self._hooks.run())
+                if self._capture is not None:
+                    tasks.create_task(self._capture.tidy())
                 await told.wait()
                 await self._drain()
                 raise _Stop
@@ -207,6 +216,8 @@ class _Daemon:
         finally:
             for file, memory in self._kept:
                 file.save(self._configured.settings.state_dir, memory)
+            if self._capture is not None:
+                self._capture.close()
             self._note(Event("stopped"))
             self._notifier.close()
         return Exit.DONE
@@ -232,7 +243,9 @@ class _Daemon:
         linked = f"linked to {self._target.url}" if link.linked else link.problem
         waiting = self._desk.approving.waiting
         asked = f"{waiting} calls wait for approval (penstock-agent approvals list)" if waiting else ""
-        parts = (failing, linked, asked, self._withholding.summary)
+        why = self._capture.problem if self._capture is not None else ""
+        uncaptured = f"NOTHING IS CAPTURED ({why})" if why else ""
+        parts = (failing, uncaptured, linked, asked, self._withholding.summary)
         self._notifier.status("; ".join(part for part in parts if part))
 
     def _notice(self) -> Notice:
@@ -257,10 +270,17 @@ class _Daemon:
     def _alarm(self, problem: str) -> None:
         self._announce("ledger_failing" if problem else "ledger_recovered", {"why": problem})
 
+    def _uncaptured(self, problem: str) -> None:
+        """It stops nothing: what left is in the ledger by its hash, and so is that it is not captured."""
+        what = "capture_failing" if problem else "capture_recovered"
+        self._note(Event(what, about={"why": problem} if problem else {}))
+        self._announce(what, {"why": problem})
+
     # -- exchanges ------------------------------------------------------------------------------------
 
     def _start(self, exchange: Served) -> None:
-        recorded = Recorded(exchange, self._ledger)
+        inner = exchange if self._capture is None else Captured(exchange, self._capture)
+        recorded = Recorded(inner, self._ledger)
         work = self._endpoint.serve(recorded)
         try:
             if self._tasks is None:

@@ -243,6 +243,7 @@ def _as_json(settings: Settings, wrong: list[str], notes: list[str]) -> dict[str
             for name, server in settings.servers.items()
         },
         "ledger": settings.ledger.model_dump(mode="json"),
+        "capture": None if settings.capture is None else settings.capture.model_dump(mode="json"),
         "taint": settings.taint.model_dump(mode="json"),
         "tolerance": settings.tolerance.model_dump(mode="json"),
         "site": {**settings.site.model_dump(mode="json"), "servers": members(settings.servers)},
@@ -291,6 +292,9 @@ def _show(settings: Settings, wrong: list[str], notes: list[str]) -> None:
     kept = f"{settings.ledger.keep_days} days" if settings.ledger.keep_days else "for ever"
     most = sizes.shown(settings.ledger.max_size)
     say(f'ledger: sync = "{settings.ledger.sync}", kept {kept}, at most {most}')
+    if (capture := settings.capture) is not None:
+        most = sizes.shown(capture.max_size)
+        say(f"capture: for {capture.recipient}, kept {capture.keep_days} days, at most {most}")
     if any(server.sensitive for server in settings.servers.values()):
         say(f'taint: after_sensitive = "{settings.taint.after_sensitive}", lasts {settings.taint.lasts} s')
     if off := [name for name, on in settings.tolerance.model_dump().items() if not on]:
