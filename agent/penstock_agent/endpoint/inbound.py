@@ -130,14 +130,15 @@ async def _decide(shared: Shared, exchange: Exchange, message: Message, use: Use
         if not await _knows(shared, each):
             return _Found(Verdict.FAILED, "rules", failures.UNSAID, "" if each == server else each)
     for each in shared.tainting.to_ask(shared.gate, shared.catalogues, server, caller, message, use):
-        if not await _knows(shared, each):
+        if keeping.found(shared, server, caller, message) is None and not await _knows(shared, each):
             return _Found(Verdict.FAILED, taint.RULE, failures.UNSAID, "" if each == server else each)
     if wanted:
         await all_known(shared, wanted)
-    found = _ruled(shared, server, caller, message, use)
+    kept = keeping.found(shared, server, caller, message)
+    found = _ruled(shared, server, caller, message, use, runs=kept is None)
     if isinstance(found, _Found):
         return found
-    if (kept := keeping.found(shared, server, caller, message)) is not None:
+    if kept is not None:
         return await _collected(shared, exchange, message, use, found, kept)
     approval = ""
     if found.approve:
@@ -159,14 +160,18 @@ async def _decide(shared: Shared, exchange: Exchange, message: Message, use: Use
 
 
 def _ruled(
-    shared: Shared, server: str, caller: Principal, message: Message, use: Use | None
+    shared: Shared, server: str, caller: Principal, message: Message, use: Use | None, *, runs: bool = True
 ) -> Allowed | _Found:
-    """By what is exposed, granted, ruled and approved of the server's definitions."""
+    """By what is exposed, granted, ruled and approved of the server's definitions. ``runs``: whether the
+    server will hear of it, and so could carry something out.
+    """
     found = shared.gate.inbound(server, caller, message, shared.marked(server), shared.catalogues)
     if isinstance(found, Denied):
         return _Found(Verdict.DENIED, found.rule, denied(found.text), found.of)
     if (text := _unlike(shared, server, caller, message, use)) is not None:
         return _Found(Verdict.WITHHELD, "pin", denied(text), found.of)
+    if not runs:
+        return found
     found = shared.tainting.judge(shared.gate, shared.catalogues, server, caller, message, use, found)
     if isinstance(found, Denied):
         return _Found(Verdict.DENIED, found.rule, denied(found.text), found.of)
@@ -229,7 +234,7 @@ async def _collected(
     # Much may have changed while it waited.
     if (stopped := shared.stopped(server, caller)) is not None:
         return _Found(Verdict.DENIED, "paused", stopped, found.of, kept.id)
-    again = _ruled(shared, server, caller, message, use)
+    again = _ruled(shared, server, caller, message, use, runs=False)
     if isinstance(again, _Found):
         return again
     answer = parse_child(kept.call.answer)
