@@ -47,6 +47,7 @@ AGENT_FLOORS = (
         ),
     ),
     Floor("the ledger", (f"{AGENT}.ledger.*",)),
+    Floor("what is captured", (f"{AGENT}.capture.*",)),
     Floor("the gate", (f"{AGENT}.gate.*",)),
     Floor("whose word counts", (f"{AGENT}.callers.*",)),
     Floor("children", (f"{AGENT}.children.*",)),
@@ -59,8 +60,8 @@ AGENT_FLOORS = (
         tuple(
             f"{AGENT}.{name}"
             for name in (
-                "config", "hooks", "pausing", "pinning", "policy_settings", "server_settings", "servers",
-                "spending", "state", "systemd",
+                "config", "hooks", "kept", "pausing", "pinning", "policy_settings", "server_settings",
+                "servers", "state", "systemd",
             )
         ),
     ),

@@ -29,6 +29,7 @@ from pydantic_core import ErrorDetails
 from penstock.names import BadName, parse_name
 from penstock_agent import policy_settings
 from penstock_agent.callers.settings import CallerSettings, absolute
+from penstock_agent.capture.settings import CaptureSettings
 from penstock_agent.dialer import proxy as proxies
 from penstock_agent.gate.redaction.settings import RedactSettings
 from penstock_agent.ledger.settings import LedgerSettings
@@ -88,9 +89,11 @@ class _File(BaseModel):
     #: A program, with its arguments, that is told what happens here, as JSON on its standard input.
     on_event: Annotated[tuple[StrictStr, ...], AfterValidator(_hook)] = ()
     caller: CallerSettings | None = None
+    capture: CaptureSettings | None = None
     ledger: LedgerSettings = LedgerSettings()
     tolerance: Tolerance = Tolerance()
     site: SiteSettings = SiteSettings()
+    taint: policy_settings.TaintSettings = policy_settings.TaintSettings()
     servers: dict[str, ServerSettings] = {}
 
 
@@ -98,7 +101,7 @@ class _File(BaseModel):
 _SCALARS = tuple(
     name
     for name in _File.model_fields
-    if name not in ("caller", "ledger", "on_event", "servers", "site", "tolerance")
+    if name not in ("caller", "capture", "ledger", "on_event", "servers", "site", "taint", "tolerance")
 )
 
 
@@ -128,9 +131,11 @@ class Settings:
     close_stream_after: float
     on_event: tuple[str, ...]
     caller: CallerSettings | None
+    capture: CaptureSettings | None
     ledger: LedgerSettings
     tolerance: Tolerance
     site: SiteSettings
+    taint: policy_settings.TaintSettings
     servers: Mapping[str, ServerSettings]
     #: Setting -> where its value came from: "default", a file, a variable or an option.
     sources: Mapping[str, str] = field(repr=False)
@@ -213,6 +218,11 @@ def parse(text: str, config: Path, options: Options, env: Mapping[str, str]) -> 
             for name, server in file.servers.items()
             if server.trust == "caller"
         ]
+    if "taint" in table and file is not None and not any(one.sensitive for one in file.servers.values()):
+        problems.append(
+            f"{config}: taint: does nothing, because no server has anything sensitive. Say what, as in "
+            'sensitive = ["tool:read_*"] in the table of a server, or remove the table.'
+        )
     if file is not None:
         believed = [name for name, server in file.servers.items() if server.trust == "relay"]
         problems += [f"{config}: site.{each}" for each in file.site.objections(file.servers, believed)]
@@ -236,9 +246,11 @@ def parse(text: str, config: Path, options: Options, env: Mapping[str, str]) -> 
         close_stream_after=file.close_stream_after,
         on_event=file.on_event,
         caller=file.caller,
+        capture=file.capture,
         ledger=file.ledger,
         tolerance=file.tolerance,
         site=file.site,
+        taint=file.taint,
         servers=MappingProxyType(dict(file.servers)),
         sources=MappingProxyType(sources),
         options=options,
@@ -337,8 +349,10 @@ def _sentence(error: ErrorDetails, config: Path, sources: Mapping[str, str]) -> 
         models: dict[str, type[BaseModel]] = {
             "servers": ServerSettings,
             "caller": CallerSettings,
+            "capture": CaptureSettings,
             "ledger": LedgerSettings,
             "site": SiteSettings,
+            "taint": policy_settings.TaintSettings,
             "tolerance": Tolerance,
         }
         model = models.get(path[0], _File) if len(path) > 1 else _File

@@ -62,12 +62,13 @@ class Configured:
             for name, server in servers.items()
             if (found := policy(server.profile, server.rules)) is not None
         }
+        taint = self.settings.taint.taint({name: one.sensitive for name, one in servers.items()})
         site = started.get(WHOLE_SITE)
         taken_out = redactors(servers, site)
         if not isinstance(site, SiteSpec):
-            return Gate(exposed, taken_out, policies)
+            return Gate(exposed, taken_out, policies, None, taint)
         whole = exposed[WHOLE_SITE] = SiteView(site)
-        return Gate(exposed, taken_out, policies, whole)
+        return Gate(exposed, taken_out, policies, whole, taint)
 
     @property
     def offered(self) -> frozenset[str]:

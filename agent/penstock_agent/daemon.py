@@ -17,8 +17,9 @@ import msgspec
 from penstock import __version__, log, tls
 from penstock.refusal import REVOKED, SUPERSEDED, Refusal
 from penstock.tunnel.frames import Notice
-from penstock_agent import control, pausing, spending, state
+from penstock_agent import control, kept, pausing, state
 from penstock_agent.approvals import Desk
+from penstock_agent.capture.capture import FOLDER, Capture, Captured
 from penstock_agent.children.containers import leftovers
 from penstock_agent.children.pool import Children
 from penstock_agent.config import Settings
@@ -30,6 +31,7 @@ from penstock_agent.dialer.served import Served, Tunnel
 from penstock_agent.endpoint import Endpoint
 from penstock_agent.gate.pause import Paused
 from penstock_agent.gate.policy.books import Books
+from penstock_agent.gate.policy.taint import Marks
 from penstock_agent.hooks import Hooks
 from penstock_agent.ledger import happenings
 from penstock_agent.ledger.entries import CannotRecord, Event
@@ -83,7 +85,7 @@ async def run(settings: Settings) -> int:
         settings.proxy_for(joined.relay_url),
     )
     paused = pausing.load(settings.state_dir)
-    books = spending.load(settings.state_dir)
+    books, marks = kept.spent(settings.state_dir), kept.tainted(settings.state_dir)
     configured = Configured.of(settings, joined.id.site)
     ledger = open_ledger(settings.state_dir, joined.id, settings.ledger)
     try:
@@ -95,7 +97,7 @@ async def run(settings: Settings) -> int:
             await leftovers.remove(configured.specs.values())
             children.keep_warm(configured.warm)
             return await _Daemon(
-                configured, joined, target, children, servers, notifier, paused, books, ledger
+                configured, joined, target, children, servers, notifier, paused, books, marks, ledger
             ).run()
     finally:
         ledger.close()
@@ -114,6 +116,7 @@ class _Daemon:
         notifier: Notifier,
         paused: Paused,
         books: Books,
+        marks: Marks,
         ledger: Writer,
     ) -> None:
         settings = configured.settings
@@ -123,7 +126,7 @@ class _Daemon:
         self._stop_button = StopButton(
             paused, lambda now: pausing.save(settings.state_dir, now), self._stop, self._note
         )
-        self._books = books
+        self._kept = ((kept.SPENT, books), (kept.TAINTED, marks))
         self._target = target
         self._children = children
         self._servers = servers
@@ -138,6 +141,12 @@ class _Daemon:
         self._live = LiveCalls(ledger, self._desk.approving.held)
         servers.definitions = self._withholding.definitions
         started = configured.started(paused)
+        capture = settings.capture
+        self._capture: Capture | None = None
+        if capture is not None:
+            folder = settings.state_dir / FOLDER
+            keep = (capture.recipient, capture.keep_days, capture.max_size)
+            self._capture = Capture(folder, *keep, alarm=self._uncaptured)
         self._endpoint = Endpoint(
             target.agent,
             started,
@@ -151,6 +160,7 @@ class _Daemon:
             session_key=state.session_key(settings.state_dir),
             paused=paused,
             books=books,
+            marks=marks,
             definitions=self._withholding.definitions,
             ledger=self._live,
             approving=self._desk.approving,
@@ -191,8 +201,11 @@ class _Daemon:
                 tasks.create_task(self._control(tasks))
                 tasks.create_task(self._watchdog())
                 tasks.create_task(self._renewer.run())
-                tasks.create_task(spending.keep(self._configured.settings.state_dir, self._books))
+                for file, memory in self._kept:
+                    tasks.create_task(file.keep(self._configured.settings.state_dir, memory))
                 tasks.create_task(self._hooks.run())
+                if self._capture is not None:
+                    tasks.create_task(self._capture.tidy())
                 await told.wait()
                 await self._drain()
                 raise _Stop
@@ -201,7 +214,10 @@ class _Daemon:
         except* Problem as group:
             raise _first(group) from None
         finally:
-            spending.save(self._configured.settings.state_dir, self._books)
+            for file, memory in self._kept:
+                file.save(self._configured.settings.state_dir, memory)
+            if self._capture is not None:
+                self._capture.close()
             self._note(Event("stopped"))
             self._notifier.close()
         return Exit.DONE
@@ -227,7 +243,9 @@ class _Daemon:
         linked = f"linked to {self._target.url}" if link.linked else link.problem
         waiting = self._desk.approving.waiting
         asked = f"{waiting} calls wait for approval (penstock-agent approvals list)" if waiting else ""
-        parts = (failing, linked, asked, self._withholding.summary)
+        why = self._capture.problem if self._capture is not None else ""
+        uncaptured = f"NOTHING IS CAPTURED ({why})" if why else ""
+        parts = (failing, uncaptured, linked, asked, self._withholding.summary)
         self._notifier.status("; ".join(part for part in parts if part))
 
     def _notice(self) -> Notice:
@@ -252,10 +270,17 @@ class _Daemon:
     def _alarm(self, problem: str) -> None:
         self._announce("ledger_failing" if problem else "ledger_recovered", {"why": problem})
 
+    def _uncaptured(self, problem: str) -> None:
+        """It stops nothing: what left is in the ledger by its hash, and so is that it is not captured."""
+        what = "capture_failing" if problem else "capture_recovered"
+        self._note(Event(what, about={"why": problem} if problem else {}))
+        self._announce(what, {"why": problem})
+
     # -- exchanges ------------------------------------------------------------------------------------
 
     def _start(self, exchange: Served) -> None:
-        recorded = Recorded(exchange, self._ledger)
+        inner = exchange if self._capture is None else Captured(exchange, self._capture)
+        recorded = Recorded(inner, self._ledger)
         work = self._endpoint.serve(recorded)
         try:
             if self._tasks is None:

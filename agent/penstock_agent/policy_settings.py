@@ -1,8 +1,8 @@
-"""``profile`` and ``[[servers.NAME.rules]]`` of ``agent.toml``: who may use what of a server."""
+"""``profile``, ``[[servers.NAME.rules]]`` and ``[taint]`` of ``agent.toml``: who may use what of a server."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from math import isfinite
 from typing import Annotated, Final, Literal, Self
@@ -26,6 +26,7 @@ from penstock_agent.gate.policy import arguments as checks
 from penstock_agent.gate.policy import paths
 from penstock_agent.gate.policy.arguments import Condition, Scalar, Test
 from penstock_agent.gate.policy.rules import Arguments, Budget, Policy, Rule
+from penstock_agent.gate.policy.taint import Taint
 from penstock_agent.gate.regex import Expression
 
 MAX_RULES: Final = 1000
@@ -223,6 +224,22 @@ def unique(rules: tuple[RuleSettings, ...]) -> tuple[RuleSettings, ...]:
         if names.count(name) > 1:
             raise ValueError(f"has two rules with the name {name!r}; each needs one of its own")
     return rules
+
+
+class TaintSettings(BaseModel):
+    """``[taint]``: what follows for a person for whom something ``sensitive`` was read."""
+
+    model_config = _MODEL
+
+    #: What writes or reaches beyond the site is refused, or waits for somebody on site.
+    after_sensitive: Literal["deny", "approve"] = "deny"
+    #: Seconds.
+    lasts: Annotated[StrictInt, Field(ge=60, le=30 * 86400)] = 3600
+
+    def taint(self, sensitive: Mapping[str, tuple[str, ...]]) -> Taint | None:
+        """``sensitive``: the lists of the servers. None where nothing is."""
+        found = {server: Expose.parse(entries) for server, entries in sensitive.items() if entries}
+        return Taint(found, self.after_sensitive == "approve", float(self.lasts)) if found else None
 
 
 Rules = Annotated[tuple[RuleSettings, ...], Field(max_length=MAX_RULES), AfterValidator(unique)]

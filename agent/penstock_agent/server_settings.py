@@ -186,6 +186,8 @@ class ServerSettings(BaseModel):
     profile: Profile | None = None
     #: Who may use what. Without any: everybody whom the relay lets in may use all that is exposed.
     rules: Rules = ()
+    #: What of it nobody's model may carry out: who has used it may not write or reach out for a while.
+    sensitive: tuple[Annotated[StrictStr, AfterValidator(_pattern)], ...] = ()
     #: What is taken out of its answers: tables [[servers.NAME.redact]].
     redact: Annotated[tuple[RedactSettings, ...], Field(max_length=MAX_RULES)] = ()
     #: What the site says of tools in the place of the server, by the tools' names.

@@ -21,7 +21,7 @@ from penstock.names import WHOLE_SITE, AgentId
 from penstock.principal import Principal
 from penstock.tunnel.errors import CloseCode
 from penstock.tunnel.frames import DoneReason, Notice
-from penstock_agent import configured, control, daemon, pausing, spending, state
+from penstock_agent import configured, control, daemon, kept, pausing, state
 from penstock_agent.catalogue.offer import Catalogue
 from penstock_agent.children.child import ChildSpec
 from penstock_agent.children.confinement import kernel
@@ -498,7 +498,7 @@ async def test_what_people_have_used_is_kept_when_the_agent_stops(tmp_path: Path
         books.take(("i", "alice"), [budget], now, now, runs=True)
         agent.task.cancel()
         await asyncio.wait([agent.task])
-        again = spending.load(agent.settings.state_dir)
+        again = kept.spent(agent.settings.state_dir)
         assert isinstance(again.take(("i", "alice"), [budget], now, now, runs=True), Over)
 
 

@@ -9,7 +9,7 @@ import pytest
 from penstock_agent import config
 from penstock_agent.config import ConfigError, Options
 from penstock_agent.gate.policy.rules import Budget
-from penstock_agent.policy_settings import RuleSettings, in_words, policy
+from penstock_agent.policy_settings import RuleSettings, TaintSettings, in_words, policy
 from penstock_agent.server_settings import ServerSettings
 
 HEAD = '[servers.files]\ncommand = ["s"]\nexpose = ["*"]\n'
@@ -131,3 +131,33 @@ def test_a_mistake_is_said_where_it_is_with_what_to_write(text: str, words: str)
 @pytest.mark.parametrize("change", ["approve = true\n", "allow = [1]\n", 'bogus = ""\n'])
 def test_a_mistake_in_one_rule_refuses_the_whole_file(change: str) -> None:
     refusal(RULE.replace('"r"', '"good"') + '[[servers.files.rules]]\nname = "bad"\n' + change)
+
+
+MAIL = '[servers.mail]\ncommand = ["m"]\nsensitive = ["read_*", "resource:mail://**"]\n'
+
+
+def test_what_is_sensitive_and_what_follows() -> None:
+    found = config.parse(HEAD + MAIL, Path("/etc/agent.toml"), Options(), {})
+    sensitive = {name: server.sensitive for name, server in found.servers.items()}
+    taint = found.taint.taint(sensitive)
+    assert taint is not None
+    assert (list(taint.sensitive), taint.approve, taint.lasts) == (["mail"], False, 3600.0)
+    text = HEAD + MAIL + '[taint]\nafter_sensitive = "approve"\nlasts = 60\n'
+    taint = config.parse(text, Path("/etc/agent.toml"), Options(), {}).taint.taint(sensitive)
+    assert taint is not None
+    assert (taint.approve, taint.lasts) == (True, 60.0)
+    assert TaintSettings().taint({"files": ()}) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[taint]\n", "taint: does nothing, because no server has anything sensitive"),
+        (MAIL + '[taint]\nafter_sensitive = "ask"\n', "taint.after_sensitive: should be 'deny' or 'approve'"),
+        (MAIL + "[taint]\nlasts = 59\n", "taint.lasts: should be greater than or equal to 60"),
+        (MAIL + "[taint]\nlast = 60\n", "unknown key. Known here: after_sensitive, lasts."),
+        (MAIL.replace("read_*", "x:y"), "servers.mail.sensitive.0: starts with no known kind"),
+    ],
+)
+def test_what_cannot_be_meant_of_sensitive_things_is_refused(text: str, words: str) -> None:
+    assert words in refusal(text)

@@ -18,10 +18,12 @@ from penstock_agent import cli as agent_cli
 from penstock_agent import config as agent_config
 from penstock_agent import sizes
 from penstock_agent.callers.settings import CallerSettings
+from penstock_agent.capture.settings import CaptureSettings
 from penstock_agent.gate.redaction.detectors import DETECTORS
 from penstock_agent.gate.redaction.settings import RedactSettings
 from penstock_agent.ledger.entries import Decision, Event, Masked, Opened, Sent, Unsent
 from penstock_agent.ledger.settings import LedgerSettings
+from penstock_agent.policy_settings import TaintSettings
 from penstock_agent.server_settings import LimitSettings, ServerSettings
 from penstock_agent.site.settings import SiteSettings
 from penstock_agent.tolerance import Tolerance
@@ -133,12 +135,14 @@ def defaults(program: str, tmp_path: Path) -> dict[str, str]:
     settings = agent_config.load(agent_config.Options(config=empty), {})
     own = {field.name for field in dataclasses.fields(settings)} - {
         "caller",
+        "capture",
         "config_file",
         "on_event",
         "ledger",
         "servers",
         "site",
         "sources",
+        "taint",
         "options",
         "tolerance",
     }
@@ -175,6 +179,12 @@ def test_every_setting_of_a_server_is_documented_and_no_other() -> None:
     assert [row[0].strip("`") for row in rows(text)] == list(ServerSettings.model_fields)
 
 
+def test_every_setting_about_sensitive_things_is_documented_with_its_default() -> None:
+    text = section(PAGES["agent"], "Policy").split("### After something sensitive was read")[1]
+    documented = [(row[0].strip("`"), json.loads(row[1].strip("`"))) for row in rows(text)]
+    assert documented == list(TaintSettings().model_dump().items())
+
+
 def test_every_setting_of_redaction_is_documented_and_all_that_can_be_found() -> None:
     documented = [row[0].strip("`") for row in rows(section(PAGES["agent"], "Redaction"))]
     assert documented == [*RedactSettings.model_fields, *DETECTORS]
@@ -202,6 +212,14 @@ def test_every_setting_of_the_ledger_is_documented_with_its_default() -> None:
     assert [(name, sizes.read(value) if name == "max_size" else value) for name, value in documented] == list(
         LedgerSettings().model_dump().items()
     )
+
+
+def test_every_setting_of_what_is_captured_is_documented_with_its_default() -> None:
+    text = section(PAGES["agent"], "Captured payload")
+    documented = {row[0].strip("`"): row[1].strip('`"') for row in rows(text)}
+    assert list(documented) == list(CaptureSettings.model_fields)
+    assert documented["keep_days"] == str(CaptureSettings.model_fields["keep_days"].default)
+    assert sizes.read(documented["max_size"]) == CaptureSettings.model_fields["max_size"].default
 
 
 def test_every_member_of_a_record_is_documented_and_no_other() -> None:

@@ -9,11 +9,12 @@ from typing import Final, Protocol
 from penstock.log import get
 from penstock_agent.catalogue.conversation import Conversation, Lines
 from penstock_agent.catalogue.mirrored import Mirrored
-from penstock_agent.catalogue.offer import Catalogue, CatalogueError, Effect
+from penstock_agent.catalogue.offer import Catalogue, CatalogueError
 from penstock_agent.children.child import ChildGone, ChildSpec, ChildStartError
 from penstock_agent.children.pool import CrashLooping, TooManyChildren
 from penstock_agent.gate.definitions import Definitions
 from penstock_agent.gate.expose import Item as Kind
+from penstock_agent.gate.overrides import Overrides
 
 FRESH_S: Final = 30.0
 """An older catalogue is asked for again. Reading one starts a child: not for every reload of a page."""
@@ -48,20 +49,27 @@ class Catalogues:
         """``definitions`` are told what is read."""
         self._definitions = definitions
         self._specs = dict(specs)
+        self._overrides = self._told()
         self._children = children
         self._spawn = spawn
         self._kept: dict[str, tuple[float, Catalogue]] = {}
         self._marked: dict[str, frozenset[str]] = {}
+        self._contained: dict[str, frozenset[str]] = {}
         self._names: dict[str, dict[Kind, frozenset[str]]] = {}
         self._mirrored: dict[str, dict[str, tuple[Mirrored, ...]]] = {}
         self._reading: dict[str, asyncio.Future[Catalogue]] = {}
         self._changed: set[str] = set()
 
     def reload(self, specs: Mapping[str, ChildSpec]) -> None:
-        """Other servers from now on; what is known of those that changed is forgotten."""
-        for name in {name for name, spec in self._specs.items() if specs.get(name) != spec}:
+        """Other servers from now on; what is known of those that changed is forgotten, and of those of which
+        the site says something else.
+        """
+        before, self._overrides = self._overrides, self._told()
+        other = {name for name in self._specs if before.get(name) != self._overrides.get(name)}
+        for name in other | {name for name, spec in self._specs.items() if specs.get(name) != spec}:
             self._kept.pop(name, None)
             self._marked.pop(name, None)
+            self._contained.pop(name, None)
             self._names.pop(name, None)
             self._mirrored.pop(name, None)
             self._reading.pop(name, None)  # it goes on, and keeps nothing
@@ -74,6 +82,10 @@ class Catalogues:
     def marked(self, server: str) -> frozenset[str]:
         """Names of the tools that the server marks as read-only; none as long as it was not asked."""
         return self._marked.get(server, frozenset())
+
+    def contained(self, server: str) -> frozenset[str]:
+        """Names of the tools that say that they only read, and reach nothing beyond the site."""
+        return self._contained.get(server, frozenset())
 
     def offered(self, server: str, item: Kind) -> frozenset[str] | None:
         """What the server calls its items of this kind; None as long as it was not asked."""
@@ -148,21 +160,22 @@ class Catalogues:
                 self._names[spec.name] = {
                     kind: frozenset(offer.name for offer in catalogue.of(kind)) for kind in Kind
                 }
-                self._marked[spec.name] = frozenset(
-                    offer.name for offer in catalogue.of(Kind.TOOL) if offer.effect is Effect.READ
-                )
+                self._marked[spec.name] = catalogue.marked
+                self._contained[spec.name] = catalogue.contained
         finally:
             if self._reading.get(spec.name) is found:
                 del self._reading[spec.name]
+
+    def _told(self) -> Overrides:
+        """What the site says in the place of servers."""
+        return {} if self._definitions is None else self._definitions.overrides
 
     async def _ask(self, spec: ChildSpec) -> Catalogue:
         try:
             async with asyncio.timeout(READ_S):
                 child = await self._children.start(spec.patient())
                 try:
-                    definitions = self._definitions
-                    overrides = None if definitions is None else definitions.overrides.get(spec.name)
-                    asking = Conversation(spec.name, child, overrides)
+                    asking = Conversation(spec.name, child, self._told().get(spec.name))
                     return Catalogue(spec.name, await asking.lists(), asking.instructions)
                 finally:
                     await child.stop()

@@ -35,6 +35,7 @@ class _Annotations(msgspec.Struct, frozen=True):
     title: str | None = None
     read_only: bool | None = msgspec.field(default=None, name="readOnlyHint")
     destructive: bool | None = msgspec.field(default=None, name="destructiveHint")
+    open_world: bool | None = msgspec.field(default=None, name="openWorldHint")
 
 
 class _Named(msgspec.Struct, frozen=True):
@@ -202,7 +203,8 @@ def offer(kind: Kind, raw: bytes, override: Override | None = None, server: str 
     hints = one.annotations
     title = one.title or (hints.title if hints is not None else None) or ""
     wanted = mirrored(bytes(one.input_schema))
-    return Offer(kind, one.name, one.description or "", _effect(hints), title, wanted, raw)
+    inside = hints is not None and hints.open_world is False
+    return Offer(kind, one.name, one.description or "", _effect(hints), title, wanted, raw, inside)
 
 
 def _decoded(raw: bytes, shape: type[_T], server: str) -> _T:

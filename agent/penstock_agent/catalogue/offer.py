@@ -38,6 +38,8 @@ class Offer(msgspec.Struct, frozen=True):
     mirrored: tuple[Mirrored, ...] = ()
     #: The whole of it as the server sends it, raw JSON; of resources nothing, which are not pinned.
     definition: bytes = b""
+    #: Of a tool, whether it says that it reaches nothing beyond the site. Without a word it does.
+    inside: bool = False
 
 
 class Catalogue(msgspec.Struct, frozen=True):
@@ -51,6 +53,16 @@ class Catalogue(msgspec.Struct, frozen=True):
     def of(self, kind: Kind) -> list[Offer]:
         """The items of one kind."""
         return [item for item in self.items if item.kind is kind]
+
+    @property
+    def marked(self) -> frozenset[str]:
+        """Names of the tools that say that they only read."""
+        return frozenset(one.name for one in self.of(Kind.TOOL) if one.effect is Effect.READ)
+
+    @property
+    def contained(self) -> frozenset[str]:
+        """Of those, the ones that say that they reach nothing beyond the site."""
+        return frozenset(one.name for one in self.of(Kind.TOOL) if one.effect is Effect.READ and one.inside)
 
     @property
     def definitions(self) -> dict[str, bytes]:

@@ -10,6 +10,7 @@ import typer
 from penstock import __version__
 from penstock_agent.cli import (
     approvals,
+    capture,
     check,
     console,
     doctor,
@@ -43,6 +44,7 @@ tools_app = typer.Typer(
 approvals_app = typer.Typer(no_args_is_help=True, help="Answer the calls that wait for approval.")
 policy_app = typer.Typer(no_args_is_help=True, help="Who may use what: the rules of agent.toml.")
 ledger_app = typer.Typer(no_args_is_help=True, help="Read and verify the record of what left the site.")
+capture_app = typer.Typer(no_args_is_help=True, help="Payload that is kept on site, sealed.")
 servers_app = typer.Typer(no_args_is_help=True, help="Look after the servers of agent.toml.")
 config_app = typer.Typer(no_args_is_help=True, help="Look after agent.toml.")
 
@@ -101,6 +103,9 @@ ledger_app.command("show")(ledger.show)
 ledger_app.command("verify")(ledger.verify)
 ledger_app.command("export")(ledger.export)
 app.add_typer(ledger_app, name="ledger")
+capture_app.command("keygen")(capture.keygen)
+capture_app.command("open")(capture.open_)
+app.add_typer(capture_app, name="capture")
 config_app.command("check")(check.check)
 app.add_typer(config_app, name="config")
 

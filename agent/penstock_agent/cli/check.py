@@ -233,6 +233,7 @@ def _as_json(settings: Settings, wrong: list[str], notes: list[str]) -> dict[str
                 "expose": list(server.expose),
                 "profile": server.profile,
                 "rules": [rule.model_dump(mode="json", exclude_none=True) for rule in server.rules],
+                "sensitive": list(server.sensitive),
                 **_confined(settings, server),
                 "trust": server.trust,
                 "process_per": server.process_per,
@@ -242,6 +243,8 @@ def _as_json(settings: Settings, wrong: list[str], notes: list[str]) -> dict[str
             for name, server in settings.servers.items()
         },
         "ledger": settings.ledger.model_dump(mode="json"),
+        "capture": None if settings.capture is None else settings.capture.model_dump(mode="json"),
+        "taint": settings.taint.model_dump(mode="json"),
         "tolerance": settings.tolerance.model_dump(mode="json"),
         "site": {**settings.site.model_dump(mode="json"), "servers": members(settings.servers)},
         "caller": None if settings.caller is None else settings.caller.model_dump(mode="json"),
@@ -268,6 +271,8 @@ def _show(settings: Settings, wrong: list[str], notes: list[str]) -> None:
             say(f"  env = {', '.join(sorted(server.env))}   (values not shown)")
         say(f"  expose = {list(server.expose)}")
         _show_rules(server)
+        if server.sensitive:
+            say(f"  sensitive = {list(server.sensitive)}")
         for rule in server.redact:
             say(f"  redact {rule.in_words()}")
         if server.url is None:
@@ -287,6 +292,11 @@ def _show(settings: Settings, wrong: list[str], notes: list[str]) -> None:
     kept = f"{settings.ledger.keep_days} days" if settings.ledger.keep_days else "for ever"
     most = sizes.shown(settings.ledger.max_size)
     say(f'ledger: sync = "{settings.ledger.sync}", kept {kept}, at most {most}')
+    if (capture := settings.capture) is not None:
+        most = sizes.shown(capture.max_size)
+        say(f"capture: for {capture.recipient}, kept {capture.keep_days} days, at most {most}")
+    if any(server.sensitive for server in settings.servers.values()):
+        say(f'taint: after_sensitive = "{settings.taint.after_sensitive}", lasts {settings.taint.lasts} s')
     if off := [name for name, on in settings.tolerance.model_dump().items() if not on]:
         say(f"tolerance: off: {', '.join(off)}")
     if settings.caller is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
+from enum import StrEnum
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
@@ -163,20 +164,33 @@ def show(
                     latest.append(found)
 
 
+class Format(StrEnum):
+    """How records are printed for other programs."""
+
+    JSONL = "jsonl"
+    CEF = "cef"
+
+
 def export(
     since: SinceOption = None,
     until: UntilOption = None,
+    format: Annotated[
+        Format, typer.Option("--format", help="jsonl has all of each record; cef is for a SIEM.")
+    ] = Format.JSONL,
     dir: DirOption = None,
     config: ConfigOption = None,
     state_dir: StateDirOption = None,
 ) -> None:
-    """Print all records as JSON Lines on stdout, each with its caller."""
+    """Print all records on stdout, one a line, each with its caller."""
     with problems():
+        from penstock import __version__
+        from penstock_agent.ledger import cef
         from penstock_agent.ledger.reading import read
 
         folder = folder_of(state_of(config, state_dir) if dir is None else None, dir)
         for each in read(folder, moment_of(since, 0.0), moment_of(until, inf, end=True)):
-            _tell(each, "", True)
+            in_cef = format is Format.CEF
+            _tell(each, cef.line(each, __version__) if in_cef else "", not in_cef)
 
 
 def _tell(each: Record, line: str, as_json: bool) -> None:

@@ -23,6 +23,7 @@ from penstock_agent.cli.ledger import DirOption, SinceOption, folder_of, moment_
 from penstock_agent.problem import Exit, printable
 
 if TYPE_CHECKING:
+    from penstock_agent.catalogue.offer import Catalogue
     from penstock_agent.config import Settings
     from penstock_agent.gate.policy.cases import Outcome
     from penstock_agent.gate.policy.explain import Explanation
@@ -46,6 +47,9 @@ def explain(
     ] = None,
     client: Annotated[str, typer.Option("--client", metavar="ID", help="Of the application.")] = "",
     issuer: Annotated[str, typer.Option("--issuer", metavar="URL", help="Who says who they are.")] = "",
+    after: Annotated[
+        bool, typer.Option("--tainted", help="After something sensitive was read for them.")
+    ] = False,
     ask: Annotated[
         bool, typer.Option("--ask", help="Start the server once and ask which tools it marks as read-only.")
     ] = False,
@@ -68,11 +72,15 @@ def explain(
         if not who:
             raise usage("Say for whom, with --as: a subject or an e-mail address.")
         settings = load(Options(config, state_dir))
-        exposed = Expose.parse(settings.server(server).expose)
+        written = settings.server(server)
+        exposed = Expose.parse(written.expose)
+        if after and not any(one.sensitive for one in settings.servers.values()):
+            raise usage("No server has anything sensitive: --tainted changes nothing. See sensitive = [...].")
         try:
             item, name = cases.item_of(tool)
         except cases.BadCases as e:
             raise usage(f"{e}.") from None
+        catalogue = _catalogue(server, settings) if ask else None
         said = explaining.explain(
             exposed,
             _policy(settings, server),
@@ -80,8 +88,13 @@ def explain(
             item,
             name,
             _arguments(arguments),
-            _marked(server, settings) if ask else None,
+            None if catalogue is None else catalogue.marked,
+            Expose.parse(written.sensitive),
         )
+        if after:
+            approve = settings.taint.after_sensitive == "approve"
+            contained = None if catalogue is None else catalogue.contained
+            said = explaining.tainted(said, item, name, approve, contained)
         if json:
             import msgspec
 
@@ -169,13 +182,10 @@ def _policy(settings: Settings, server: str) -> Policy:
     return policy(written.profile, written.rules) or Policy()
 
 
-def _marked(server: str, settings: Settings) -> frozenset[str]:
-    from penstock_agent.catalogue.offer import Effect
+def _catalogue(server: str, settings: Settings) -> Catalogue:
     from penstock_agent.cli.expose import offered
-    from penstock_agent.gate.expose import Item
 
-    catalogue = offered(server, settings)
-    return frozenset(one.name for one in catalogue.of(Item.TOOL) if one.effect is Effect.READ)
+    return offered(server, settings)
 
 
 def _arguments(text: str) -> bytes:
@@ -199,6 +209,8 @@ def _show(said: Explanation) -> None:
     say(f"{words.get(said.verdict.value, said.verdict.value)}  {said.words}")
     for step in said.steps:
         say(f"  {'>' if step.decides else ' '} {step.rule}: {step.words}")
+    if said.sensitive:
+        say("Note: this reads something sensitive; for a while after it, see --tainted.")
     if said.unknown:
         say(f"Note: {said.unknown}")
 

@@ -42,6 +42,7 @@ from penstock_agent.endpoint.session import sessionids
 from penstock_agent.endpoint.session.eventlog import EPOCH_BYTES, KEY_BYTES, Budget, EventIds
 from penstock_agent.endpoint.session.sessions import Sessions
 from penstock_agent.endpoint.shared import Shared
+from penstock_agent.endpoint.tainting import Tainting
 from penstock_agent.exchange import Exchange, ExchangeGone, Purpose
 from penstock_agent.gate.definitions import Definitions
 from penstock_agent.gate.expose import Item
@@ -49,6 +50,7 @@ from penstock_agent.gate.gate import Gate
 from penstock_agent.gate.methods import Use
 from penstock_agent.gate.pause import Paused
 from penstock_agent.gate.policy.books import Books
+from penstock_agent.gate.policy.taint import Marks
 from penstock_agent.ledger.entries import Ledger, Unrecorded
 from penstock_agent.tolerance import Tolerance
 
@@ -113,6 +115,7 @@ class Endpoint:
         ledger: Ledger | None = None,
         approving: Approving | None = None,
         books: Books | None = None,
+        marks: Marks | None = None,
         now: Callable[[], float] = time.time,
         definitions: Definitions | None = None,
     ) -> None:
@@ -120,7 +123,8 @@ class Endpoint:
         sooner. ``callers``: None when the relay's word about them is enough. ``shared_by_all``: servers that
         have one process for all modern callers, not one for each principal. ``close_after``: see Shared.
         ``session_key``: what makes session ids known to a later run; None for one of this run. ``books``:
-        what people have used of their budgets; ``now``: seconds since 1970. ``definitions``: what was
+        what people have used of their budgets; ``marks``: for whom something sensitive was read; ``now``:
+        seconds since 1970. ``definitions``: what was
         approved of what servers offer; None where nothing is compared with it.
         """
         self._callers: Callers = callers or Anyone()
@@ -146,6 +150,7 @@ class Endpoint:
             definitions=definitions,
             paused=paused,
             permits=Permits(Books() if books is None else books, now),
+            tainting=Tainting(Marks() if marks is None else marks, now),
         )
         self._sessions = Sessions(agent, limits, session_key or os.urandom(sessionids.KEY_BYTES))
         self._handshake = Handshake(self._shared, self._sessions)

@@ -1,7 +1,8 @@
 """What is decided about a request of a caller before its server hears of it. Each decision is recorded first.
 
-In this order: what is exposed, granted and ruled; whether it is what was approved; whether somebody on site
-has to let it pass; and what it is counted for.
+In this order: what is exposed, granted and ruled; whether it is what was approved; whether something
+sensitive was read for the same person before; whether somebody on site has to let it pass; and what it is
+counted for.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from penstock_agent.exchange import Exchange
 from penstock_agent.gate.approval import Call, Request
 from penstock_agent.gate.definitions import refresh
 from penstock_agent.gate.methods import Use, used
+from penstock_agent.gate.policy import taint
 from penstock_agent.gate.view import Allowed, Denied
 from penstock_agent.ledger.entries import MAX_ITEM, CannotRecord, Decision, Verdict
 
@@ -79,6 +81,8 @@ async def judge(shared: Shared, exchange: Exchange, message: Message) -> Ending 
 def tells(shared: Shared, server: str, caller: Principal, message: Message) -> bool:
     """Whether a notification or an answer of a caller may go on to the server."""
     found = shared.gate.inbound(server, caller, message, shared.marked(server), shared.catalogues)
+    if isinstance(found, Allowed):
+        found = shared.tainting.judge(shared.gate, shared.catalogues, server, caller, message, None, found)
     return isinstance(found, Allowed) and not found.approve  # nobody waits for a notification
 
 
@@ -125,12 +129,16 @@ async def _decide(shared: Shared, exchange: Exchange, message: Message, use: Use
     for each in needed:
         if not await _knows(shared, each):
             return _Found(Verdict.FAILED, "rules", failures.UNSAID, "" if each == server else each)
+    for each in shared.tainting.to_ask(shared.gate, shared.catalogues, server, caller, message, use):
+        if keeping.found(shared, server, caller, message) is None and not await _knows(shared, each):
+            return _Found(Verdict.FAILED, taint.RULE, failures.UNSAID, "" if each == server else each)
     if wanted:
         await all_known(shared, wanted)
-    found = _ruled(shared, server, caller, message, use)
+    kept = keeping.found(shared, server, caller, message)
+    found = _ruled(shared, server, caller, message, use, runs=kept is None)
     if isinstance(found, _Found):
         return found
-    if (kept := keeping.found(shared, server, caller, message)) is not None:
+    if kept is not None:
         return await _collected(shared, exchange, message, use, found, kept)
     approval = ""
     if found.approve:
@@ -146,18 +154,27 @@ async def _decide(shared: Shared, exchange: Exchange, message: Message, use: Use
             return found
     if found.charges and (why := _take(shared, exchange, message, found)) is not None:
         return _Found(Verdict.OVER_BUDGET, found.rule, why, found.of, approval)
+    if (full := _noted(shared, exchange, message, use)) is not None:
+        return _Found(Verdict.DENIED, full.rule, denied(full.text), found.of, approval)
     return _Found(Verdict.ALLOWED, found.rule, None, found.of, approval)
 
 
 def _ruled(
-    shared: Shared, server: str, caller: Principal, message: Message, use: Use | None
+    shared: Shared, server: str, caller: Principal, message: Message, use: Use | None, *, runs: bool = True
 ) -> Allowed | _Found:
-    """By what is exposed, granted, ruled and approved of the server's definitions."""
+    """By what is exposed, granted, ruled and approved of the server's definitions. ``runs``: whether the
+    server will hear of it, and so could carry something out.
+    """
     found = shared.gate.inbound(server, caller, message, shared.marked(server), shared.catalogues)
     if isinstance(found, Denied):
         return _Found(Verdict.DENIED, found.rule, denied(found.text), found.of)
     if (text := _unlike(shared, server, caller, message, use)) is not None:
         return _Found(Verdict.WITHHELD, "pin", denied(text), found.of)
+    if not runs:
+        return found
+    found = shared.tainting.judge(shared.gate, shared.catalogues, server, caller, message, use, found)
+    if isinstance(found, Denied):
+        return _Found(Verdict.DENIED, found.rule, denied(found.text), found.of)
     return found
 
 
@@ -217,7 +234,7 @@ async def _collected(
     # Much may have changed while it waited.
     if (stopped := shared.stopped(server, caller)) is not None:
         return _Found(Verdict.DENIED, "paused", stopped, found.of, kept.id)
-    again = _ruled(shared, server, caller, message, use)
+    again = _ruled(shared, server, caller, message, use, runs=False)
     if isinstance(again, _Found):
         return again
     answer = parse_child(kept.call.answer)
@@ -234,6 +251,8 @@ async def _collected(
     permit = shared.permits.of(exchange.key)
     if (over := outbound.measured(shared, permit, server, caller, message, answer)) is not None:
         return _Found(Verdict.OVER_BUDGET, again.rule, over, found.of, kept.id)
+    if (full := _noted(shared, exchange, message, use)) is not None:
+        return _Found(Verdict.DENIED, full.rule, denied(full.text), found.of, kept.id)
     return _Found(Verdict.ALLOWED, again.rule, Collected(kept, answer), found.of, kept.id)
 
 
@@ -241,11 +260,22 @@ def _take(
     shared: Shared, exchange: Exchange, message: Message, found: Allowed, *, runs: bool = True
 ) -> Failure | None:
     """Count it; why not, where a budget is used up."""
-    left = shared.until(exchange.deadline) - asyncio.get_running_loop().time()
-    over = shared.permits.take(
-        exchange.key, message, exchange.principal, found.charges, left, runs=runs and message.method in _RUNS
-    )
+    left, runs = _left(shared, exchange), runs and message.method in _RUNS
+    over = shared.permits.take(exchange.key, message, exchange.principal, found.charges, left, runs=runs)
     return None if over is None else denied(over.text)
+
+
+def _noted(shared: Shared, exchange: Exchange, message: Message, use: Use | None) -> Denied | None:
+    """That something sensitive is about to be read, if it is; why it must not, where that cannot be."""
+    who, left = exchange.principal, _left(shared, exchange)
+    return shared.tainting.let_through(
+        shared.gate, shared.catalogues, exchange.server, who, message, use, left
+    )
+
+
+def _left(shared: Shared, exchange: Exchange) -> float:
+    """Seconds until it is given up at the latest."""
+    return shared.until(exchange.deadline) - asyncio.get_running_loop().time()
 
 
 def _record(

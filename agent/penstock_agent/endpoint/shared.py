@@ -22,10 +22,12 @@ from penstock_agent.endpoint.permits import Permits
 from penstock_agent.endpoint.ports import Children, Spawn
 from penstock_agent.endpoint.session.eventlog import Budget, EventIds
 from penstock_agent.endpoint.streams import Stream
+from penstock_agent.endpoint.tainting import Tainting
 from penstock_agent.gate.definitions import Definitions
 from penstock_agent.gate.gate import Gate
 from penstock_agent.gate.pause import Paused
 from penstock_agent.gate.policy.books import Books
+from penstock_agent.gate.policy.taint import Marks
 from penstock_agent.ledger.entries import Ledger, Unrecorded
 from penstock_agent.tolerance import Tolerance
 
@@ -63,6 +65,7 @@ class Shared:
     permits: Permits = field(default_factory=lambda: Permits(Books(), time.time))
     approving: Approving = field(default_factory=Approving)
     ahead: Ahead = field(default_factory=Ahead)
+    tainting: Tainting = field(default_factory=lambda: Tainting(Marks(), time.time))
 
     def stopped(self, server: str, caller: Principal) -> Failure | None:
         """Why nothing may be done here now; None when it may."""

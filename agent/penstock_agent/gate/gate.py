@@ -7,7 +7,7 @@ words that depend on nothing but the method.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
@@ -33,6 +33,7 @@ from penstock_agent.gate.methods import (
 )
 from penstock_agent.gate.policy.policies import Known, NothingKnown, Policies, Whole
 from penstock_agent.gate.policy.rules import Policy
+from penstock_agent.gate.policy.taint import Taint
 from penstock_agent.gate.redaction.rules import Redactor
 from penstock_agent.gate.view import ALLOWED, Allowed, Denied, Exposed, View
 
@@ -64,13 +65,17 @@ class Gate:
         redactors: Mapping[str, Redactor] = MappingProxyType({}),
         policies: Mapping[str, Policy] = MappingProxyType({}),
         whole: Whole | None = None,
+        taint: Taint | None = None,
     ) -> None:
-        """``policies``: the rules of those servers that have some. ``whole``: all servers as one."""
+        """``policies``: the rules of those servers that have some. ``whole``: all servers as one. ``taint``:
+        what is sensitive here; None where nothing is.
+        """
         self._exposed: dict[str, Exposed] = dict(exposed)
         self.redactors = redactors
         """By server, what is taken out of what it says; servers of which nothing is are not among them."""
         self._policies = Policies(policies, whole)
         self._whole = whole
+        self.taint = taint
 
     @classmethod
     def of(
@@ -91,11 +96,23 @@ class Gate:
         """
         if server != WHOLE_SITE:
             return server, use
-        owners = () if self._whole is None else self._whole.owners(use.item, use.name, known.offered)
+        owners = self.owners(server, use, known)
         if len(owners) != 1 or owners[0][1] is None:
             return None
         ((owner, name),) = owners
         return owner, Use(use.item, name or "")
+
+    def owners(self, server: str, use: Use | None, known: Known) -> Sequence[tuple[str, str | None]]:
+        """The servers that may have what is used, and what each calls it; None where that is not known.
+        All of them where it is not known what is used.
+        """
+        if server != WHOLE_SITE:
+            return ((server, None if use is None else use.name),)
+        if self._whole is None:
+            return ()
+        if use is None:
+            return [(name, None) for name in self._whole.servers]
+        return self._whole.owners(use.item, use.name, known.offered)
 
     def _view(self, server: str, principal: Principal, marked: Collection[str], known: Known) -> View:
         look = self._policies.look(server, principal, known)

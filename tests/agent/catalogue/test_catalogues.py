@@ -13,6 +13,8 @@ from penstock_agent.catalogue.catalogues import Catalogues
 from penstock_agent.catalogue.offer import Catalogue, CatalogueError
 from penstock_agent.children.child import ChildStartError
 from penstock_agent.children.pool import TooManyChildren
+from penstock_agent.gate.definitions import Definitions
+from penstock_agent.gate.overrides import Override
 from tests.agent.endpoint.talk import FakeChild, FakeChildren, spec
 
 
@@ -139,6 +141,27 @@ async def test_a_changed_server_is_another_server() -> None:
         await here.answer(await here.child(2), new=True)
         await known
         assert here.known.marked("files") == {"new"}
+
+
+async def test_what_the_site_says_of_tools_counts_from_the_reload_on() -> None:
+    definitions = Definitions(lambda: 0.0, lambda server: None)
+    async with asyncio.TaskGroup() as tasks:
+        here = Scene(tasks)
+        here.known = Catalogues({"files": spec()}, here.children, tasks.create_task, definitions)
+        asked = here.ask()
+        await here.answer(await here.child(), read=True)
+        await asked
+        assert here.known.marked("files") == {"read"}
+        assert not here.known.contained("files")
+        definitions.use({}, {"files": {"read": Override(annotations={"openWorldHint": False})}})
+        here.known.reload({"files": spec()})
+        again = tasks.create_task(here.known.known("files"))
+        await here.answer(await here.child(2), read=True)
+        await again
+        assert here.known.contained("files") == {"read"}
+        here.known.reload({"files": spec()})
+        await here.known.known("files")
+        assert len(here.children.started) == 2
 
 
 async def test_a_server_that_is_not_there_is_not_asked() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from penstock_agent.catalogue import conversation
 from penstock_agent.catalogue.conversation import MAX_ITEMS, Conversation
-from penstock_agent.catalogue.offer import CatalogueError, Effect, Offer
+from penstock_agent.catalogue.offer import Catalogue, CatalogueError, Effect, Offer
 from penstock_agent.children.lines import Oversize
 from penstock_agent.gate.expose import Item as Kind
 
@@ -81,6 +81,24 @@ async def test_only_what_the_server_has_is_asked_for() -> None:
 async def test_tools_are_grouped_by_what_they_say(annotations: Answer | None, effect: Effect) -> None:
     child = FakeChild(offers(tools=[{"name": "a", "annotations": annotations}]))
     assert (await lists(child))[0].effect is effect
+
+
+@pytest.mark.parametrize(
+    ("annotations", "contained"),
+    [
+        (None, False),
+        ({"readOnlyHint": True}, False),  # the specification's default
+        ({"readOnlyHint": True, "openWorldHint": True}, False),
+        ({"openWorldHint": False}, False),
+        ({"readOnlyHint": False, "openWorldHint": False}, False),
+        ({"readOnlyHint": True, "openWorldHint": False}, True),
+    ],
+)
+async def test_a_tool_is_contained_if_it_says_that_it_only_reads_and_stays_inside(
+    annotations: Answer | None, contained: bool
+) -> None:
+    child = FakeChild(offers(tools=[{"name": "a", "annotations": annotations}]))
+    assert Catalogue("s", await lists(child)).contained == ({"a"} if contained else frozenset())
 
 
 async def test_prompts_resources_and_templates_are_listed() -> None:

@@ -47,6 +47,17 @@ def test_settings_that_are_not_the_defaults_are_shown_with_the_servers_and_the_s
     assert (tolerance["answer_while_starting"], tolerance["sessionless"]) == (False, True)
 
 
+def test_what_is_sensitive_is_shown_and_what_follows(site: Site) -> None:
+    site.configure('[servers.mail]\ncommand = ["true"]\nsensitive = ["read_*"]\n[taint]\nlasts = 600\n')
+    _, text = check(site)
+    assert "  sensitive = ['read_*']\n" in text
+    assert 'taint: after_sensitive = "deny", lasts 600 s\n' in text
+    found = site.run("config", "check", "--json").json
+    assert found["taint"] == {"after_sensitive": "deny", "lasts": 600}
+    assert isinstance(found["servers"], dict)
+    assert found["servers"]["mail"]["sensitive"] == ["read_*"]
+
+
 def test_what_is_taken_out_is_shown_with_each_server(site: Site) -> None:
     site.configure(
         '[servers.files]\ncommand = ["true"]\n[[servers.files.redact]]\nfind = ["card"]\n'

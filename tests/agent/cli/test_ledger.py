@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
+from penstock import __version__
 from penstock.ledgerhead import as_json
 from penstock_agent.ledger.entries import Event, Verdict
 from penstock_agent.ledger.segments import KEPT
@@ -139,6 +141,20 @@ def test_an_export_is_all_of_it_with_the_callers(written: Site) -> None:
     assert said[-2]["who"]["subject"] == "bob"
     assert said[0]["kind"] == "segment"
     assert written.run("ledger", "export", "--since", "2027-01-01").stdout == ""
+
+
+def test_an_export_for_a_collector_has_the_same_records_in_its_format(written: Site) -> None:
+    said = [
+        json.loads(line) for line in written.run("ledger", "export", "--format", "jsonl").stdout.splitlines()
+    ]
+    lines = written.run("ledger", "export", "--format", "cef").stdout.splitlines()
+    assert len(lines) == len(said)
+    numbers = [re.search(r" externalId=(\d+)( |$)", line) for line in lines]
+    assert [found and int(found[1]) for found in numbers] == [one["n"] for one in said]
+    (denied,) = (line for line in lines if "|decision/denied|" in line)
+    assert denied.startswith(f"CEF:0|Penstock|agent|{__version__}|decision/denied|Request denied|6|rt=")
+    assert " suid=bob " in denied
+    assert written.run("ledger", "export", "--format", "xml").status == 2
 
 
 def test_wrong_moments_and_missing_ledgers_are_said_in_words(site: Site) -> None:

@@ -21,7 +21,7 @@ def test_the_commands_are_those_that_exist() -> None:
     names = {c.name for c in app.registered_commands} | {g.name for g in app.registered_groups}
     assert names == {
         "join", "run", "import", "servers", "expose", "hide", "status", "doctor", "pause", "resume", "renew",
-        "tools", "approvals", "policy", "ledger", "config", "top", "console",
+        "tools", "approvals", "policy", "ledger", "capture", "config", "top", "console",
     }  # fmt: skip
 
 

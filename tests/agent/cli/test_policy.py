@@ -59,6 +59,28 @@ def test_explain_asks_the_server_when_it_is_told_to(files: Site) -> None:
     assert files.run(*options, "read_other").json["by"] == "profile"
 
 
+def test_explain_says_what_follows_after_something_sensitive_was_read(files: Site) -> None:
+    options = ("policy", "explain", "--as", "a", "--group", "finance", "files", "read_all")
+    refused = files.run(*options, "--tainted")
+    assert (refused.status, "No server has anything sensitive" in refused.stderr) == (2, True)
+    text = files.config.read_text().replace("profile =", 'sensitive = ["read_*"]\nprofile =')
+    files.config.write_text(text)
+    plain = files.run(*options)
+    assert plain.status == 0
+    assert "Note: this reads something sensitive" in plain.stdout
+    said = files.run(*options, "--tainted")
+    assert said.status == 1
+    assert "DENIED  The server does not say of this tool both that it only reads" in said.stdout
+    assert "--ask" in said.stdout
+    inside = "[servers.files.tools.read_all]\nannotations = { openWorldHint = false }\n"
+    files.config.write_text(text + inside)
+    asked = files.run(*options, "--tainted", "--ask", "--json")
+    assert (asked.status, asked.json["verdict"], asked.json["unknown"]) == (0, "allowed", "")
+    files.config.write_text(text + '[taint]\nafter_sensitive = "approve"\n')
+    asked = files.run(*options, "--tainted", "--ask", "--json")
+    assert (asked.status, asked.json["verdict"], asked.json["by"]) == (1, "waiting", "taint")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

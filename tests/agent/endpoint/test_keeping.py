@@ -12,6 +12,7 @@ from penstock_agent.endpoint.approving import Approving
 from penstock_agent.gate.approval import EXPIRY_S, MOST_ANSWER, MOST_OF_ONE, REMEMBERED_S, Request
 from penstock_agent.gate.expose import Expose
 from penstock_agent.gate.gate import Gate
+from penstock_agent.gate.policy.taint import Taint
 from penstock_agent.ledger.entries import Decision, Verdict
 from penstock_agent.site.redacting import SiteRedactor
 from penstock_agent.site.spec import SiteView
@@ -111,6 +112,22 @@ async def test_it_is_collected_by_who_waits_when_it_is_approved() -> None:
         assert sum(CARD in text for text in texts) == 1
         assert sum("collected by another equal call" in text for text in texts) == 1
         assert child.heard_nothing
+
+
+async def test_what_is_collected_may_be_sensitive_and_to_collect_it_carries_nothing_out() -> None:
+    async with talking() as talk:
+        _, site = ruled(talk, gate({"find": ["card"], "action": "ask"}, {"find": ["email"]})), Site(talk)
+        shared = talk.endpoint._shared
+        session, child = await talk.session()
+        shared.gate.taint = Taint({"files": Expose.parse(["echo"])}, lasts=60)
+        await kept(talk.call(1, session), child)
+        first = shared.tainting.marks.of((ALICE.issuer, ALICE.subject), 0.0)
+        assert first is not None
+        site.answer(True)
+        assert (await talk.call(2, session).json())["result"] == LET_OUT
+        again = shared.tainting.marks.of((ALICE.issuer, ALICE.subject), 0.0)
+        assert again is not None
+        assert again.until > first.until
 
 
 async def test_it_is_nobody_elses_and_of_no_other_call() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Coroutine, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -18,6 +19,7 @@ from penstock_agent.gate.definitions import Definitions
 from penstock_agent.gate.expose import Expose
 from penstock_agent.gate.gate import Gate
 from penstock_agent.gate.policy.rules import Policy
+from penstock_agent.gate.policy.taint import Taint
 from penstock_agent.gate.view import Exposed
 from penstock_agent.ledger.entries import Ledger
 from penstock_agent.site.aggregate import Aggregate
@@ -307,6 +309,8 @@ async def endpoint(
     policies: Mapping[str, Policy] | None = None,
     definitions: Definitions | None = None,
     ledger: Ledger | None = None,
+    taint: Taint | None = None,
+    now: Callable[[], float] = time.time,
 ) -> AsyncIterator[tuple[Talk, SiteChildren]]:
     """The endpoint with the servers and the whole site; ``Talk`` sends to the site with ``server=""``."""
     exposed = {name: (expose or {}).get(name, EVERYTHING) for name in scripts}
@@ -319,11 +323,17 @@ async def endpoint(
         running = Endpoint(
             AGENT,
             {**specs, WHOLE_SITE: whole},
-            Gate({**shown, WHOLE_SITE: (view := SiteView(whole))}, policies=policies or {}, whole=view),
+            Gate(
+                {**shown, WHOLE_SITE: (view := SiteView(whole))},
+                policies=policies or {},
+                whole=view,
+                taint=taint,
+            ),
             children,
             tolerance=Tolerance(),
             definitions=definitions,
             ledger=ledger,
+            now=now,
         )
         task = tasks.create_task(running.run())
         talk = Talk(running, children, tasks)

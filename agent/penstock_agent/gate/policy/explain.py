@@ -8,7 +8,7 @@ import msgspec
 
 from penstock.principal import Principal
 from penstock_agent.gate.expose import Expose, Item
-from penstock_agent.gate.policy import rules
+from penstock_agent.gate.policy import rules, taint
 from penstock_agent.gate.policy.rules import Arrived, Policy, Rule
 from penstock_agent.ledger.entries import Verdict
 
@@ -30,12 +30,19 @@ class Explanation(msgspec.Struct, frozen=True):
     steps: list[Step] = []
     unknown: str = ""
     """What this may be wrong about, and how to know; empty for nothing."""
+    sensitive: bool = False
+    """Whether such a call, let through, counts as reading something sensitive."""
 
 
+_NOTHING = Expose()
 _NO_MARKS = (
     'profile = "read_only" lets only those tools be used that the server marks as read-only, and the server '
     "was not asked. This is what the rules say about a tool that it does mark; --ask starts the server and "
     "asks it."
+)
+_NOT_ASKED = (
+    "The server was not asked. A tool of which it says that it only reads (readOnlyHint true) and reaches "
+    "nothing beyond the site (openWorldHint false) goes on; --ask starts the server and asks it."
 )
 
 
@@ -47,8 +54,11 @@ def explain(
     name: str,
     arguments: bytes | None,
     marked: Collection[str] | None,
+    sensitive: Expose = _NOTHING,
 ) -> Explanation:
-    """``marked``: names of the tools that the server marks as read-only; None where it was not asked."""
+    """``marked``: names of the tools that the server marks as read-only; None where it was not asked.
+    ``sensitive``: what of the server is.
+    """
     if not exposed.shows(item, name):
         return Explanation(Verdict.DENIED, "expose", f"No entry of expose names {item.value}:{name}.")
     unknown = _NO_MARKS if marked is None and policy.read_only and item is Item.TOOL else ""
@@ -59,7 +69,33 @@ def explain(
         Step(rule.name, str(rule) == ruling.by, _words(rule, ruling, who, item, name, arrived))
         for rule in policy.rules
     ]
-    return Explanation(ruling.verdict, ruling.by, _sum(policy, ruling, item), steps, unknown)
+    reads = ruling.verdict is not Verdict.DENIED and sensitive.touches(item, name)
+    return Explanation(ruling.verdict, ruling.by, _sum(policy, ruling, item), steps, unknown, reads)
+
+
+def tainted(
+    said: Explanation, item: Item, name: str, approve: bool, contained: Collection[str] | None
+) -> Explanation:
+    """The same for a person for whom something sensitive was read. ``approve``: whether somebody on site may
+    let it pass then. ``contained``: names of the tools that only read on site; None where the server was not
+    asked.
+    """
+    if said.verdict is Verdict.DENIED or item not in (Item.TOOL, Item.METHOD):
+        return said
+    if item is Item.TOOL and contained is not None and name in contained:
+        return said
+    what = (
+        "Methods may do anything"
+        if item is Item.METHOD
+        else "The server does not say of this tool both that it only reads and that it reaches nothing "
+        "beyond the site"
+    )
+    unknown = _NOT_ASKED if contained is None and item is Item.TOOL else ""
+    verdict = Verdict.WAITING if approve else Verdict.DENIED
+    by = said.by if approve and said.verdict is Verdict.WAITING else taint.RULE
+    then = "it is allowed once somebody on site has approved it" if approve else "it is refused"
+    words = f"{what}, so after something sensitive was read {then}."
+    return msgspec.structs.replace(said, verdict=verdict, by=by, words=words, unknown=unknown or said.unknown)
 
 
 def _sum(policy: Policy, ruling: rules.Ruling, item: Item) -> str:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from penstock_agent.gate.expose import Expose, Item
-from penstock_agent.gate.policy.explain import Explanation, explain
+from penstock_agent.gate.policy.explain import Explanation, explain, tainted
 from tests.agent.gate.policy.kit import ALICE, rules
 
 RULES = """
@@ -79,3 +79,37 @@ def test_without_the_servers_marks_the_profile_is_not_known_and_that_is_said() -
     assert (known.verdict, known.by, known.unknown) == ("denied", "profile", "")
     assert steps(known)[2] == ("staff", False, "would allow it, were it not for the profile")
     assert said("list_all", marked=frozenset({"list_all"}), profile=profile).verdict == "allowed"
+
+
+def after(name: str, item: Item = Item.TOOL, approve: bool = False, asked: bool = True) -> Explanation:
+    """After something sensitive was read; ``list_all`` only reads, on site."""
+    found = explain(Expose.parse(["*", "prompt:*", "method:*"]), rules(""), ALICE, item, name, b"{}", None)
+    return tainted(found, item, name, approve, frozenset({"list_all"}) if asked else None)
+
+
+def test_what_follows_after_something_sensitive_was_read() -> None:
+    assert (after("list_all").verdict, after("p", Item.PROMPT).verdict) == ("allowed", "allowed")
+    found = after("write")
+    assert (found.verdict, found.by) == ("denied", "taint")
+    assert "does not say of this tool both that it only reads" in found.words
+    assert found.words.endswith("it is refused.")
+    assert "Methods may do anything" in after("x/y", Item.METHOD).words
+    waits = after("write", approve=True)
+    assert (waits.verdict, waits.by, waits.unknown) == ("waiting", "taint", "")
+    assert "--ask" in after("list_all", asked=False).unknown
+
+
+def test_who_may_not_use_it_anyway_and_who_needs_approval_anyway_is_told_that() -> None:
+    denied = tainted(said("drop"), Item.TOOL, "drop", True, None)
+    assert (denied.verdict, denied.by) == ("denied", 'rule "everybody"')
+    asks = rules('[[rules]]\nname = "r"\nallow = ["*"]\napprove = "always"\n')
+    found = explain(Expose.parse(["*"]), asks, ALICE, Item.TOOL, "w", b"{}", None)
+    assert tainted(found, Item.TOOL, "w", True, None).by == 'rule "r"'
+    assert tainted(found, Item.TOOL, "w", False, None).verdict == "denied"
+
+
+def test_it_says_which_calls_read_something_sensitive() -> None:
+    sensitive = Expose.parse(["read_*"])
+    for name, reads in (("read_mail", True), ("write", False)):
+        found = explain(Expose.parse(["*"]), rules(""), ALICE, Item.TOOL, name, b"{}", None, sensitive)
+        assert found.sensitive is reads
