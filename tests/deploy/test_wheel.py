@@ -175,7 +175,7 @@ def test_the_wheel_says_what_it_is(built: Built) -> None:
     assert metadata["Version"] == __version__
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["License-Expression"] == "Apache-2.0"
-    assert metadata.get_all("Provides-Extra") == ["http", "patterns", "relay"]
+    assert metadata.get_all("Provides-Extra") == ["console", "http", "patterns", "relay"]
     assert "Version 2.0, January 2004" in built.read("licenses/LICENSE")
     assert built.wheel.name.endswith("-py3-none-any.whl")
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
@@ -216,20 +216,21 @@ def test_the_plain_install_works_as_the_agent(plain: Installed, tmp_path: Path) 
     assert "files" in json.dumps(json.loads(checked.stdout))
 
 
-def test_every_module_of_the_agent_but_the_http_client_can_be_imported_from_the_plain_install(
+def test_every_module_of_the_agent_but_what_extras_are_for_can_be_imported_from_the_plain_install(
     plain: Installed,
 ) -> None:
     code = """
 import importlib, pkgutil, penstock, penstock_agent
 for package in (penstock, penstock_agent):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-        if module.name in {http}:
+        if module.name in {extra}:
             continue
         importlib.import_module(module.name)
         print(module.name)
 """
-    http = [f"penstock_agent.remote.{name}" for name in ("channel", "streamable", "twoway", "web")]
-    names = plain.python(code.replace("{http}", repr(http))).split()
+    extra = [f"penstock_agent.remote.{name}" for name in ("channel", "streamable", "twoway", "web")]
+    extra.append("penstock_agent.console.app")
+    names = plain.python(code.replace("{extra}", repr(extra))).split()
     assert {"penstock.link", "penstock_agent.daemon", "penstock_agent.children.keeper_main"} <= set(names)
 
 
