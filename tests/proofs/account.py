@@ -122,6 +122,16 @@ def frames(capture: Capture) -> Iterator[Frame]:
         yield frame
 
 
+def cut_short(capture: Capture) -> tuple[list[Frame], list[Frame]]:
+    """All whole frames of a link that may have been cut anywhere: the agent's, and the relay's."""
+    _, _, rest = bytes(capture.down).partition(b"\r\n\r\n")
+    down = b"".join(text for opcode, text, _ in _messages(rest, masked=False, whole=False) if opcode == 2)
+    return (
+        [frame for frame, _ in _split(payload(capture), whole=False)],
+        [frame for frame, _ in _split(down, whole=False)],
+    )
+
+
 def answers(captures: Iterable[Capture]) -> dict[Key, bytes]:
     """The body of each answer, put together: what stands in two frames is whole here."""
     found: dict[Key, bytearray] = {}
@@ -382,4 +392,4 @@ def _split(data: bytes, whole: bool = True) -> Iterator[tuple[Frame, bytes]]:
 def payload(capture: Capture) -> bytes:
     """What the agent sent in messages of a websocket, without their headers and masks."""
     _, _, rest = bytes(capture.up).partition(b"\r\n\r\n")
-    return b"".join(text for _, text, _ in _messages(rest, masked=True, whole=False))
+    return b"".join(text for opcode, text, _ in _messages(rest, masked=True, whole=False) if opcode == 2)

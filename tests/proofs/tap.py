@@ -29,6 +29,8 @@ from penstock.tunnel.frames import Welcome
 from tests.harness.stack import Server, Stack
 
 CHUNK = 64 * 1024
+LOST_S = 0.05
+"""Before a connection breaks, what the agent sends for so long does not arrive."""
 LAST_WORDS_S = 3.0
 """How long the agent may go on sending after the relay has closed."""
 
@@ -63,6 +65,8 @@ class Tap:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="tap", daemon=True)
         self._up: Future[None] = Future()
+        self._near: set[asyncio.StreamWriter] = set()
+        self._losing = False
         self._stop = asyncio.Event()
 
     def __enter__(self) -> Self:
@@ -89,6 +93,10 @@ class Tap:
         stack = Stack(servers, relay_env={**(relay_env or {}), **through}, agent_env=agent_env)
         self._folder = stack.folder
         return stack
+
+    def cut(self) -> None:
+        """Break off all connections, as a network does: what the agent sent last is lost on the way."""
+        self._loop.call_soon_threadsafe(self._lose)
 
     @property
     def up(self) -> bytes:
@@ -119,6 +127,7 @@ class Tap:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         capture = Capture(len(self.captures) + 1)
         self.captures.append(capture)
+        self._near.add(writer)
         try:
             await self._carry(capture, reader, writer)
         except (OSError, EOFError):
@@ -126,6 +135,16 @@ class Tap:
         except Exception as error:
             self.broken.append(repr(error))
         finally:
+            self._near.discard(writer)
+            writer.transport.abort()
+
+    def _lose(self) -> None:
+        self._losing = True
+        self._loop.call_later(LOST_S, self._abort)
+
+    def _abort(self) -> None:
+        self._losing = False
+        for writer in self._near:
             writer.transport.abort()
 
     async def _carry(
@@ -148,8 +167,9 @@ class Tap:
 
         async def up() -> None:
             while data := await near.read():
-                far_writer.write(data)
-                await far_writer.drain()
+                if not self._losing:
+                    far_writer.write(data)
+                    await far_writer.drain()
 
         async def down() -> None:
             welcome = _Welcomed(self.heartbeat_ms) if self.heartbeat_ms and capture.certificate else None

@@ -1,0 +1,316 @@
+"""Ten thousand random calls while links are cut: each byte that left stands in one record of the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import pytest
+
+from penstock.tunnel.frames import Attach, Done, DoneReason, Open
+from penstock_agent.ledger import verify_main
+from penstock_agent.ledger.reading import Record
+from tests.harness.caller import Caller
+from tests.harness.conversing.callers import conversation
+from tests.harness.conversing.conversation import Conversation
+from tests.harness.stack import Server, Stack
+from tests.proofs import books
+from tests.proofs.account import cut_short
+from tests.proofs.books import Covered, Uncovered, Wire, covered
+from tests.proofs.reporting import report
+from tests.proofs.tap import Tap
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+SEED = int(os.environ.get("PENSTOCK_PROOF_SEED", "1"))
+CALLS = int(os.environ.get("PENSTOCK_PROOF_CALLS", "10000"))
+WORKERS = 24
+"""Callers at a time; every fourth is of 2026-07-28."""
+CUTS = 25
+TOOL_SERVER = Path(__file__).parents[1] / "harness" / "tool_server.py"
+EXPOSED = ("echo", "big", "progress", "sleep", "junk")
+RULES = """
+[[servers.tools.redact]]
+find = ["email"]
+
+[[servers.tools.redact]]
+tools = ["progress"]
+find = ["card"]
+action = "block"
+
+[[servers.tools.rules]]
+name = "all"
+allow = ["*"]
+
+[[servers.tools.rules]]
+name = "not this"
+allow = ["tool:echo"]
+deny = ["tool:junk"]
+"""
+#: What is called, and of a hundred calls how many.
+KINDS: Final = {
+    "small": 52, "text": 12, "masked": 8, "blocked": 2, "progress": 8, "large": 1, "not exposed": 5,
+    "denied": 4, "list": 3, "given up": 2, "no such method": 3,
+}  # fmt: skip
+FAILURES: Final = (AssertionError, KeyError, ValueError, TimeoutError, aiohttp.ClientError)
+"""What callers meet when links are cut and agents killed under them."""
+
+
+@dataclass
+class Traffic:
+    """What the callers did, and what happened to them."""
+
+    random: random.Random
+    left: int
+    made: Counter[str] = field(default_factory=Counter)
+    came: Counter[str] = field(default_factory=Counter)
+
+    def next(self) -> str | None:
+        if self.left <= 0:
+            return None
+        self.left -= 1
+        kind = self.random.choices([*KINDS], [*KINDS.values()])[0]
+        self.made[kind] += 1
+        return kind
+
+    def arguments(self, kind: str) -> tuple[str, dict[str, object]]:
+        """Tool and arguments."""
+        size, pick = self.random.randrange, self.random.choice
+        match kind:
+            case "text":
+                return "echo", {"text": "é\n" * size(20_000)}
+            case "masked":
+                return "echo", {"to": f"bob{size(99)}@example.com", "text": "x" * size(2000)}
+            case "blocked":
+                return "progress", {"steps": 2, "label": "4111 1111 1111 1111", "pause": 0}
+            case "progress":
+                return "progress", {"steps": size(1, 8), "label": f"step{size(999)}", "pause": 0.001}
+            case "large":
+                return "big", {"size": pick((70_000, 300_000, 1_000_000, 3_000_000))}
+            case "not exposed":
+                return pick(("hidden", "none", "ECHO")), {}
+            case "denied":
+                return "junk", {}
+            case "given up":
+                return "sleep", {"seconds": 2}
+            case _:
+                return "echo", {"n": size(1 << 30)}
+
+
+async def call(caller: Caller | Conversation, traffic: Traffic, kind: str, number: int) -> str:
+    """How it ended."""
+    if kind in ("list", "no such method"):
+        method = "tools/list" if kind == "list" else "shell/exec"
+        params: dict[str, object] = {}
+    else:
+        name, arguments = traffic.arguments(kind)
+        method, params = "tools/call", {"name": name, "arguments": arguments}
+        if name == "progress":
+            params["_meta"] = {"progressToken": f"t{number}"}
+    try:
+        async with asyncio.timeout(0.15 if kind == "given up" else 30):
+            if isinstance(caller, Caller):
+                reply = await caller.request(method, params, f"c{number}")
+                return str(reply.status)
+            await caller.request(method, params)
+            return "2026"
+    except TimeoutError:
+        return "given up" if kind == "given up" else "late"
+
+
+async def work(stack: Stack, traffic: Traffic, modern: bool) -> None:
+    while traffic.left > 0:
+        url = stack.url("tools")
+        caller = conversation("2026-07-28", stack, "tools") if modern else Caller(url, stack.token)
+        with suppress(*FAILURES):
+            async with caller:
+                while (kind := traffic.next()) is not None:
+                    came = await call(caller, traffic, kind, traffic.left)
+                    traffic.came[came] += 1
+                    if came == "404":
+                        break  # the session has ended: another
+            continue
+        traffic.came["broken"] += 1
+
+
+async def trouble(stack: Stack, tap: Tap, traffic: Traffic) -> None:
+    """Cuts at even distances, and of those two kills of the agent and one pause."""
+    calls = traffic.left
+    for n in range(1, CUTS + 1):
+        while traffic.left > calls - calls * n // (CUTS + 1):
+            await asyncio.sleep(0.01)
+        if n in (CUTS // 3, 2 * CUTS // 3):
+            await asyncio.to_thread(stack.agent.program.kill)
+            await asyncio.to_thread(stack.agent.program.start)
+        elif n == CUTS // 2:
+            await asyncio.to_thread(stack.agent.cli, "pause")
+            await asyncio.to_thread(stack.agent.cli, "resume")
+        else:
+            tap.cut()
+
+
+async def storm(stack: Stack, tap: Tap, traffic: Traffic) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(trouble(stack, tap, traffic))
+        for n in range(WORKERS):
+            tasks.create_task(work(stack, traffic, n % 4 == 0))
+
+
+def seen(tap: Tap) -> tuple[Wire, set[str], int]:
+    """What has left on all links; the exchanges that are known to have been broken off or given up; and how
+    many were begun.
+    """
+    wire, cut, begun = Wire(), set[str](), set[str]()
+    for capture in tap.captures:
+        if not capture.up.startswith(b"GET /link "):
+            continue
+        up, down = cut_short(capture)
+        on_it = {str(each.key) for each in down if isinstance(each, Open | Attach)}
+        begun |= {str(each.key) for each in down if isinstance(each, Open)}
+        for frame in up:
+            wire.saw(frame)
+        cut |= on_it - wire.ended
+        cut |= {str(each.key) for each in down if isinstance(each, Done) and each.reason is not DoneReason.OK}
+    return wire, cut, len(begun)
+
+
+@dataclass
+class Measured:
+    wire: Wire
+    cut: set[str]
+    records: list[Record]
+    result: Covered
+
+
+def measure(calls: int, seed: int, folder: Path) -> Measured:
+    """Have them made, and compare. Leaves its figures in the folder."""
+    started, traffic = time.monotonic(), Traffic(random.Random(seed), calls)
+    with Tap() as tap, tap.stack({"tools": Server([sys.executable, str(TOOL_SERVER)], EXPOSED)}) as stack:
+        stack.agent.program.stop()
+        stack.agent.config.write_text(stack.agent.config.read_text() + RULES)
+        stack.agent.start()
+        asyncio.run(storm(stack, tap, traffic))
+        stack.agent.program.stop()
+        seconds = time.monotonic() - started
+        ledger = str(stack.agent.folder / "state" / "ledger")
+        program = [sys.executable, "-I", "-S", verify_main.__file__, ledger]
+        verified = subprocess.run(program, capture_output=True, text=True, check=False)
+        found = books.records(stack.agent.folder)
+    wire, cut, begun = seen(tap)
+    result = covered(wire, found, cut)
+    verdicts = Counter(each.text("verdict") for each in found if each.kind == "decision")
+    figures = {
+        "seed": seed,
+        "calls": calls,
+        "seconds": round(seconds, 1),
+        "of kinds": dict(traffic.made),
+        "how they ended": dict(traffic.came),
+        "links": sum(capture.up.startswith(b"GET /link ") for capture in tap.captures),
+        "exchanges": begun,
+        "of them broken off or given up": len(cut),
+        "bytes of answers": result.bytes,
+        "bytes that came again": wire.repeated,
+        "records of them": result.records,
+        "of these not seen whole": result.surplus_records,
+        "bytes of those": result.surplus_bytes,
+        "verdicts": dict(verdicts),
+        "ledger verify": verified.stdout.splitlines()[:1],
+    }
+    report(folder, "ledger-covers-the-wire", figures)
+    assert verified.returncode == 0, verified.stdout
+    assert traffic.made.total() == calls
+    assert verdicts["allowed"] > 0.5 * calls
+    assert verdicts["denied"] > 0.05 * calls
+    assert result.bytes > 100 * calls
+    assert result.records > 0.9 * calls
+    assert wire.repeated > 0, "nothing was taken up again"
+    assert len(cut) > 10
+    return Measured(wire, cut, found, result)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
+    return measure(CALLS, SEED, tmp_path_factory.mktemp("proof"))
+
+
+def test_every_byte_that_left_stands_in_one_record_with_its_hash(measured: Measured) -> None:
+    assert measured.result.exchanges > 0  # all of it was compared when it was measured
+
+
+def test_every_request_that_was_answered_was_decided_before(measured: Measured) -> None:
+    decided: dict[str, int] = {}
+    first: dict[str, int] = {}
+    for number, each in enumerate(measured.records):
+        exchange = each.text("exchange")
+        if each.kind == "decision":
+            assert exchange not in decided, "one request, one decision"
+            decided[exchange] = number
+        elif each.kind == "sent":
+            first.setdefault(exchange, number)
+    assert [key for key in first if key in decided and decided[key] > first[key]] == []
+
+
+def without(records: list[Record], place: int) -> list[Record]:
+    return records[:place] + records[place + 1 :]
+
+
+def changed(records: list[Record], place: int) -> list[Record]:
+    one = records[place]
+    said = {**one.said, "hash": "0" * 64}
+    return [*records[:place], dataclasses.replace(one, said=said), *records[place + 1 :]]
+
+
+def twice(records: list[Record], place: int) -> list[Record]:
+    return [*records[: place + 1], *records[place:]]
+
+
+@pytest.mark.parametrize("mutant", [without, changed, twice])
+def test_a_ledger_with_one_record_less_more_or_other_does_not_cover_it(
+    measured: Measured, mutant: Callable[[list[Record], int], list[Record]]
+) -> None:
+    pick = random.Random(SEED)
+    whole = [
+        place
+        for place, each in enumerate(measured.records)
+        if each.kind == "sent" and each.text("exchange") not in measured.cut
+    ]
+    for place in pick.sample(whole, 5):
+        with pytest.raises(Uncovered):
+            covered(measured.wire, mutant(measured.records, place), measured.cut)
+
+
+def test_one_byte_that_left_as_another_is_noticed(measured: Measured) -> None:
+    pick = random.Random(SEED)
+    for key in pick.sample([key for key, body in measured.wire.bodies.items() if body], 5):
+        body = measured.wire.bodies[key]
+        place = pick.randrange(len(body))
+        body[place] ^= 1
+        with pytest.raises(Uncovered):
+            covered(measured.wire, measured.records, measured.cut)
+        body[place] ^= 1
+
+
+def test_a_record_of_more_than_left_is_noticed_where_nothing_was_cut(measured: Measured) -> None:
+    key = next(key for key, body in measured.wire.bodies.items() if len(body) > 1 and key not in measured.cut)
+    last = measured.wire.bodies[key].pop()
+    with pytest.raises(Uncovered, match="nothing was cut"):
+        covered(measured.wire, measured.records, measured.cut)
+    measured.wire.bodies[key].append(last)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_a_hundred_thousand(tmp_path: Path) -> None:
+    measure(100_000, SEED + 1, tmp_path)
