@@ -81,7 +81,9 @@ def test_a_file_of_a_later_version_is_said() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", PUBLIC[:-1], PUBLIC + "AAAA", "penstock-capture:é", PUBLIC.upper()]
+    "text",
+    ["", "x", PUBLIC[:-1], PUBLIC + "AAAA", "penstock-capture:é", PUBLIC.upper()],
+    ids=["nothing", "no prefix", "short", "long", "no base64", "another case"],
 )
 def test_what_is_no_key_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no key of captured payload"):

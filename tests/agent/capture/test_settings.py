@@ -32,6 +32,7 @@ def test_nothing_is_captured_without_the_table_and_the_rest_has_defaults() -> No
         (f'recipient = "{PUBLIC}"\nkeep_days = 0', "capture.keep_days: should be greater than or equal to 1"),
         (f'recipient = "{PUBLIC}"\nkeep = 1', "Known here: recipient, keep_days, max_size."),
     ],
+    ids=["no recipient", "private", "no key", "max_size", "keep_days", "unknown"],
 )
 def test_what_cannot_be_meant_is_refused(text: str, words: str) -> None:
     with pytest.raises(ConfigError) as refused:
