@@ -35,6 +35,7 @@ from tests.harness import cells
 
 ROOT = Path(__file__).parents[2]
 PAGES = {"agent": ROOT / "docs/agent.md", "relay": ROOT / "docs/relay.md"}
+POLICY = ROOT / "docs/policy.md"
 APPS = {"agent": agent_cli.app, "relay": relay_app}
 #: Whatever people read.
 DOCUMENTS = (
@@ -44,8 +45,14 @@ DOCUMENTS = (
     "SECURITY.md",
     "PROTOCOL.md",
     "docs/agent.md",
+    "docs/confinement.md",
+    "docs/console.md",
     "docs/ledger.md",
+    "docs/policy.md",
+    "docs/proofs.md",
     "docs/relay.md",
+    "docs/revisions.md",
+    "docs/servers.md",
     "systemd/README.md",
     "helm/penstock-relay/README.md",
 )
@@ -180,13 +187,13 @@ def test_every_setting_of_a_server_is_documented_and_no_other() -> None:
 
 
 def test_every_setting_about_sensitive_things_is_documented_with_its_default() -> None:
-    text = section(PAGES["agent"], "Policy").split("### After something sensitive was read")[1]
+    text = section(POLICY, "Policy").split("### After something sensitive was read")[1]
     documented = [(row[0].strip("`"), json.loads(row[1].strip("`"))) for row in rows(text)]
     assert documented == list(TaintSettings().model_dump().items())
 
 
 def test_every_setting_of_redaction_is_documented_and_all_that_can_be_found() -> None:
-    documented = [row[0].strip("`") for row in rows(section(PAGES["agent"], "Redaction"))]
+    documented = [row[0].strip("`") for row in rows(section(POLICY, "Redaction"))]
     assert documented == [*RedactSettings.model_fields, *DETECTORS]
 
 
@@ -310,6 +317,18 @@ def test_files_that_a_page_names_exist(page: str) -> None:
         assert ((ROOT / page).parent / target).exists(), target
 
 
+def anchors(page: Path) -> set[str]:
+    """As pages of a repository are shown: small letters, digits and hyphens."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^a-z0-9_ -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", DOCUMENTS)
+def test_places_that_a_page_links_to_exist(page: str) -> None:
+    for target, place in re.findall(r"\]\((?!https?://)([^)#]*)#([^)]+)\)", (ROOT / page).read_text()):
+        assert place in anchors((ROOT / page).parent / target if target else ROOT / page), (target, place)
+
+
 @pytest.mark.parametrize("page", DOCUMENTS)
 def test_rows_of_a_table_have_as_many_cells_as_its_head(page: str) -> None:
     head = 0
@@ -320,5 +339,5 @@ def test_rows_of_a_table_have_as_many_cells_as_its_head(page: str) -> None:
 
 
 def test_what_works_between_revisions_is_what_the_matrix_test_tries() -> None:
-    found = section(PAGES["agent"], "Revisions of MCP").split("\n### What works between which revisions\n")[1]
+    found = section(ROOT / "docs/revisions.md", "What works between which revisions")
     assert cells.table() in found, "what `python -m tests.harness.cells` prints belongs there"

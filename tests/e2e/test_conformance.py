@@ -151,7 +151,7 @@ def test_a_slow_call_is_a_stream_that_can_be_resumed(leg: str, child: str, measu
     assert found["server-sse-retry-field"] is Status.SUCCESS
 
 
-#: What no server of the handshake era can do, however it is bridged; `docs/agent.md` says why.
+#: What no server of the handshake era can do, however it is bridged; `docs/revisions.md` says why.
 CANNOT: Final = {
     "http-custom-header-server-validation",
     "input-required-result-basic-elicitation",

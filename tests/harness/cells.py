@@ -1,6 +1,6 @@
 """What every revision can do with every kind of server: one list, for the tests and for the documentation.
 
-python -m tests.harness.cells       prints the table of docs/agent.md
+python -m tests.harness.cells       prints the table of docs/revisions.md
 """
 
 from __future__ import annotations
