@@ -86,7 +86,8 @@ AGENT_FLOORS = (
             *(
                 f"{AGENT}.{name}"
                 for name in (
-                    "adding.*", "approvals", "control", "doctor.*", "exposing.*", "hardening.*", "livecalls",
+                    "adding.*", "approvals", "control", "control.*", "doctor.*", "exposing.*", "hardening.*",
+                    "livecalls",
                 )
             ),
             f"{AGENT}.withholding",

@@ -63,6 +63,10 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
         "what clients and children see of it",
     ),
     f"{A}/children/local.py": (f"{TA}/children/test_pool.py", "starts whichever kind the pool is asked for"),
+    **{
+        f"{A}/control/{name}.py": (f"{TA}/control/test_listening.py", "both ends talk to each other there")
+        for name in ("answers", "asking", "wire")
+    },
     f"{A}/endpoint/faults.py": (f"{TA}/endpoint/test_endpoint.py", "what a child does wrong"),
     f"{A}/endpoint/looking.py": (
         f"{TA}/endpoint/test_withheld.py",

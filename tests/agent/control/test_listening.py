@@ -12,7 +12,7 @@ import pytest
 
 from penstock_agent import config, control
 from penstock_agent.config import Options
-from penstock_agent.control import Args, ControlError, Handler, NotRunning, Peer
+from penstock_agent.control import Args, ControlError, Handler, NotRunning, Peer, listening, wire
 from penstock_agent.problem import Exit, Problem
 
 
@@ -179,7 +179,7 @@ async def test_who_cannot_read_the_token_is_told_who_may_ask(path: Path) -> None
 
 
 async def test_a_stranger_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "_peer", lambda _connection: Peer(uid=os.geteuid() + 4711, pid=1))
+    monkeypatch.setattr(listening, "_peer", lambda _connection: Peer(uid=os.geteuid() + 4711, pid=1))
     async with serving(path):
         with pytest.raises(ControlError, match="Only root and the user that runs the agent"):
             await control.ask(path, "echo")
@@ -260,7 +260,7 @@ async def test_status_and_link_are_typed(path: Path) -> None:
 def test_commands_find_the_units_socket_when_the_units_state_is_meant(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(control, "UNIT_RUNTIME_DIR", tmp_path)
+    monkeypatch.setattr(wire, "UNIT_RUNTIME_DIR", tmp_path)
 
     def asked(env: dict[str, str], options: Options | None = None) -> Path:
         return control.socket_to_ask(config.parse("", Path("/x"), options or Options(), env))
