@@ -126,6 +126,8 @@ class Forger:
         """Session ids that answers have named."""
         self.keys: list[Key] = []
         """Of exchanges that the agent may hold."""
+        self._lied: set[Key] = set()
+        """Keys that are none of ours, and that an exchange was opened under."""
         self._kinds: tuple[tuple[int, Callable[[], list[bytes]]], ...] = (
             (30, self.fair_call),
             (20, self.call),
@@ -330,7 +332,19 @@ class Forger:
         honest = self.random.choice(self._all())
         names = [field.name for field in dataclasses.fields(honest) if field.name != "type"]
         name = self.random.choice(names)
-        return _encoded(dataclasses.replace(honest, **{name: self._lie(getattr(honest, name))}))
+        value = self._lie(getattr(honest, name))
+        if isinstance(honest, Open) and isinstance(value, Key):
+            value = self._once(value)
+        return _encoded(dataclasses.replace(honest, **{name: value}))
+
+    def _once(self, key: Key) -> Key:
+        """The key, or one that nothing was opened under: who uses a key again after its exchange is over
+        gets two answers of one name, and nobody can say which bytes belong to which.
+        """
+        while key in self._lied:
+            key = Key(key.boot, self.random.getrandbits(63))
+        self._lied.add(key)
+        return key
 
     def _all(self) -> list[Frame]:
         """One of every type."""
@@ -461,7 +475,7 @@ class Forger:
     def foreign_key(self) -> list[bytes]:
         """About exchanges that there are not, of other origins, other epochs."""
         boot = self.random.choice((bytes(16), b"\xff" * 16, self.random.randbytes(16)))
-        key = Key(boot, self.random.choice((0, 1, U64, self.random.getrandbits(40))))
+        key = self._once(Key(boot, self.random.choice((0, 1, U64, self.random.getrandbits(40)))))
         epoch = self.random.choice((self.epoch, self.epoch ^ 1, 0, U64))
         return [
             self.random.choice(
@@ -525,7 +539,7 @@ class Forger:
 
     def garbage(self) -> list[bytes]:
         """No frames: types, flags and lengths that there are not, and noise."""
-        kind = self.random.choice((*FrameType, 0x00, 0x08, 0x18, 0x7F, 0xFF))
+        kind = self.random.choice((*FrameType, 0x00, 0x09, 0x18, 0x7F, 0xFF))
         size = self.random.choice((0, 1, 8, 24, 100))
         length = self.random.choice((size, size, size + 1, U32, 80 * 1024 + 1))
         flags = self.random.choice((0, 1, 2, 0x80, 0xFF))
