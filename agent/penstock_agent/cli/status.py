@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -136,7 +137,7 @@ def _show_ledger(ledger: LedgerStatus) -> None:
 def _server(name: str, server: ServerSettings, running: control.Status | None) -> str:
     from penstock_agent.remote import address
 
-    exposed = f"{len(server.expose)} expose entries" if server.expose else "nothing exposed"
+    exposed = _exposed(server.expose)
     if running is None:
         return exposed
     known = {s.name: s for s in running.servers}.get(name)
@@ -145,8 +146,14 @@ def _server(name: str, server: ServerSettings, running: control.Status | None) -
     return _running(known, running, "" if server.url is None else address.show(server.url))
 
 
+def _exposed(entries: Sequence[str]) -> str:
+    if not entries:
+        return "nothing exposed"
+    return "1 expose entry" if len(entries) == 1 else f"{len(entries)} expose entries"
+
+
 def _running(known: control.ServerStatus, running: control.Status, at: str = "") -> str:
-    exposed = f"{len(known.expose)} expose entries" if known.expose else "nothing exposed"
+    exposed = _exposed(known.expose)
     children = f"{known.children} children run" if known.children else "no child runs"
     if known.warm:
         children += f", {known.warm} kept warm"

@@ -98,7 +98,7 @@ _NUMBERS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     }
 )
 #: What is said in another way.
-_SAID: Final = frozenset({"n", "at", "kind", "who", "verdict", "server", "of", "what", "by_uid"})
+_SAID: Final = frozenset({"n", "at", "kind", "who", "verdict", "server", "what", "by_uid"})
 
 _BREAKS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _MISSING: Final = "\N{REPLACEMENT CHARACTER}"
@@ -158,7 +158,8 @@ def _extension(each: Record) -> Iterator[tuple[str, str]]:
         yield "rt", str(at)
     yield "externalId", str(each.n)
     yield from _caller(each)
-    if server := each.text("server") or each.text("of"):
+    # Of a head or a removal, "of" is the number of a record.
+    if server := each.text("server") or (each.text("of") if each.kind == "decision" else ""):
         yield "destinationServiceName", value("destinationServiceName", server)
     if each.kind == "decision":
         verdict = each.text("verdict")
@@ -166,7 +167,7 @@ def _extension(each: Record) -> Iterator[tuple[str, str]]:
         yield "outcome", "success" if verdict == Verdict.ALLOWED else "failure"
     rest = {}
     for member, found in each.said.items():
-        if member in _SAID:
+        if member in _SAID or (member == "of" and each.kind == "decision"):
             continue
         if member in _TEXTS and isinstance(found, str):
             key, label = _TEXTS[member]

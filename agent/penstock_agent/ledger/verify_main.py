@@ -580,7 +580,8 @@ def words(result: Result, seconds: float) -> list[str]:
             f"{result.site}, {files}, {result.bytes / (1 << 20):.1f} MiB, {speed:.0f} MiB/s."
         )
         said.append(
-            f"Signed up to record {result.signed} at {result.signed_at} ({result.heads} heads)."
+            f"Signed up to record {result.signed} at {result.signed_at} "
+            f"({'1 head' if result.heads == 1 else f'{result.heads} heads'})."
             if result.heads
             else "Nothing of it is signed yet."
         )

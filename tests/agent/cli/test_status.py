@@ -118,7 +118,7 @@ def test_a_mistake_in_the_file_of_a_running_agent_hides_nothing_of_it(site: Site
     assert "goes on with what it has read before; its file cannot be read again as it is:\n" in done.stdout
     assert "nonsense: unknown key" in done.stdout
     url = "https://relay.example/plant/files/mcp"
-    assert f"server files: 1 expose entries, 2 children run, {url}" in done.stdout
+    assert f"server files: 1 expose entry, 2 children run, {url}" in done.stdout
     assert "nonsense: unknown key" in str(as_json["configuration_problem"])
     assert as_json["servers"] == {
         "files": {"expose": ["read_*"], "isolation": None, "network": None, "url": url}

@@ -168,3 +168,9 @@ def test_what_has_no_key_is_json_in_the_message(about: dict[str, object]) -> Non
         return  # half a character stands in no ledger
     _, said = parsed(line(record("event", what="x", about=about), "1"))
     assert seen(expected).startswith(said["msg"].removesuffix("…"))
+
+
+def test_the_number_that_a_head_is_of_is_no_server() -> None:
+    _, said = parsed(line(record("head", of=6, hash="ab" * 32), "1"))
+    assert "destinationServiceName" not in said
+    assert '"of":6' in said["msg"]
