@@ -27,8 +27,8 @@ CHOKE_POINTS: dict[str, tuple[str, str, str, str]] = {
     # what is taken out: (module, text, what stands there instead, the test that must fail)
     "the endpoint gets recorded exchanges": (
         "daemon",
-        "self._endpoint.serve(Recorded(exchange, self._ledger))",
-        "self._endpoint.serve(exchange)",
+        "self._endpoint.serve(recorded)",
+        "self._endpoint.serve(inner)",
         "tests/agent/test_daemon.py::test_what_happens_and_what_leaves_is_in_the_ledger",
     ),
     "bytes are recorded": (
@@ -90,9 +90,15 @@ CHOKE_POINTS: dict[str, tuple[str, str, str, str]] = {
     ),
     "what the gate denies is denied": (
         "endpoint.inbound",
-        "if isinstance(found, Denied):\n        return _Found(Verdict.DENIED",
-        "if False:\n        return _Found(Verdict.DENIED",
+        "shared.catalogues)\n    if isinstance(found, Denied):",
+        "shared.catalogues)\n    found = Allowed() if isinstance(found, Denied) else found\n    if False:",
         f"{ENDPOINT}/test_recording.py::test_what_is_denied_is_recorded_with_the_rule",
+    ),
+    "after something sensitive was read, nothing is carried out": (
+        "endpoint.inbound",
+        "message, use, found)\n    if isinstance(found, Denied):",
+        "message, use, found)\n    if False:",
+        f"{ENDPOINT}/test_tainting.py::test_after_a_sensitive_read_what_writes_or_reaches_out_is_refused_everywhere",
     ),
     "what is not exposed is denied by the gate": (
         "gate.view",

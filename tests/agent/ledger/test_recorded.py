@@ -218,11 +218,13 @@ def test_the_daemon_gives_the_endpoint_recorded_exchanges_and_nothing_else() -> 
     made = [
         ast.unparse(node.value)
         for node in ast.walk(tree)
-        if isinstance(node, ast.Assign) and "recorded" in map(ast.unparse, node.targets)
+        if isinstance(node, ast.Assign) and {"inner", "recorded"} & set(map(ast.unparse, node.targets))
     ]
-    assert made == ["Recorded(exchange, self._ledger)"]
+    # What is captured is what was recorded, on its way out.
+    inner = "exchange if self._capture is None else Captured(exchange, self._capture)"
+    assert made == [inner, "Recorded(inner, self._ledger)"]
     named = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == "exchange"]
-    assert len(named) == 3  # that one, and two that say that it failed
+    assert len(named) == 4  # these two, and two that say that it failed
     for call in ("head", "write", "end"):
         assert f"exchange.{call}(" not in ast.unparse(tree)
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -312,8 +313,11 @@ def test_what_nobody_removed_is_swept_at_the_next_start(
         assert (said(agent), said(agent)) == (b"started\n", b"{}\n")
         (name,) = podman.containers()
         assert asking.sweep(owner(state), os.environ) == []  # its agent lives
-        for pid in _processes(podman, "container_main.py"):
-            os.kill(pid, 9)  # as a service manager does that kills all of a unit
+        # As a service manager does that kills all of a unit: none of them gets to see another one's end.
+        together = _processes(podman, "container_main.py")
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in together:
+                os.kill(pid, number)
         agent.kill()
         agent.wait()
         assert podman.containers() == [name]
