@@ -15,7 +15,7 @@ import pytest
 
 from tests.proofs.mutant import VARIABLE
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 ROOT = Path(__file__).parents[2]
 AGENT = ROOT / "agent" / "penstock_agent"
