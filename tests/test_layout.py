@@ -38,10 +38,6 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     f"{A}/console/views.py": (f"{TA}/console/test_app.py", "what pages show and buttons do"),
     f"{A}/configured.py": (f"{TA}/test_daemon.py", "what the daemon does with a file, good or bad"),
     f"{A}/stopbutton.py": (f"{TA}/test_daemon.py", "in force, kept, and found again"),
-    f"{A}/endpoint/outbound.py": (
-        f"{TA}/endpoint/test_redaction.py",
-        "what is taken out there; what is withheld and counted, in test_withheld.py and test_policy.py",
-    ),
     f"{A}/endpoint/handshake/channel.py": (
         f"{TA}/endpoint/handshake/test_httpsse.py",
         "one event stream, as its client sees it",

@@ -209,8 +209,10 @@ async def _approved(
     why = found.rule if message.method in _RUNS else f"{found.rule}, for {message.method}"
     call = Call(exchange.principal, server, str(inner), digest, arguments, why, message.method or "")
     outcome = await shared.approving.approved(call, exchange)
-    if isinstance(outcome, Passed):
-        return outcome
+    return outcome if isinstance(outcome, Passed) else _stopped(found, outcome)
+
+
+def _stopped(found: Allowed, outcome: Stopped) -> _Found:
     verdict = Verdict.WAITING if outcome.waits else Verdict.DENIED
     return _Found(verdict, found.rule, outcome.failure, found.of, outcome.id)
 
@@ -220,24 +222,20 @@ async def _collected(
 ) -> _Found:
     """The answer that was kept of an equal call, or why it does not leave. May wait for somebody on site."""
     server, caller = exchange.server, exchange.principal
-    looked: keeping.Looked | None = None
-    while True:
-        outcome = await shared.approving.released(kept, exchange)
-        if isinstance(outcome, Stopped):
-            verdict = Verdict.WAITING if outcome.waits else Verdict.DENIED
-            return _Found(verdict, found.rule, outcome.failure, found.of, outcome.id)
-        rules = shared.gate.redactors.get(server)
-        if looked is not None and looked.rules is rules:
-            break  # nobody has come between since it was released
-        looked = await keeping.looked_through(shared, rules, message, kept)
-    redacted = looked.outcome
-    # Much may have changed while it waited.
+    outcome = await shared.approving.released(kept, exchange)
+    if isinstance(outcome, Stopped):
+        return _stopped(found, outcome)
+    answer = parse_child(kept.call.answer)
+    redacted = await keeping.looked_through(shared, server, message, kept, answer)
+    # Another call may have collected it meanwhile. From here on nothing waits.
+    outcome = await shared.approving.released(kept, exchange)
+    if isinstance(outcome, Stopped):
+        return _stopped(found, outcome)
     if (stopped := shared.stopped(server, caller)) is not None:
         return _Found(Verdict.DENIED, "paused", stopped, found.of, kept.id)
     again = _ruled(shared, server, caller, message, use, runs=False)
     if isinstance(again, _Found):
         return again
-    answer = parse_child(kept.call.answer)
     if redacted is not None:
         try:
             outbound.masked(shared, server, caller, exchange.key, redacted)

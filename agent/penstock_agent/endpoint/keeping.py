@@ -12,13 +12,13 @@ from typing import Final
 import msgspec
 
 from penstock import canonical
-from penstock.envelope import Kind, Message, dump, is_modern, member, members, parse_child, replaced, with_id
+from penstock.envelope import Kind, Message, dump, is_modern, member, members, replaced, with_id
 from penstock.principal import Principal
 from penstock_agent.endpoint.shared import Shared
 from penstock_agent.gate.approval import MOST_ANSWER, Call, Request, TooMany
 from penstock_agent.gate.methods import COMPLETE, used
-from penstock_agent.gate.redaction.outgoing import Outcome
-from penstock_agent.gate.redaction.rules import Action, Redactor
+from penstock_agent.gate.redaction.outgoing import Outcome, redacting
+from penstock_agent.gate.redaction.rules import Action
 
 #: Requests of which an answer can be kept: the same request says what is wanted.
 KEEPS: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
@@ -109,28 +109,25 @@ def found(shared: Shared, server: str, caller: Principal, request: Message) -> R
     return None if call is None else shared.approving.kept(call.key)
 
 
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """What rules say to an answer that was let out. ``outcome`` None: it may leave as it is."""
-
-    rules: Redactor | None
-    outcome: Outcome | None
-
-
-async def looked_through(shared: Shared, rules: Redactor | None, request: Message, kept: Request) -> Looked:
-    """What these rules say to an answer that was let out."""
-    if rules is None:
-        return Looked(None, None)
-    message = parse_child(kept.call.answer)
-    outcome = await shared.ahead.found(rules, request, message)
-    if outcome is not None and outcome.action is Action.ASK:
-        if outcome.kept is None or not set(outcome.found) <= kept.call.found:
-            outcome = replace(outcome, message=None, text=_RULES_CHANGED)
-        elif outcome.kept is message:
-            outcome = None
-        else:
-            outcome = Outcome(outcome.kept, Action.MASK, outcome.found, outcome.item)
-    return Looked(rules, outcome)
+async def looked_through(
+    shared: Shared, server: str, request: Message, kept: Request, message: Message
+) -> Outcome | None:
+    """What the rules of now say to an answer that was let out, ``message``; None where it may leave as it
+    is.
+    """
+    outcome: Outcome | None = None
+    while (redactor := shared.gate.redactors.get(server)) is not None:
+        outcome = await shared.turns.run(redacting(redactor, request, message))
+        if shared.gate.redactors.get(server) is redactor:
+            break
+        outcome = None
+    if outcome is None or outcome.action is not Action.ASK:
+        return outcome
+    if outcome.kept is None or not set(outcome.found) <= kept.call.found:
+        return replace(outcome, message=None, text=_RULES_CHANGED)
+    return (
+        None if outcome.kept is message else Outcome(outcome.kept, Action.MASK, outcome.found, outcome.item)
+    )
 
 
 def all_of_it(message: Message, but_for: frozenset[str] = _OF_ONE_SENDING) -> bytes:

@@ -7,7 +7,7 @@ nothing, and a server that crashes on its own does not crash in a loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from typing import Final, Protocol
 
 from penstock.log import get
@@ -41,11 +41,8 @@ class SessionOver(NotRunning):
 class Owner(Protocol):
     """The session, as its lifeline sees it."""
 
-    def ahead(self, line: bytes | Oversize) -> Awaitable[None] | None:
-        """What to wait for before ``take`` of this line; None for nothing."""
-
-    def take(self, line: bytes | Oversize) -> None:
-        """A line of the child."""
+    def take(self, line: bytes | Oversize) -> Coroutine[object, object, None] | None:
+        """A line of the child. What is left to do before the next one, where that takes a while."""
 
     async def greet(self, child: Child) -> None:
         """Bring a new child to where its predecessor was, receiving its lines meanwhile.
@@ -182,10 +179,8 @@ class Lifeline:
         while True:
             if not self._held.room:
                 await self._held.wait()
-            line = await child.receive()
-            if (ahead := self._owner.ahead(line)) is not None:
-                await ahead
-            self._owner.take(line)
+            if (more := self._owner.take(await child.receive())) is not None:
+                await more
             if face is not None and face.bare is not None:
                 # Nothing stands between any more: two calls less for each message.
                 if self._current is face:

@@ -4,6 +4,7 @@ is taken out, and within budgets.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Final
 
@@ -14,13 +15,16 @@ from penstock.log import get
 from penstock.principal import Principal
 from penstock_agent.endpoint import failures, keeping
 from penstock_agent.endpoint.failures import Failure, denied
+from penstock_agent.endpoint.held import Share
 from penstock_agent.endpoint.permits import Permit
 from penstock_agent.endpoint.shared import Shared
 from penstock_agent.gate.definitions import GREETINGS, INVALID_PARAMS, Definitions, Sight, refresh
 from penstock_agent.gate.methods import used
-from penstock_agent.gate.redaction.outgoing import Outcome
+from penstock_agent.gate.redaction.outgoing import DESCRIBING, Outcome, redacted, redacting, size
 from penstock_agent.ledger.entries import MAX_ITEM, CannotRecord, Masked
 
+SHORT: Final = 16 << 10
+"""Bytes of a message that are looked through at once."""
 NOT_SHOWN: Final = (
     "What the site takes out of this answer could not be recorded in its ledger, so nothing of the answer is "
     "shown. The request has run: check before you repeat it. The site's administrator finds the reason with "
@@ -41,17 +45,65 @@ def let_out(
 ) -> Message | None:
     """What may leave; None for nothing. ``key``: of the exchange whose request it belongs to; empty where it
     is not known. ``sight``: of the process that says it now; None for what was said earlier.
+
+    For what describes the server, and for short messages: see ``passing``.
     """
-    listing = request is not None and request.method == "tools/list" and message.result is not None
-    if key and listing and shared.definitions is not None:
-        shared.definitions.told(server, caller)
-    out = _compared(shared, server, caller, request, message, sight or Sight())
+    out = _compared(shared, server, caller, request, message, key, sight)
     redactor = shared.gate.redactors.get(server)
     if redactor is None or out is None:
         return out
-    outcome = shared.ahead.redacted(redactor, request, out)
+    return _redacted(shared, server, caller, request, out, key, redacted(redactor, request, out))
+
+
+def passing(
+    shared: Shared,
+    server: str,
+    caller: Principal,
+    request: Message | None,
+    message: Message,
+    key: str,
+    sight: Sight | None,
+    held: Share,
+    then: Callable[[Message | None], None],
+) -> Coroutine[object, object, None] | None:
+    """Call ``then`` with what may leave: at once; or where that takes a while, in what is returned. No other
+    message of the process must be taken until that is over. It is cancelled when the process ends, and much
+    else may change meanwhile. ``held``: where the bytes count that wait.
+    """
+    describes = request is not None and request.method in DESCRIBING
+    if describes or size(message) <= SHORT or server not in shared.gate.redactors:
+        then(let_out(shared, server, caller, request, message, key, sight))
+        return None
+
+    async def look() -> None:
+        out = _compared(shared, server, caller, request, message, key, sight)
+        length = 0 if out is None else size(out)
+        held.take(length)
+        try:
+            while out is not None and (redactor := shared.gate.redactors.get(server)) is not None:
+                outcome = await shared.turns.run(redacting(redactor, request, out))
+                if shared.gate.redactors.get(server) is redactor:  # those rules hold still
+                    out = _redacted(shared, server, caller, request, out, key, outcome)
+                    break
+        finally:
+            held.give(length)
+        then(out)
+
+    return look()
+
+
+def _redacted(
+    shared: Shared,
+    server: str,
+    caller: Principal,
+    request: Message | None,
+    message: Message,
+    key: str,
+    outcome: Outcome | None,
+) -> Message | None:
+    """A message after it was looked through, once that is on record."""
     if outcome is None:
-        return out
+        return message
     text = outcome.text
     try:
         masked(shared, server, caller, key, outcome)
@@ -94,9 +146,14 @@ def _compared(
     caller: Principal,
     request: Message | None,
     message: Message,
-    sight: Sight,
+    key: str,
+    sight: Sight | None,
 ) -> Message | None:
     """What the gate lets out, without what is not as approved."""
+    sight = sight or Sight()
+    listing = request is not None and request.method == "tools/list" and message.result is not None
+    if key and listing and shared.definitions is not None:
+        shared.definitions.told(server, caller)
     result, definitions = message.result, shared.definitions
     outbound = partial(shared.gate.outbound, server, caller, request)
     marked, known = shared.marked(server), shared.catalogues

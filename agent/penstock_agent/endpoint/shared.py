@@ -12,7 +12,6 @@ from penstock.envelope import Message
 from penstock.principal import Principal
 from penstock_agent.catalogue.catalogues import Catalogues
 from penstock_agent.children.child import ChildSpec
-from penstock_agent.endpoint.ahead import Ahead
 from penstock_agent.endpoint.approving import Approving
 from penstock_agent.endpoint.failures import Failure, denied
 from penstock_agent.endpoint.held import Held
@@ -23,6 +22,7 @@ from penstock_agent.endpoint.ports import Children, Spawn
 from penstock_agent.endpoint.session.eventlog import Budget, EventIds
 from penstock_agent.endpoint.streams import Stream
 from penstock_agent.endpoint.tainting import Tainting
+from penstock_agent.endpoint.turns import Turns
 from penstock_agent.gate.definitions import Definitions
 from penstock_agent.gate.gate import Gate
 from penstock_agent.gate.pause import Paused
@@ -64,8 +64,9 @@ class Shared:
     """Whether tasks can be started."""
     permits: Permits = field(default_factory=lambda: Permits(Books(), time.time))
     approving: Approving = field(default_factory=Approving)
-    ahead: Ahead = field(default_factory=Ahead)
     tainting: Tainting = field(default_factory=lambda: Tainting(Marks(), time.time))
+    turns: Turns = field(default_factory=Turns)
+    """What looks through long messages."""
 
     def stopped(self, server: str, caller: Principal) -> Failure | None:
         """Why nothing may be done here now; None when it may."""

@@ -317,9 +317,6 @@ class Client:
 
     # What it says: the lifeline's owner.
 
-    def ahead(self, line: bytes | Oversize) -> None:
-        """Nothing: what leaves is looked through where it leaves, as the whole site says it."""
-
     def take(self, line: bytes | Oversize) -> None:
         if isinstance(line, Oversize):
             self._faults.count("oversize")

@@ -5,21 +5,15 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections.abc import Callable
-from concurrent.futures import Executor
-from typing import TypeVar
 
 import pytest
-
-T = TypeVar("T")
 
 
 class _Jumping(selectors.SelectSelector):
     now = 0.0
-    threads = 0
-    """How many work for the loop: no time passes until they are done."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(30 if self.threads and timeout != 0 else 0)
+        ready = super().select(0)
         if ready or timeout == 0:
             return ready
         assert timeout is not None, "everybody waits and nothing is scheduled: the conversation is stuck"
@@ -34,21 +28,6 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._jumping.now
-
-    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        self._jumping.threads += 1
-        await super().shutdown_default_executor()
-
-    def run_in_executor(
-        self, executor: Executor | None, func: Callable[..., T], *args: object
-    ) -> asyncio.Future[T]:
-        self._jumping.threads += 1
-        future = super().run_in_executor(executor, func, *args)
-        future.add_done_callback(self._worked)
-        return future
-
-    def _worked(self, _: object) -> None:
-        self._jumping.threads -= 1
 
 
 def pytest_asyncio_loop_factories(

@@ -100,19 +100,20 @@ class Flights(Generic[S]):
 
     def answered(self, answer: Message) -> tuple[Flight[S], Message] | None:
         """What an answer belongs to, which is over then, and the answer as its caller shall see it."""
+        found = self.answering(answer)
+        if found is not None:
+            self.retire(found[0])
+        return found
+
+    def answering(self, answer: Message) -> tuple[Flight[S], Message] | None:
+        """The same, of what is not over yet."""
         flight = self._find(answer.id)
         if flight is None:
             return None
-        self.retire(flight)
         message = with_id(answer, flight.request.id)
         if flight.listens and message.result is not None:
             message = _with_result(message, self._subscribed(flight, message.result))
         return flight, message
-
-    def request(self, id: bytes | None) -> Message | None:
-        """The request that an answer with this id belongs to."""
-        flight = self._find(id)
-        return None if flight is None else flight.request
 
     def cancelled(self, params: bytes | None) -> Flight[S] | None:
         """The request that the process gives up on. It stays until it is retired."""

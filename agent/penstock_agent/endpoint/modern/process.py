@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from functools import partial
 from math import inf
 from typing import Final
 
@@ -282,15 +283,11 @@ class Process:
             self._wrong_era(self.server)
             raise NotRunning(failures.OTHER_ERA)
 
-    def ahead(self, line: bytes | Oversize) -> Awaitable[None] | None:
-        redactor = self._shared.gate.redactors.get(self.server)
-        return None if redactor is None else self._shared.ahead.look(redactor, self._flights, line)
-
-    def take(self, line: bytes | Oversize) -> None:
+    def take(self, line: bytes | Oversize) -> Coroutine[object, object, None] | None:
         if isinstance(line, Oversize):
             self._faults.count("oversize")
             self._fail_only_one(failures.TOO_LARGE)
-            return
+            return None
         try:
             message = parse_child(line)
         except EnvelopeError as e:
@@ -300,18 +297,18 @@ class Process:
             found = self._flights.answered(broken) if e.id is not None else None
             if found is not None:
                 self._fail(found[0], failures.outcome_unknown(text))
-            return
+            return None
         del line
         if message.kind is Kind.NOTIFICATION:
-            self._notified(message)
-        elif message.kind is Kind.REQUEST:
+            return self._notified(message)
+        if message.kind is Kind.REQUEST:
             # There are none in this era: what a server needs to ask is in its results.
             self._faults.count("asked")
             self._replies.send(
                 rpc_error(message.id, METHOD_NOT_FOUND, "Clients of 2026-07-28 take no requests.")
             )
-        else:
-            self._answered(message)
+            return None
+        return self._answered(message)
 
     def lost(self) -> None:
         for flight in self._flights.clear():
@@ -326,11 +323,11 @@ class Process:
         self._looking.lost()
         self._end_if_done()
 
-    def _answered(self, message: Message) -> None:
-        found = self._flights.answered(message)
+    def _answered(self, message: Message) -> Coroutine[object, object, None] | None:
+        found = self._flights.answering(message)
         if found is None:
             self._faults.count("unexpected_answer")
-            return
+            return None
         if not self._worked:
             self._worked = True
             self._shared.children.worked(self.server)
@@ -341,20 +338,38 @@ class Process:
         if answer.kind is Kind.RESPONSE:
             answer = self._looked_through(flight, answer)
             if self._shared.tolerance.limit_results and (failure := too_long(request, answer)) is not None:
+                self._flights.retire(flight)
                 self._fail(flight, failure)
                 self._end_if_done()
-                return
-        sight, key = self._looking.sight, flight.stream.key
-        out = outbound.let_out(self._shared, self.server, flight.caller, request, answer, key, sight)
+                return None
+        return self._passing(flight, request, answer, partial(self._let_go, flight))
+
+    def _let_go(self, flight: Flight[Stream], out: Message | None) -> None:
+        """A request is over, if that was not so before: ``out`` is what may leave."""
+        if not self._flights.holds(flight):
+            return
+        self._flights.retire(flight)
+        shared, caller, request = self._shared, flight.caller, flight.request
         if out is None:
             self._fail(flight, failures.denied("The site does not let the answer to this request out."))
         elif (
-            much := outbound.measured(self._shared, flight.permit, self.server, flight.caller, request, out)
+            much := outbound.measured(shared, flight.permit, self.server, caller, request, out)
         ) is not None:
             self._fail(flight, much)
         else:
             flight.stream.finish(dump(out), messages.status_of(out))
         self._end_if_done()
+
+    def _passing(
+        self,
+        flight: Flight[Stream],
+        request: Message | None,
+        message: Message,
+        then: Callable[[Message | None], None],
+    ) -> Coroutine[object, object, None] | None:
+        shared, server, caller, key = self._shared, self.server, flight.caller, flight.stream.key
+        sight = None if request is None else self._looking.sight
+        return outbound.passing(shared, server, caller, request, message, key, sight, self._held, then)
 
     def _looked_through(self, flight: Flight[Stream], answer: Message) -> Message:
         """A result, after what has to be learned from it; changed where only the endpoint can say."""
@@ -369,14 +384,14 @@ class Process:
             self._tasks.began(self.server, flight.caller.identity, result)
         return answer
 
-    def _notified(self, message: Message) -> None:
+    def _notified(self, message: Message) -> Coroutine[object, object, None] | None:
         method, params = message.method or "", message.params
         if method == CANCELLED:
             flight = self._flights.cancelled(params)
             if flight is not None and flight.listens:
                 self._flights.retire(flight)
                 flight.stream.finish(messages.end_of_subscription(flight.request))
-            return
+            return None
         if method == TOOLS_CHANGED:
             self.schemas.forget()
         self.witness.noted(method)
@@ -391,10 +406,12 @@ class Process:
             found = self._flights.notified(params)
         if found is None:
             self.counts["dropped_notification"] += 1
-            return
+            return None
         flight, own = found
         note = notification(method, own)
-        out = outbound.let_out(self._shared, self.server, flight.caller, None, note, flight.stream.key)
+        return self._passing(flight, None, note, partial(self._tell_of, flight))
+
+    def _tell_of(self, flight: Flight[Stream], out: Message | None) -> None:
         if out is None:
             self.counts["hidden_notification"] += 1
         elif not flight.stream.put(dump(out), droppable=True):

@@ -91,19 +91,18 @@ class Correlator(Generic[S]):
             self._by_token[call.token] = call
         return call, with_id(request, child_id)
 
+    def calling(self, child_id: bytes) -> Call[S] | None:
+        """The same, of a call that is not over yet."""
+        return self._calls.get(child_id) or self._calls.get(_plain(child_id))
+
     def answered(self, child_id: bytes) -> Call[S] | None:
         """The call that the child's answer belongs to, which is over then; None for an id that is not in
         flight.
         """
-        call = self._calls.get(child_id) or self._calls.get(_plain(child_id))
+        call = self.calling(child_id)
         if call is not None:
             self.retire(call)
         return call
-
-    def request(self, id: bytes | None) -> Message | None:
-        """The request of the call that an answer with this id belongs to."""
-        call = None if id is None else self._calls.get(id) or self._calls.get(_plain(id))
-        return None if call is None else call.request
 
     def holds(self, call: Call[S]) -> bool:
         """Whether this call is still in flight."""

@@ -9,7 +9,8 @@ import asyncio
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Callable, Coroutine
+from functools import partial
 from math import inf
 from typing import Final, TypeVar
 
@@ -258,15 +259,11 @@ class Dialogue(ABC):
 
     # From the child.
 
-    def ahead(self, line: bytes | Oversize) -> Awaitable[None] | None:
-        redactor = self._shared.gate.redactors.get(self.server)
-        return None if redactor is None else self._shared.ahead.look(redactor, self._correlator, line)
-
-    def take(self, line: bytes | Oversize) -> None:
+    def take(self, line: bytes | Oversize) -> Coroutine[object, object, None] | None:
         if isinstance(line, Oversize):
             self._faults.count("oversize")
             self._fail_only_call(failures.TOO_LARGE)
-            return
+            return None
         try:
             message = parse_child(line)
         except EnvelopeError as e:
@@ -275,14 +272,13 @@ class Dialogue(ABC):
             if call is not None:
                 text = f"The answer of the server on site cannot be passed on. {e} The request has run."
                 self._fail(call, failures.outcome_unknown(text))
-            return
+            return None
         del line
         if message.kind is Kind.NOTIFICATION:
-            self._notified(message)
-        elif message.kind is Kind.REQUEST:
-            self._asked(message)
-        else:
-            self._answered(message)
+            return self._notified(message)
+        if message.kind is Kind.REQUEST:
+            return self._asked(message)
+        return self._answered(message)
 
     async def greet(self, child: Child) -> None:
         if self.beginning.hello is None:
@@ -294,7 +290,8 @@ class Dialogue(ABC):
             async with asyncio.timeout(self._limits.first_start if first else self._limits.start_timeout):
                 await child.send(dump(message))
                 while stream.open:
-                    self.take(await child.receive())
+                    if (more := self.take(await child.receive())) is not None:
+                        await more
         except TimeoutError:
             raise NotRunning(failures.NOT_GREETED) from None
         finally:
@@ -324,12 +321,12 @@ class Dialogue(ABC):
         if self.beginning.hello is None and self.lifeline.started:
             self.end()
 
-    def _answered(self, message: Message) -> None:
-        call = self._correlator.answered(message.id) if message.id is not None else None
+    def _answered(self, message: Message) -> Coroutine[object, object, None] | None:
+        call = self._correlator.calling(message.id) if message.id is not None else None
         if call is None:
             if not self.beginning.standing.settles(message):
                 self._faults.count("unexpected_answer")
-            return
+            return None
         if not self._worked:
             self._worked = True
             self._shared.children.worked(self.server)
@@ -342,14 +339,30 @@ class Dialogue(ABC):
         if request.method == "initialize" and message.kind is Kind.RESPONSE:
             self._manners.begun(request, message.result or b"")
             beginning.accepted(request, message.result or b"")
-        caller, own = call.stream.caller or self.principal, with_id(message, request.id)
+        own = with_id(message, request.id)
         # First: what its client does not take need not wait for anybody's approval.
         settled = self._manners.settle(request, own)
         if isinstance(settled, Failure):
+            self._correlator.retire(call)
             self._fail(call, settled)
-        elif (
-            answer := self._let_out(caller, request, settled, call.stream.key, self._looking.sight)
-        ) is None:
+            self._replace_stale()
+            return None
+        caller = call.stream.caller or self.principal
+        return self._passing(
+            caller,
+            request,
+            settled,
+            partial(self._let_go, call, caller),
+            call.stream.key,
+            self._looking.sight,
+        )
+
+    def _let_go(self, call: Call[Stream], caller: Principal, answer: Message | None) -> None:
+        """A call is over, if that was not so before: ``answer`` is what may leave."""
+        if not self._correlator.holds(call):
+            return
+        self._correlator.retire(call)
+        if answer is None:
             self._fail(call, failures.denied("The site does not let the answer to this request out."))
         elif (much := self._measured(call, caller, answer)) is not None:
             self._fail(call, much)
@@ -384,15 +397,17 @@ class Dialogue(ABC):
 
     # What the child says by itself.
 
-    def _notified(self, message: Message) -> None:
+    def _notified(self, message: Message) -> Coroutine[object, object, None] | None:
         if message.method == CANCELLED:
             self._delivery.withdraw(message.params)
-            return
+            return None
         self._witness.noted(message.method)
         self._looking.changed(message.method)
         if message.method == TOOLS_CHANGED:
             self._shared.catalogues.changed(self.server)
-        out = self._let_out(self.principal, None, message)
+        return self._passing(self.principal, None, message, partial(self._tell_of, message))
+
+    def _tell_of(self, message: Message, out: Message | None) -> None:
         if out is None:
             self.counts["hidden_notification"] += 1
         elif message.method == PROGRESS:
@@ -400,12 +415,14 @@ class Dialogue(ABC):
         else:
             self._delivery.note(dump(out))
 
-    def _asked(self, request: Message) -> None:
+    def _asked(self, request: Message) -> Coroutine[object, object, None] | None:
         if request.method == "ping":
             # The endpoint is the child's peer and is here; the client need not be.
             self._replies.send(b'{"jsonrpc":"2.0","id":%b,"result":{}}' % (request.id or b"null"))
-            return
-        out = self._let_out(self.principal, None, request)
+            return None
+        return self._passing(self.principal, None, request, partial(self._ask_client, request))
+
+    def _ask_client(self, request: Message, out: Message | None) -> None:
         if out is None:
             self._replies.send(
                 rpc_error(request.id, METHOD_NOT_FOUND, "The site does not let this request out.")
@@ -413,15 +430,21 @@ class Dialogue(ABC):
         else:
             self._delivery.ask(out)
 
-    def _let_out(
+    def _passing(
         self,
         caller: Principal,
         request: Message | None,
         message: Message,
+        then: Callable[[Message | None], None],
         key: str = "",
         sight: Sight | None = None,
-    ) -> Message | None:
-        return outbound.let_out(self._shared, self.server, caller, request, message, key, sight)
+    ) -> Coroutine[object, object, None] | None:
+        shared, server = self._shared, self.server
+        return outbound.passing(shared, server, caller, request, message, key, sight, self._held, then)
+
+    def _let_out(self, caller: Principal, request: Message, message: Message) -> Message | None:
+        """Of what describes the server."""
+        return outbound.let_out(self._shared, self.server, caller, request, message, "")
 
     def _measured(self, call: Call[Stream], caller: Principal, answer: Message) -> Failure | None:
         return outbound.measured(self._shared, call.permit, self.server, caller, call.request, answer)

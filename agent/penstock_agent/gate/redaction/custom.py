@@ -9,7 +9,13 @@ from itertools import accumulate
 from typing import Final
 
 from penstock_agent.gate.redaction.keys import Span
-from penstock_agent.gate.regex import BadRegex, Regex, compiled
+from penstock_agent.gate.regex import BadRegex, Match, Regex, compiled
+
+STEP: Final = 3 << 16
+"""Bytes that are looked through in one step."""
+REACH: Final = 1 << 16
+_AT_ONCE: Final = 16
+"""Matches in one step."""
 
 _ENDS: Final = (r"\A", r"\z", r"\Q", "(?")
 """What is not the same, or may not be, when other texts stand around one."""
@@ -27,28 +33,64 @@ class Custom:
 
     def find(self, text: str) -> list[Span]:
         """Where it matches; ``^`` and ``$`` are the ends of ``text``."""
-        data = text.encode("utf-8", "replace")
-        group = min(1, self._regex.groups)
-        found = []
-        at_byte = at = 0
-        for match in self._regex.finditer(data):
-            start, end = match.span(group)
-            if start < 0:  # a group that took no part
-                start, end = match.span(0)
-            if start == end or start < at_byte:
-                continue
-            at += len(data[at_byte:start].decode())
-            length = len(data[start:end].decode())
-            found.append((at, at + length))
-            at, at_byte = at + length, end
-        return found
+        return [span for some in self.find_in_steps(text) for span in some]
 
-    def find_each(self, texts: Sequence[str]) -> Iterator[tuple[int, Span]]:
+    def find_in_steps(self, text: str) -> Iterator[list[Span]]:
+        """The same, for texts of any length. Of a match in a long text, only what its first ``REACH`` bytes
+        say is certain.
+        """
+        data = text.encode("utf-8", "replace")
+        at_byte = at = 0
+        for some in self._matches(data):
+            found = []
+            for start, end in some:
+                if start == end or start < at_byte:
+                    continue
+                at += len(data[at_byte:start].decode())
+                length = len(data[start:end].decode())
+                found.append((at, at + length))
+                at, at_byte = at + length, end
+            yield found
+
+    def _matches(self, data: bytes) -> Iterator[list[Span]]:
+        """In bytes, of the group that counts."""
+        size = len(data)
+        if size <= STEP:
+            yield [self._span(match) for match in self._regex.finditer(data)]
+            return
+        at = 0
+        while at < size:
+            after, high = at + STEP, min(size, at + STEP + REACH)
+            while high < size and data[high] & 0xC0 == 0x80:  # not within a character
+                high -= 1
+            found: list[Span] = []
+            for match in self._regex.finditer(data, at, high):
+                start, end = match.span()
+                if start >= after:
+                    break
+                if end == high < size:
+                    match = self._regex.search(data, start) or match
+                    end = match.span()[1]
+                found.append(self._span(match))
+                if end > after:
+                    after = end
+                    break
+                if not len(found) % _AT_ONCE:
+                    yield found
+                    found = []
+            at = after
+            yield found
+
+    def _span(self, match: Match) -> Span:
+        start, end = match.span(min(1, self._regex.groups))
+        return (start, end) if start >= 0 else match.span()  # a group that took no part
+
+    def find_each(self, texts: Sequence[str]) -> Iterator[tuple[int, list[Span]]]:
         """The same in several texts, with the number of each. Far quicker than one by one."""
-        if self._anywhere is None or len(texts) == 1:
+        if self._anywhere is None or len(texts) == 1 or sum(map(len, texts)) > STEP:
             for number, text in enumerate(texts):
-                for span in self.find(text):
-                    yield number, span
+                for spans in self.find_in_steps(text):
+                    yield number, spans
             return
         pieces = [text.encode("utf-8", "replace") for text in texts]
         data = b"\n".join(pieces)
@@ -56,8 +98,7 @@ class Custom:
         at = 0
         while at < len(data) and (match := self._anywhere.search(data, at)) is not None:
             number = min(bisect_right(starts, match.span()[0]) - 1, len(pieces) - 1)
-            for span in self.find(texts[number]):
-                yield number, span
+            yield number, self.find(texts[number])
             at = starts[number + 1]
 
 

@@ -10,9 +10,10 @@ from typing import Final
 from penstock.envelope import Kind, Message
 from penstock_agent.gate.methods import LISTS, used
 from penstock_agent.gate.redaction.detectors import DETECTORS, FIELD
-from penstock_agent.gate.redaction.document import MAX_TEXT, MAX_VALUES, TooMuch, read
+from penstock_agent.gate.redaction.document import MAX_TEXT, MAX_VALUES, read
 from penstock_agent.gate.redaction.rules import Action, Plan, Redactor, strictest
 from penstock_agent.gate.redaction.scan import MAX_FOUND, REMOVED, Scan
+from penstock_agent.gate.redaction.steps import Steps, TooMuch, finish
 
 UNREAD: Final = "unread"
 """What a message is counted as that has more in it than is looked through."""
@@ -39,7 +40,21 @@ class Outcome:
 
 
 def redacted(redactor: Redactor, request: Message | None, message: Message) -> Outcome | None:
-    """None where the message may leave as it is. ``request``: what it answers."""
+    """None where the message may leave as it is. ``request``: what it answers. For small messages: of a long
+    one nothing else is done for seconds. See ``redacting``.
+    """
+    return finish(redacting(redactor, request, message))
+
+
+def size(message: Message) -> int:
+    """Bytes that are looked through."""
+    return len(message.result or message.error or message.params or b"")
+
+
+def redacting(redactor: Redactor, request: Message | None, message: Message) -> Steps[Outcome | None]:
+    """The same in steps. Thrown :exc:`~penstock_agent.gate.redaction.steps.TooMuch` between them, it ends
+    as with any message that is too much.
+    """
     if request is not None and message.kind is Kind.RESPONSE and request.method in DESCRIBING:
         return None
     use = None if request is None else used(request)
@@ -52,38 +67,62 @@ def redacted(redactor: Redactor, request: Message | None, message: Message) -> O
     if raw is None:
         return None
     try:
-        doc = read(raw, plan.fields, numbers=bool(plan.customs))
-        scan = Scan(plan.detectors, plan.customs)
-        scan.look(doc)
+        done = yield from _done(plan, raw)
     except TooMuch:
-        action = Action.ASK if plan.default is Action.ASK else Action.BLOCK
-        kept = message if action is Action.ASK else None
-        return Outcome(None, action, {UNREAD: 1}, item, _TOO_MUCH, kept, "more than the site looks through")
-    if not scan.found:
+        asks = plan.default is Action.ASK
+        # What is masked whatever anybody says cannot be found in it.
+        waits = message if asks and plan.masking is None else None
+        action, what = Action.ASK if asks else Action.BLOCK, "more than the site looks through"
+        return Outcome(None, action, {UNREAD: 1}, item, _TOO_MUCH, waits, what)
+    if done is None:
         return None
-    actions = [plan.action(name) for name in scan.found if name != FIELD]
-    actions += [Action(why) for each in doc.documents() for _, _, whys in each.cuts for why in whys]
-    action = strictest(actions)
+    action = done.action
     if action is not Action.MASK:
-        kept = _without_masked(plan, message, part, raw) if action is Action.ASK else None
-        what = _what(plan, scan.found, action)
-        return Outcome(None, action, dict(scan.found), item, _words(what, action), kept, what)
-    new = doc.written(REMOVED)
-    return Outcome(_with(message, part, new), action, dict(scan.found), item)
+        what, waits = _what(plan, done.found, action), None
+        if action is Action.ASK:
+            waits = yield from _without_masked(plan, message, part, raw)
+        return Outcome(None, action, dict(done.found), item, _words(what, action), waits, what)
+    return Outcome(_with(message, part, done.new), action, dict(done.found), item)
 
 
-def _without_masked(plan: Plan, message: Message, part: str, raw: bytes) -> Message | None:
+@dataclass(frozen=True, slots=True)
+class _Done:
+    found: Counter[str]
+    action: Action
+    new: bytes
+    """What leaves, where all that is found is masked."""
+
+
+def _without_masked(plan: Plan, message: Message, part: str, raw: bytes) -> Steps[Message | None]:
     """The message without what is taken out whatever anybody says; None where that cannot be found."""
-    masking = plan.masking
-    if masking is None:
+    if plan.masking is None:
         return message
     try:
-        doc = read(raw, masking.fields, numbers=bool(masking.customs))
-        scan = Scan(masking.detectors, masking.customs)
-        scan.look(doc)
+        done = yield from _done(plan.masking, raw)
     except TooMuch:
         return None
-    return _with(message, part, doc.written(REMOVED)) if scan.found else message
+    return message if done is None else _with(message, part, done.new)
+
+
+def _done(plan: Plan, raw: bytes) -> Steps[_Done | None]:
+    """None where nothing is found."""
+    doc = yield from read(raw, plan.fields, numbers=bool(plan.customs))
+    scan, done = Scan(plan.detectors, plan.customs), None
+    try:
+        yield from scan.look(doc)
+        if scan.found:
+            actions = {plan.action(name) for name in scan.found if name != FIELD}
+            for each in doc.documents():
+                actions |= {Action(why) for why in each.reasons}
+                yield
+            action = strictest(actions)
+            new = (yield from doc.written(REMOVED)) if action is Action.MASK else raw
+            done = _Done(scan.found, action, new)
+    except TooMuch:
+        yield from doc.let_go()
+        raise
+    yield from doc.let_go()
+    return done
 
 
 def _with(message: Message, part: str, raw: bytes) -> Message:
@@ -94,8 +133,9 @@ def _with(message: Message, part: str, raw: bytes) -> Message:
 
 _TOO_MUCH: Final = (
     "The site looks through what leaves it, and the answer has more in it than it looks through (above "
-    f"{MAX_TEXT >> 20} MiB of text, {MAX_VALUES:,} values or {MAX_FOUND:,} findings), so nothing of it is "
-    "shown. The request has run. Ask for less at once: a narrower query, a page, or a part."
+    f"{MAX_TEXT >> 20} MiB of text, {MAX_VALUES:,} values or {MAX_FOUND:,} findings, or more work than one "
+    "answer is worth), so nothing of it is shown. The request has run. Ask for less at once: a narrower "
+    "query, a page, or a part."
 )
 _ENDS: Final = {
     Action.BLOCK: "so nothing of the answer is shown. The request has run: do not repeat it as it is. Ask "

@@ -71,3 +71,49 @@ def test_a_mask_says_what_was_there_and_is_found_by_nobody() -> None:
         "[removed on site]", "[employee removed on site]",
     ]  # fmt: skip
     assert all(not one.find("".join(masks)) for one in DETECTORS.values())
+
+
+LINE = "MIIEvQIBADANBgkqhkiG9w0BAQEF\n"
+SAMPLES = {
+    "private_key": "-----BEGIN PRIVATE KEY-----\n"
+    + "MIIEvQIBADANBgkqhkiG9w0BAQEF\n" * 40
+    + "-----END PRIVATE KEY-----",
+    "token": "ghp_" + "a1B2" * 9,
+    "card": "4111 1111 1111 1111",
+    "iban": "DE89 3704 0044 0532 0130 00",
+    "email": "bob@example.com",
+}
+
+
+def in_steps(name: str, text: str) -> set[tuple[int, int]]:
+    """What is found, with what touches as one."""
+    whole: list[tuple[int, int]] = []
+    for start, end in sorted(span for some in DETECTORS[name].find_in_steps(text) for span in some):
+        if whole and start < whole[-1][1]:
+            whole[-1] = (whole[-1][0], max(end, whole[-1][1]))
+        else:
+            whole.append((start, end))
+    return set(whole)
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLES))
+@pytest.mark.parametrize("back", [0, 1, 3, 9, 15, 40, 200, 900])
+def test_a_long_text_is_read_in_steps_and_nothing_is_missed_where_they_meet(name: str, back: int) -> None:
+    detector, sample = DETECTORS[name], SAMPLES[name]
+    step = max(1 << 14, 3 * detector.reach)
+    text = "".join(
+        ("lorem " * step)[: step * n + detector.reach * m - back - before] + f" {sample} "
+        for n, m, before in ((1, 0, 0), (1, 0, len(sample)), (1, 1, 0))
+    )
+    text += "lorem " * step
+    assert len(list(detector.find_in_steps(text))) > 3
+    assert in_steps(name, text) == set(detector.find(text))
+    assert len(in_steps(name, text)) == 3
+
+
+def test_what_is_longer_than_a_step_shows_counts_to_the_end_of_its_value() -> None:
+    key = "-----BEGIN PRIVATE KEY-----\n" + LINE * 20_000
+    text = f"a\0{key}\0b@c.de"
+    assert in_steps("private_key", text) == {(2, 2 + len(key))}
+    token = "ghp_" + "a1B2" * 60_000
+    assert in_steps("token", f"{token} and\0more") == {(0, len(token) + 4)}

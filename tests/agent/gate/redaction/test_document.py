@@ -11,24 +11,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock_agent.gate.redaction import document
-from penstock_agent.gate.redaction.document import TooMuch, read
+from penstock_agent.gate.redaction.document import Document, read
 from penstock_agent.gate.redaction.pointers import Tree, parse
+from penstock_agent.gate.redaction.steps import TooMuch, finish
 
 REMOVED = b'"-"'
 
 
+def _read(raw: bytes, fields: Tree[str] | None, *, numbers: bool) -> Document:
+    return finish(read(raw, fields, numbers=numbers))
+
+
 def texts(raw: bytes, *, numbers: bool = False) -> list[str]:
-    return [leaf.text for leaf in read(raw, None, numbers=numbers).all_leaves()]
+    return [leaf.text for leaf in _read(raw, None, numbers=numbers).all_leaves()]
 
 
 def cut(raw: bytes, *pointers: str) -> bytes:
     """``raw`` without the fields that ``pointers`` name, in its texts as well."""
-    doc = read(raw, Tree.of([(parse(pointer), "mask") for pointer in pointers]), numbers=False)
+    doc = _read(raw, Tree.of([(parse(pointer), "mask") for pointer in pointers]), numbers=False)
     for leaf in doc.outer():
         assert leaf.inner is not None
-        new = leaf.inner.written(REMOVED).decode()
+        new = finish(leaf.inner.written(REMOVED)).decode()
         leaf.new = new if new != leaf.text else None
-    return doc.written(REMOVED)
+    return finish(doc.written(REMOVED))
 
 
 def encoded(data: bytes | str, **members: str) -> bytes:
@@ -80,10 +85,10 @@ def test_a_string_that_only_begins_like_json_is_text(text: str) -> None:
 )  # fmt: skip
 def test_base64_that_is_text_is_looked_at_and_written_as_it_was(data: bytes | str, mime: str) -> None:
     raw = encoded(data, **({"mimeType": mime} if mime else {}))
-    doc = read(raw, None, numbers=False)
+    doc = _read(raw, None, numbers=False)
     (leaf,) = [leaf for leaf in doc.all_leaves() if "a" in leaf.text and "@b" in leaf.text]
     leaf.new = leaf.text.replace("@", "$")
-    (item,) = json.loads(doc.written(REMOVED))["contents"]
+    (item,) = json.loads(finish(doc.written(REMOVED)))["contents"]
     plain = data.encode() if isinstance(data, str) else data
     assert base64.b64decode(item["blob"]) == plain.replace(b"@", b"$")
 
@@ -163,7 +168,7 @@ def test_texts_next_to_each_other_make_a_row() -> None:
         b'{"content":[{"type":"text","text":"a"},{"type":"text","text":"b"},{"type":"image"},'
         b'{"text":"c"}],"lines":["d","e",1]}'
     )
-    rows = read(raw, None, numbers=False).rows
+    rows = _read(raw, None, numbers=False).rows
     assert [(joint, [leaf.text for leaf in row]) for joint, row in rows] == [
         ("", ["a", "b"]),
         ("\n", ["d", "e"]),
@@ -174,16 +179,16 @@ def test_there_is_an_end_to_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(document, "MAX_TEXT", 20)
     assert texts(json.dumps({"data": base64.b64encode(b"\xff" * 99).decode(), "mimeType": "a/b"}).encode())
     with pytest.raises(TooMuch):
-        read(json.dumps({"text": "[" + " " * 20 + "]"}).encode(), None, numbers=False)
+        _read(json.dumps({"text": "[" + " " * 20 + "]"}).encode(), None, numbers=False)
 
 
 def test_there_is_an_end_to_values(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(document, "MAX_VALUES", 10)
     assert len(texts(b'["a","a","a","a"]')) == 4
     with pytest.raises(TooMuch):
-        read(b'{"text":"' + b"[]," * 3 + b'","x":' + b"[" * 10 + b"]" * 10 + b"}", None, numbers=False)
+        _read(b'{"text":"' + b"[]," * 3 + b'","x":' + b"[" * 10 + b"]" * 10 + b"}", None, numbers=False)
     with pytest.raises(TooMuch):
-        read(json.dumps({"text": json.dumps(["a"] * 9)}).encode(), None, numbers=False)
+        _read(json.dumps({"text": json.dumps(["a"] * 9)}).encode(), None, numbers=False)
 
 
 json_values = st.recursive(
@@ -198,8 +203,8 @@ def test_nothing_changes_where_nothing_is_changed(
     value: object, ascii: bool, indent: int | None, fields: bool
 ) -> None:
     raw = json.dumps({"v": value}, ensure_ascii=ascii, indent=indent).encode("utf-8", "surrogatepass")
-    doc = read(raw, Tree.of([(("no", "such"), "mask")]) if fields else None, numbers=fields)
-    assert doc.written(REMOVED) == raw
+    doc = _read(raw, Tree.of([(("no", "such"), "mask")]) if fields else None, numbers=fields)
+    assert finish(doc.written(REMOVED)) == raw
 
 
 def _strings(value: object) -> list[str]:
@@ -215,9 +220,9 @@ def _strings(value: object) -> list[str]:
 @given(value=json_values)
 def test_every_string_is_seen(value: object) -> None:
     raw = json.dumps({"v": value}).encode()
-    leaves = read(raw, None, numbers=False).leaves
+    leaves = _read(raw, None, numbers=False).leaves
     assert [leaf.text for leaf in leaves if not leaf.is_number] == ["v", *_strings(value)]
     for leaf in leaves:
         leaf.new = "new" + leaf.text
-    again = json.loads(read(raw, None, numbers=False).written(REMOVED))
+    again = json.loads(finish(_read(raw, None, numbers=False).written(REMOVED)))
     assert again == {"v": value}

@@ -376,3 +376,17 @@ def test_whatever_was_found_is_not_found_again(text: str, split: int) -> None:
 
 def test_the_words_for_too_much_name_the_bounds() -> None:
     assert "4 MiB" in outgoing._TOO_MUCH
+
+
+def test_what_cannot_be_looked_through_is_not_kept_where_a_part_would_have_to_be_masked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scan, "MAX_FOUND", 2)
+    asks: dict[str, object] = {"find": ["card"], "action": "ask"}
+    message = Message(
+        Kind.RESPONSE, b"1", None, None, b'{"text":"%b"}' % (b"4111 1111 1111 1111 , " * 3), None
+    )
+    for tables, kept in (((asks,), True), ((asks, {"find": ["email"]}), False)):
+        outcome = redacted(made(*tables), None, message)
+        assert outcome is not None
+        assert (outcome.action, outcome.message, outcome.kept is not None) == (Action.ASK, None, kept)

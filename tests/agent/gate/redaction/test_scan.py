@@ -7,16 +7,17 @@ import pytest
 from penstock_agent.gate.redaction import scan
 from penstock_agent.gate.redaction.custom import compile_pattern
 from penstock_agent.gate.redaction.detectors import DETECTORS
-from penstock_agent.gate.redaction.document import TooMuch, read
+from penstock_agent.gate.redaction.document import read
 from penstock_agent.gate.redaction.scan import REMOVED, Scan
+from penstock_agent.gate.redaction.steps import TooMuch, finish
 
 
 def scanned(raw: bytes, *patterns: str) -> tuple[bytes, dict[str, int]]:
     customs = [compile_pattern(f"p{n}", pattern) for n, pattern in enumerate(patterns)]
     looking = Scan(tuple(DETECTORS.values()), customs)
-    doc = read(raw, None, numbers=bool(customs))
-    looking.look(doc)
-    return doc.written(REMOVED), dict(looking.found)
+    doc = finish(read(raw, None, numbers=bool(customs)))
+    finish(looking.look(doc))
+    return finish(doc.written(REMOVED)), dict(looking.found)
 
 
 @pytest.mark.parametrize(
