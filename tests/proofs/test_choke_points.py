@@ -157,22 +157,41 @@ CHOKE_POINTS: dict[str, tuple[str, str, str, str]] = {
     ),
     "what sessions are told is looked at": (
         "endpoint.session.dialogue",
-        "return outbound.let_out(self._shared, self.server, caller, request, message, key, sight)",
-        "return message",
+        "return outbound.passing(shared, server, caller, request, message, key, sight, self._held, then)",
+        "return then(message)",
         f"{ENDPOINT}/test_redaction.py::test_a_session_gets_results_errors_and_notifications_without_what_is_found",
     ),
     "answers in 2026-07-28 are looked at": (
         "endpoint.modern.process",
-        "out = outbound.let_out(self._shared, self.server, flight.caller, request, answer, key, sight)",
-        "out = answer",
+        "return self._passing(flight, request, answer, partial(self._let_go, flight))",
+        "return self._let_go(flight, answer)",
         f"{ENDPOINT}/modern/test_modern.py::"
         "test_lists_show_what_is_exposed_and_no_cache_may_keep_them_for_others",
     ),
     "notifications in 2026-07-28 are looked at": (
         "endpoint.modern.process",
-        "out = outbound.let_out(self._shared, self.server, flight.caller, None, note, flight.stream.key)",
-        "out = note",
+        "return self._passing(flight, None, note, partial(self._tell_of, flight))",
+        "return self._tell_of(flight, note)",
         f"{ENDPOINT}/test_redaction.py::test_a_caller_of_2026_07_28_gets_the_same",
+    ),
+    "what is said in 2026-07-28 is looked at": (
+        "endpoint.modern.process",
+        "return outbound.passing(shared, server, caller, request, message, key, sight, self._held, then)",
+        "return then(message)",
+        f"{ENDPOINT}/test_redaction.py::test_a_caller_of_2026_07_28_gets_the_same",
+    ),
+    "long answers are looked at": (
+        "endpoint.outbound",
+        "outcome = await shared.turns.run(redacting(redactor, request, out))",
+        "outcome = None",
+        f"{ENDPOINT}/test_outbound.py::test_a_long_answer_comes_without_what_is_found",
+    ),
+    "what sessions are told again is looked at": (
+        "endpoint.session.dialogue",
+        'return outbound.let_out(self._shared, self.server, caller, request, message, "")',
+        "return message",
+        f"{ENDPOINT}/test_recall.py::"
+        "test_a_list_is_told_again_while_a_process_is_replaced_and_cut_to_what_the_caller_may_see_now",
     ),
     "answers of before are looked at": (
         "endpoint.recall",
@@ -234,7 +253,7 @@ def test_without_it_a_test_fails(runs: dict[str, Done], what: str) -> None:
     assert f"FAILED {test}" in done.stdout, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("call", ["inbound.judge", "outbound.let_out"])
+@pytest.mark.parametrize("call", ["inbound.judge", "outbound.let_out", "outbound.passing"])
 def test_each_place_that_asks_a_choke_point_is_in_the_table(call: str) -> None:
     """A new way in or out needs a row here, and so a test of its own."""
     places = []
