@@ -117,19 +117,44 @@ def account(captures: Iterable[Capture], site: Site) -> Account:
 def frames(capture: Capture) -> Iterator[Frame]:
     """All that the agent sent on a link, and nothing else of the connection."""
     _, _, rest = bytes(capture.up).partition(b"\r\n\r\n")
-    payload = b"".join(text for opcode, text, _ in _messages(rest, masked=True) if opcode == 2)
+    payload = b"".join(text for opcode, text, _ in _messages(rest, True) if opcode == 2)
     for frame, _ in _split(payload):
         yield frame
 
 
 def cut_short(capture: Capture) -> tuple[list[Frame], list[Frame]]:
-    """All whole frames of a link that may have been cut anywhere: the agent's, and the relay's."""
-    _, _, rest = bytes(capture.down).partition(b"\r\n\r\n")
-    down = b"".join(text for opcode, text, _ in _messages(rest, masked=False, whole=False) if opcode == 2)
+    """All frames of a link that may have been cut anywhere: the agent's, and the relay's.
+
+    Of the last one of the agent, where only part of it is there, as much of its payload as that has.
+    """
+    up, down = (
+        b"".join(text for opcode, text, _ in _messages(rest, masked, whole=False, part=True) if opcode == 2)
+        for rest, masked in (
+            (bytes(capture.up).partition(b"\r\n\r\n")[2], True),
+            (bytes(capture.down).partition(b"\r\n\r\n")[2], False),
+        )
+    )
+    said = [*_split(up, whole=False)]
+    half = begun(up[sum(len(raw) for _, raw in said) :])
     return (
-        [frame for frame, _ in _split(payload(capture), whole=False)],
+        [*(frame for frame, _ in said), *([] if half is None else [half])],
         [frame for frame, _ in _split(down, whole=False)],
     )
+
+
+def begun(data: bytes) -> Head | Data | None:
+    """A frame that ends too early, without the END that it may have said; None where no payload is in it."""
+    if len(data) <= HEADER.size:
+        return None
+    _, kind, _, _ = HEADER.unpack_from(data)
+    if kind not in (Head.type, Data.type):
+        return None
+    try:
+        frame = decode(kind, 0, data[HEADER.size :])
+    except RemoteError:
+        return None  # cut before its payload
+    assert isinstance(frame, Head | Data)
+    return frame if frame.data else None
 
 
 def answers(captures: Iterable[Capture]) -> dict[Key, bytes]:
@@ -207,7 +232,7 @@ class _Books:
     def _link(self, sent: bytes, down: bytes) -> None:
         asked = self._asked(down)
         frames, closing = b"", False
-        for opcode, payload, header in _messages(sent, masked=True):
+        for opcode, payload, header in _messages(sent, True):
             self.account.add("headers and masks of websocket messages", header)
             if closing:
                 raise Unexplained("a message after the closing one")
@@ -261,7 +286,7 @@ class _Books:
         """The tokens of the relay's PINGs; notes which exchanges it opened."""
         _, _, rest = down.partition(b"\r\n\r\n")
         asked: Counter[int] = Counter()
-        payload = b"".join(p for opcode, p, _ in _messages(rest, masked=False, whole=False) if opcode == 2)
+        payload = b"".join(p for opcode, p, _ in _messages(rest, False, whole=False) if opcode == 2)
         for frame, _ in _split(payload, whole=False):
             if isinstance(frame, Ping) and not frame.ack:
                 asked[frame.token] += 1
@@ -295,7 +320,7 @@ class _Books:
 
     def _conversation(self, sent: bytes) -> None:
         """Enrolment and renewal: JSON of known members, whose values are base64, PEM, or the type."""
-        for opcode, payload, header in _messages(sent, masked=True):
+        for opcode, payload, header in _messages(sent, True):
             self.account.add("headers and masks of websocket messages", header)
             if opcode == 8:
                 self._closing(payload)
@@ -339,8 +364,13 @@ def _records(capture: Capture) -> None:
         raise Unexplained(f"{content} bytes in records, and {len(capture.up)} of them read")
 
 
-def _messages(data: bytes, *, masked: bool, whole: bool = True) -> Iterator[tuple[int, bytes, int]]:
-    """Opcode, payload, and the size of the header of each websocket message; all are in one piece."""
+def _messages(
+    data: bytes, masked: bool, *, whole: bool = True, part: bool = False
+) -> Iterator[tuple[int, bytes, int]]:
+    """Opcode, payload, and the size of the header of each websocket message; all are in one piece.
+
+    `part`: where the last one is not `whole`, what there is of it.
+    """
     at = 0
     while at < len(data):
         if len(data) - at < 2:
@@ -351,13 +381,17 @@ def _messages(data: bytes, *, masked: bool, whole: bool = True) -> Iterator[tupl
         size, header = second & 0x7F, 2
         if size > 125:
             more = {126: 2, 127: 8}[size]
+            if len(data) - at < 2 + more:
+                break
             size, header = int.from_bytes(data[at + 2 : at + 2 + more]), 2 + more
             if size <= (125 if more == 2 else 0xFFFF):
                 raise Unexplained("a length that is not written in the shortest form")
         mask = data[at + header : at + header + 4] if masked else b"\0\0\0\0"
         header += 4 if masked else 0
         if at + header + size > len(data):
-            break
+            size = len(data) - at - header
+            if not part or size <= 0:
+                break
         payload = data[at + header : at + header + size]
         if masked:
             key = int.from_bytes(mask * (size // 4 + 1))
@@ -392,4 +426,4 @@ def _split(data: bytes, whole: bool = True) -> Iterator[tuple[Frame, bytes]]:
 def payload(capture: Capture) -> bytes:
     """What the agent sent in messages of a websocket, without their headers and masks."""
     _, _, rest = bytes(capture.up).partition(b"\r\n\r\n")
-    return b"".join(text for opcode, text, _ in _messages(rest, masked=True, whole=False) if opcode == 2)
+    return b"".join(text for opcode, text, _ in _messages(rest, True, whole=False) if opcode == 2)

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from penstock.tunnel.frames import Data, EndReason, Frame, Head, Ledger, Notice
+from penstock.tunnel.frames import (
+    Attach,
+    Data,
+    Done,
+    DoneReason,
+    EndReason,
+    Frame,
+    Head,
+    Ledger,
+    Method,
+    Notice,
+    Open,
+)
 from penstock.tunnel.frames import End as EndFrame
 from penstock_agent.ledger.reading import Record, read
 from penstock_agent.ledger.recorded import FORM
@@ -17,6 +30,10 @@ from penstock_agent.ledger.recorded import FORM
 
 class Uncovered(AssertionError):
     """A byte on the wire that the ledger does not have, or has otherwise."""
+
+
+class Undecided(AssertionError):
+    """A request of which the ledger does not say what was decided."""
 
 
 @dataclass
@@ -32,6 +49,46 @@ class Wire:
     repeated: int = 0
     """Bytes that came again, after an ATTACH."""
     heads: list[Ledger] = field(default_factory=list)
+    statuses: dict[str, int] = field(default_factory=dict)
+    failed: dict[str, EndReason] = field(default_factory=dict)
+    """Exchanges that the agent has ended before their answer was whole."""
+    asked: dict[str, bytearray] = field(default_factory=dict)
+    """What the relay sent: the body of each POST."""
+    opened: set[str] = field(default_factory=set)
+    given_up: set[str] = field(default_factory=set)
+    """Exchanges whose callers had enough, as the relay said."""
+    link_of: dict[str, int] = field(default_factory=dict)
+    """The last link that each exchange was on."""
+
+    def link(self, number: int, sent: Iterable[Frame], told: Iterable[Frame]) -> None:
+        """All that the agent, and the relay, said on one link, in the order of the links."""
+        for frame in told:
+            match frame:
+                case Open():
+                    key = str(frame.key)
+                    self.opened.add(key)
+                    self.link_of[key] = number
+                    if frame.method is Method.POST:
+                        self.asked[key] = bytearray(frame.data)
+                case Attach():
+                    self.link_of[str(frame.key)] = number
+                case Data(key=of) if (body := self.asked.get(str(of))) is not None:
+                    body[frame.offset :] = frame.data
+                case Done() if frame.reason is not DoneReason.OK:
+                    self.given_up.add(str(frame.key))
+                case _:
+                    pass
+        for frame in sent:
+            self.saw(frame)
+
+    def broken_off(self, links: Collection[int]) -> dict[str, str]:
+        """Why exchanges whose answer is not whole ended early. `links`: those that are known to be cut,
+        or whose agent was killed.
+        """
+        why = {key: "its link was cut" for key, number in self.link_of.items() if number in links}
+        why |= {key: f"its agent said {reason.name}" for key, reason in self.failed.items()}
+        why |= dict.fromkeys(self.given_up, "its caller gave up")
+        return {key: reason for key, reason in why.items() if key not in self.ended}
 
     def saw(self, frame: Frame) -> None:
         match frame:
@@ -40,11 +97,14 @@ class Wire:
                 if not FORM.issuperset(frame.headers):
                     said = "".join(f"{name}: {value}\n" for name, value in frame.headers).encode()
                     self.said[key].add((frame.status, sha256(said).hexdigest()))
+                self.statuses[key] = frame.status
                 self._piece(key, 0, frame.data, frame.end)
             case Data():
                 self._piece(str(frame.key), frame.offset, frame.data, frame.end)
             case EndFrame(reason=EndReason.OK):
                 self.ended.add(str(frame.key))
+            case EndFrame():
+                self.failed[str(frame.key)] = frame.reason
             case Ledger():
                 self.heads.append(frame)
             case _:
@@ -74,6 +134,8 @@ class Covered:
     surplus_records: int = 0
     """Those of which not all was seen on the wire."""
     surplus_bytes: int = 0
+    unproven: int = 0
+    """Bytes that were seen, but not all of their record, so that its hash could not be compared."""
     short: set[str] = field(default_factory=set)
     """Exchanges that have such records."""
 
@@ -109,7 +171,8 @@ def notices(found: Iterable[Record]) -> list[Notice]:
 
 def covered(wire: Wire, found: Iterable[Record], cut: Collection[str] | None) -> Covered:
     """Raises Uncovered. `cut`: the exchanges whose answers are known to have been given up, or broken off;
-    only those may have records of more than was seen. None: any that did not end.
+    only those may have records of more than was seen. None: any. But where the whole answer was seen, no
+    exchange may.
     """
     sent: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
     opened: dict[str, set[tuple[int, str]]] = defaultdict(set)
@@ -137,6 +200,7 @@ def covered(wire: Wire, found: Iterable[Record], cut: Collection[str] | None) ->
             if place > len(body):
                 result.surplus_records += 1
                 result.surplus_bytes += place - max(offset, len(body))
+                result.unproven += max(0, len(body) - offset)
                 result.short.add(key)
         if place < len(body):
             raise Uncovered(f"{key}: {len(body) - place} bytes from {place} on are in no record")
@@ -148,10 +212,52 @@ def covered(wire: Wire, found: Iterable[Record], cut: Collection[str] | None) ->
     for key, said in wire.said.items():
         if said != opened[key]:
             raise Uncovered(f"{key}: headers that are in no record")
-    known = sent.keys() - wire.ended if cut is None else cut
-    if surprising := result.short - set(known):
+    known = (sent.keys() if cut is None else set(cut)) - wire.ended
+    if surprising := result.short - known:
         raise Uncovered(f"records of bytes that did not leave, and nothing was cut: {sorted(surprising)[:5]}")
     return result
+
+
+def is_request(body: bytes) -> tuple[str, str] | None:
+    """Method and id of a request, the id as JSON; None for whatever needs no answer."""
+    try:
+        message = json.loads(body)
+        return message["method"], json.dumps(message["id"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def decided(wire: Wire, found: Iterable[Record]) -> int:
+    """How many requests were answered. Raises Undecided unless each of them has one decision, about what was
+    asked, from before the first byte of its answer; and what is no request, or was not asked, none.
+    """
+    decisions: dict[str, tuple[str, str]] = {}
+    sent: set[str] = set()
+    for each in found:
+        key = each.text("exchange")
+        if each.kind == "sent":
+            sent.add(key)
+        elif each.kind == "decision":
+            if key in decisions:
+                raise Undecided(f"{key}: two decisions about one request")
+            if key in sent:
+                raise Undecided(f"{key}: bytes left, and then it was decided")
+            decisions[key] = each.text("method"), each.text("id")
+    answered, missing = 0, Counter[str]()
+    for key, body in wire.asked.items():
+        asked = is_request(bytes(body))
+        said = decisions.pop(key, None)
+        if said is not None and said != asked:
+            raise Undecided(f"{key}: the decision is about something else")
+        if asked is not None and wire.statuses.get(key) == 200:
+            answered += 1
+            if said is None:
+                missing[asked[0]] += 1
+    if decisions:
+        raise Undecided(f"decisions about what nobody asked: {sorted(decisions)[:5]}")
+    if missing:
+        raise Undecided(f"answered, and no decision: {dict(missing)}")
+    return answered
 
 
 def kinds(found: Iterable[Record]) -> Counter[str]:

@@ -65,7 +65,9 @@ class Tap:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="tap", daemon=True)
         self._up: Future[None] = Future()
-        self._near: set[asyncio.StreamWriter] = set()
+        self.cut_off: set[int] = set()
+        """Numbers of the connections that `cut` has ended."""
+        self._near: dict[int, asyncio.StreamWriter] = {}
         self._losing = False
         self._stop = asyncio.Event()
 
@@ -99,6 +101,11 @@ class Tap:
         self._loop.call_soon_threadsafe(self._lose)
 
     @property
+    def standing(self) -> set[int]:
+        """Numbers of the connections that stand now."""
+        return set(list(self._near))
+
+    @property
     def up(self) -> bytes:
         """All that the agent has sent, decrypted, connection after connection."""
         return b"".join(bytes(capture.up) for capture in self.captures)
@@ -127,7 +134,7 @@ class Tap:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         capture = Capture(len(self.captures) + 1)
         self.captures.append(capture)
-        self._near.add(writer)
+        self._near[capture.number] = writer
         try:
             await self._carry(capture, reader, writer)
         except (OSError, EOFError):
@@ -135,7 +142,7 @@ class Tap:
         except Exception as error:
             self.broken.append(repr(error))
         finally:
-            self._near.discard(writer)
+            self._near.pop(capture.number, None)
             writer.transport.abort()
 
     def _lose(self) -> None:
@@ -144,7 +151,8 @@ class Tap:
 
     def _abort(self) -> None:
         self._losing = False
-        for writer in self._near:
+        self.cut_off |= self._near.keys()
+        for writer in self._near.values():
             writer.transport.abort()
 
     async def _carry(

@@ -82,6 +82,12 @@ CHOKE_POINTS: dict[str, tuple[str, str, str, str]] = {
         "(failure := None) is not None",
         f"{ENDPOINT}/bridge/down/test_bridge.py::test_what_is_not_exposed_is_denied_before_any_server_is_started",
     ),
+    "what the bridge answers itself is judged": (
+        "endpoint.bridge.down.bridge",
+        JUDGE.format("message"),
+        "(failure := None) is not None",
+        f"{ENDPOINT}/bridge/down/test_bridge.py::test_what_cannot_be_recorded_starts_no_server",
+    ),
     "subscriptions over the bridge are judged": (
         "endpoint.bridge.down.listens",
         "if await inbound.judge(self._shared, exchange, asked) is not None:",

@@ -40,6 +40,9 @@ OVER: Final = (
     "request again without it."
 )
 
+_ANSWERED_HERE: Final = frozenset({"server/discover", "subscriptions/listen"})
+"""Methods that servers of the handshake era do not have."""
+
 
 class Bridge:
     """One per endpoint. ``post`` may raise :exc:`~penstock_agent.exchange.ExchangeGone` and Stopping."""
@@ -58,6 +61,11 @@ class Bridge:
         """A request whose envelope is good, for a server that is known to be of the handshake era."""
         said = translate.said(message)
         until = self._shared.until(exchange.deadline)
+        # All others are judged as what the server is asked for them.
+        judged = message.method in _ANSWERED_HERE
+        if judged and (failure := await inbound.judge(self._shared, exchange, message)) is not None:
+            await fail(exchange, message, failure)
+            return
         try:
             if message.method == "server/discover":
                 await self._discover(exchange, message, said, until)

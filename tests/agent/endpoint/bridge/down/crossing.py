@@ -22,6 +22,7 @@ from penstock_agent.endpoint.session.sessions import Sessions
 from penstock_agent.endpoint.shared import Shared
 from penstock_agent.exchange import ExchangeGone
 from penstock_agent.gate.gate import Gate
+from penstock_agent.ledger.entries import Ledger, Unrecorded
 from penstock_agent.tolerance import Tolerance
 from tests.agent.endpoint.talk import AGENT, EVERYTHING, FakeChild, FakeChildren, Json, spec
 from tests.harness.fake_exchange import ALICE, FakeExchange
@@ -118,7 +119,11 @@ class Crossing:
 
 @asynccontextmanager
 async def crossing(
-    expose: tuple[str, ...] = EVERYTHING, *, limits: Limits | None = None, call_timeout: float = 120.0
+    expose: tuple[str, ...] = EVERYTHING,
+    *,
+    limits: Limits | None = None,
+    call_timeout: float = 120.0,
+    ledger: Ledger | None = None,
 ) -> AsyncIterator[Crossing]:
     """Leaving it checks that no child was left behind, and that nothing is held for anybody."""
     children = FakeChildren()
@@ -143,6 +148,7 @@ async def crossing(
             call_timeout=call_timeout,
             spawn=spawn,
             running=True,
+            ledger=ledger or Unrecorded(),
         )
         sessions = Sessions(AGENT, limits, b"s" * 32)
         bridge = Bridge(shared, sessions)

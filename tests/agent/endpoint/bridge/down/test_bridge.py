@@ -8,6 +8,7 @@ import pytest
 
 from penstock_agent.endpoint.bridge.down import pending
 from penstock_agent.exchange import DoneReason
+from penstock_agent.ledger.entries import Verdict
 from tests.agent.endpoint.bridge.down.crossing import (
     BOB,
     INFO,
@@ -21,6 +22,7 @@ from tests.agent.endpoint.bridge.down.crossing import (
     result,
 )
 from tests.agent.endpoint.talk import FakeChild, Json, spec
+from tests.agent.endpoint.test_recording import Book
 from tests.harness.fake_exchange import FakeExchange
 
 
@@ -48,6 +50,28 @@ async def test_what_the_server_said_at_the_beginning_is_discovered() -> None:
         assert set(capabilities) == {"tools", "resources", "logging"}
         assert (found["ttlMs"], found["cacheScope"], found["resultType"]) == (0, "private", "complete")
         assert found["_meta"] == {META + "serverInfo": INFO}
+
+
+@pytest.mark.parametrize("method", ["server/discover", "subscriptions/listen"])
+async def test_what_the_bridge_answers_itself_is_decided_and_recorded_too(method: str) -> None:
+    book = Book()
+    async with crossing(ledger=book) as cross:
+        exchange = cross.send(method, id=7, notifications={"toolsListChanged": True})
+        await cross.begun()
+        [entry] = book.decisions(method)
+        assert (entry.exchange, entry.verdict, entry.id) == (exchange.key, Verdict.ALLOWED, "7")
+        await exchange.until_head()
+        exchange.leave()
+
+
+@pytest.mark.parametrize("method", ["server/discover", "subscriptions/listen"])
+async def test_what_cannot_be_recorded_starts_no_server(method: str) -> None:
+    book = Book()
+    book.refuses = "The disk is full. It was not executed."
+    async with crossing(ledger=book) as cross:
+        exchange = cross.send(method, notifications={"toolsListChanged": True})
+        assert "The disk is full." in json.dumps(await exchange.json())
+        assert cross.children.started == []
 
 
 async def test_what_a_server_says_after_its_configuration_has_changed_is_discovered() -> None:
