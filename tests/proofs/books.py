@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -81,11 +81,11 @@ class Wire:
         for frame in sent:
             self.saw(frame)
 
-    def broken_off(self, links: Collection[int]) -> dict[str, str]:
-        """Why exchanges whose answer is not whole ended early. `links`: those that are known to be cut,
-        or whose agent was killed.
+    def broken_off(self, links: Mapping[int, str]) -> dict[str, str]:
+        """Why exchanges ended early whose answer is not whole. `links`: those that are known to have ended
+        by force, and how.
         """
-        why = {key: "its link was cut" for key, number in self.link_of.items() if number in links}
+        why = {key: links[number] for key, number in self.link_of.items() if number in links}
         why |= {key: f"its agent said {reason.name}" for key, reason in self.failed.items()}
         why |= dict.fromkeys(self.given_up, "its caller gave up")
         return {key: reason for key, reason in why.items() if key not in self.ended}

@@ -15,7 +15,7 @@ import dataclasses
 import json
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -89,10 +89,16 @@ class Tap:
         *,
         agent_env: Mapping[str, str] | None = None,
         relay_env: Mapping[str, str] | None = None,
+        agent_program: Sequence[str] | None = None,
     ) -> Stack:
         """A stack whose agent dials the tap."""
         through = {"PENSTOCK_RELAY_TUNNEL_URL": f"wss://127.0.0.1:{self.port}"}
-        stack = Stack(servers, relay_env={**(relay_env or {}), **through}, agent_env=agent_env)
+        stack = Stack(
+            servers,
+            relay_env={**(relay_env or {}), **through},
+            agent_env=agent_env,
+            agent_program=agent_program,
+        )
         self._folder = stack.folder
         return stack
 

@@ -12,7 +12,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -23,8 +22,8 @@ import pytest
 from penstock_agent.ledger import verify_main
 from penstock_agent.ledger.reading import Record
 from tests.harness.caller import Caller
-from tests.harness.conversing.callers import conversation
 from tests.harness.conversing.conversation import Conversation
+from tests.harness.conversing.modern import Modern
 from tests.harness.stack import Server, Stack
 from tests.proofs import books
 from tests.proofs.account import cut_short
@@ -37,7 +36,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 SEED = int(os.environ.get("PENSTOCK_PROOF_SEED", "1"))
 CALLS = int(os.environ.get("PENSTOCK_PROOF_CALLS", "10000"))
 WORKERS = 24
-"""Callers at a time; every fourth is of 2026-07-28."""
+"""Callers at a time; every fourth is of 2026-07-28, and every fourth uses the whole site."""
 CUTS = 25
 TOOL_SERVER = Path(__file__).parents[1] / "harness" / "tool_server.py"
 EXPOSED = ("echo", "big", "progress", "sleep", "junk")
@@ -76,8 +75,8 @@ class Traffic:
     left: int
     made: Counter[str] = field(default_factory=Counter)
     came: Counter[str] = field(default_factory=Counter)
-    killed: set[int] = field(default_factory=set)
-    """Numbers of the connections whose agent was killed."""
+    killed: dict[int, str] = field(default_factory=dict)
+    """Numbers of the connections whose agent was killed, and that in words."""
 
     def next(self) -> str | None:
         if self.left <= 0:
@@ -111,14 +110,16 @@ class Traffic:
                 return "echo", {"n": size(1 << 30)}
 
 
-async def call(caller: Caller | Conversation, traffic: Traffic, kind: str, number: int) -> str:
-    """How it ended."""
+async def call(
+    caller: Caller | Conversation, traffic: Traffic, kind: str, number: int, prefix: str = ""
+) -> str:
+    """How it ended. `prefix`: of names of tools."""
     if kind in ("list", "no such method"):
         method = "tools/list" if kind == "list" else "shell/exec"
         params: dict[str, object] = {}
     else:
         name, arguments = traffic.arguments(kind)
-        method, params = "tools/call", {"name": name, "arguments": arguments}
+        method, params = "tools/call", {"name": prefix + name, "arguments": arguments}
         if name == "progress":
             params["_meta"] = {"progressToken": f"t{number}"}
     try:
@@ -132,19 +133,22 @@ async def call(caller: Caller | Conversation, traffic: Traffic, kind: str, numbe
         return "given up" if kind == "given up" else "late"
 
 
-async def work(stack: Stack, traffic: Traffic, modern: bool) -> None:
+async def work(stack: Stack, traffic: Traffic, modern: bool, whole: bool) -> None:
+    url = f"{stack.public_url}/{stack.site}/mcp" if whole else stack.url("tools")
+    prefix = "tools__" if whole else ""
     while traffic.left > 0:
-        url = stack.url("tools")
-        caller = conversation("2026-07-28", stack, "tools") if modern else Caller(url, stack.token)
-        with suppress(*FAILURES):
+        caller = Modern("2026-07-28", url, stack.token) if modern else Caller(url, stack.token)
+        try:
             async with caller:
                 while (kind := traffic.next()) is not None:
-                    came = await call(caller, traffic, kind, traffic.left)
+                    came = await call(caller, traffic, kind, traffic.left, prefix)
                     traffic.came[came] += 1
                     if came == "404":
                         break  # the session has ended: another
-            continue
-        traffic.came["broken"] += 1
+        except FAILURES as error:
+            traffic.came[f"broken: {type(error).__name__}"] += 1
+        finally:
+            await caller.hang_up()
 
 
 async def trouble(stack: Stack, tap: Tap, traffic: Traffic) -> None:
@@ -154,7 +158,7 @@ async def trouble(stack: Stack, tap: Tap, traffic: Traffic) -> None:
         while traffic.left > calls - calls * n // (CUTS + 1):
             await asyncio.sleep(0.01)
         if n in (CUTS // 3, 2 * CUTS // 3):
-            traffic.killed |= tap.standing
+            traffic.killed |= dict.fromkeys(tap.standing, "its agent was killed")
             await asyncio.to_thread(stack.agent.program.kill)
             await asyncio.to_thread(stack.agent.program.start)
         elif n == CUTS // 2:
@@ -168,7 +172,7 @@ async def storm(stack: Stack, tap: Tap, traffic: Traffic) -> None:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(trouble(stack, tap, traffic))
         for n in range(WORKERS):
-            tasks.create_task(work(stack, traffic, n % 4 == 0))
+            tasks.create_task(work(stack, traffic, n % 4 == 0, n % 8 in (0, 1)))
 
 
 def seen(tap: Tap) -> Wire:
@@ -192,7 +196,10 @@ class Measured:
 def measure(calls: int, seed: int, folder: Path) -> Measured:
     """Have them made, and compare. Leaves its figures in the folder."""
     started, traffic = time.monotonic(), Traffic(random.Random(seed), calls)
-    with Tap() as tap, tap.stack({"tools": Server([sys.executable, str(TOOL_SERVER)], EXPOSED)}) as stack:
+    program = [sys.executable, str(TOOL_SERVER)]
+    servers = {"tools": Server(program, EXPOSED), "others": Server(program, ["count"])}
+    quick = [sys.executable, str(Path(__file__).with_name("quick_agent.py"))]
+    with Tap() as tap, tap.stack(servers, agent_program=quick) as stack:
         stack.agent.program.stop()
         stack.agent.config.write_text(stack.agent.config.read_text() + RULES)
         stack.agent.start()
@@ -200,11 +207,11 @@ def measure(calls: int, seed: int, folder: Path) -> Measured:
         stack.agent.program.stop()
         seconds = time.monotonic() - started
         ledger = str(stack.agent.folder / "state" / "ledger")
-        program = [sys.executable, "-I", "-S", verify_main.__file__, ledger]
-        verified = subprocess.run(program, capture_output=True, text=True, check=False)
+        verifier = [sys.executable, "-I", "-S", verify_main.__file__, ledger]
+        verified = subprocess.run(verifier, capture_output=True, text=True, check=False)
         found = books.records(stack.agent.folder)
     wire = seen(tap)
-    cut = wire.broken_off(tap.cut_off | traffic.killed)
+    cut = wire.broken_off(dict.fromkeys(tap.cut_off, "its link was cut") | traffic.killed)
     result = covered(wire, found, cut)
     answered = decided(wire, found)
     verdicts = Counter(each.text("verdict") for each in found if each.kind == "decision")
