@@ -189,7 +189,7 @@ PURE = (
             "endpoint.permits", "endpoint.session.standing",
             *(f"endpoint.bridge.up.{n}" for n in ("interpreter", "out", "subscription", "translate")),
             *(f"endpoint.modern.{n}" for n in ("flights", "ladder", "messages", "schemas", "tasks")),
-            "console.charts", "exchange", "exposing.differences",
+            "console.charts", "console.forms", "exchange", "exposing.differences",
             "gate.*", "ledger.entries", "ledger.happenings",
             "ledger.record", "ledger.retention", "sizes", "problem", "dialer.proxy", "dialer.redial",
             "renewal.schedule", "remote.address", "remote.protocol", "remote.sse", "remote.words",

@@ -18,6 +18,8 @@ MOST: Final = 200
 """Calls in one answer; the others are counted."""
 MAX_TEXT: Final = 200
 """Characters of one text in it, of what callers chose."""
+MAX_SUBJECT: Final = 1000
+"""The same of who they are to their issuer: by that they are stopped."""
 
 
 class _Open:
@@ -76,7 +78,7 @@ class LiveCalls:
             self._state(one),
             who.name[:MAX_TEXT],
             who.email[:MAX_TEXT],
-            who.subject[:MAX_TEXT],
+            who.subject[:MAX_SUBJECT],
             who.client[:MAX_TEXT],
             server,
             "" if decision is None else (decision.item or decision.method)[:MAX_TEXT],

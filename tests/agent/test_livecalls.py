@@ -14,7 +14,7 @@ from penstock_agent.endpoint.approving import Approving
 from penstock_agent.gate.approval import Call
 from penstock_agent.ledger.entries import CannotRecord, Decision, Entry, Verdict
 from penstock_agent.ledger.recorded import Recorded
-from penstock_agent.livecalls import MAX_TEXT, MOST, LiveCalls
+from penstock_agent.livecalls import MAX_SUBJECT, MAX_TEXT, MOST, LiveCalls
 from tests.harness.fake_exchange import FakeExchange
 
 ALICE = Principal("https://idp", "alice", name="Alice A.", email="alice@example.com", client="assistant")
@@ -112,7 +112,8 @@ async def test_the_answer_is_bounded_in_number_and_text() -> None:
     found = await site.found()
     assert (len(found.calls), found.more) == (MOST, 7)
     one = found.calls[0]
-    assert {len(text) for text in (one.name, one.email, one.subject, one.client, one.item)} == {MAX_TEXT}
+    assert {len(text) for text in (one.name, one.email, one.client, one.item)} == {MAX_TEXT}
+    assert len(one.subject) == MAX_SUBJECT
     assert len(msgspec.json.encode(found)) < control.MAX_ANSWER_BYTES / 4
 
 

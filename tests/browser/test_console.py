@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
+import msgspec
 import pytest
 from selenium.webdriver.support.ui import WebDriverWait
 
+from penstock_agent.control import Calls, Status
 from tests.browser.test_pages import look
 from tests.harness.caller import Caller
 from tests.harness.chromium import PHONE, WAIT_S, Chromium, Hand, Keyboard
@@ -245,13 +247,58 @@ async def test_a_page_refreshes_itself_and_says_when_the_console_is_gone(
                 lambda _: "the caller Alice" not in browser.text()
             )
         )
+        # Whoever is at a link, or has clicked into a table, sees what is new all the same.
+        stop = "Stop the caller Alice"
+        await aside(lambda: browser.control("link", stop).raw.send_keys(""))
+        site.calls = Calls([msgspec.structs.replace(site.calls.calls[0], item="tool:another")])
+        await aside(lambda: until(browser, "tool:another"))
+        assert (
+            browser.driver.execute_script("return document.activeElement.getAttribute('aria-label')") == stop
+        )
+        site.calls = Calls([])
+        await aside(lambda: until(browser, "Nobody uses anything"))
+        assert browser.driver.execute_script("return document.activeElement.id") == "now"
+        site.stranger = "The agent is busy."
+        await aside(lambda: until(browser, "The agent says nothing."))
+        assert "tool:another" not in browser.text()
+        assert browser.text().count("The agent says nothing.") == 2
+        await aside(lambda: look(browser))
+        site.stranger = ""
+        await aside(lambda: until(browser, "Nobody uses anything"))
     await aside(lambda: until(browser, "The console has ended"))
     browser.complaints()
+    await aside(lambda: look(browser))
+    await asyncio.to_thread(
+        lambda: browser.driver.execute_async_script("setTimeout(arguments[arguments.length - 1], 2500)")
+    )
+    assert browser.complaints() == [], "it asks no more: the port may be another's by now"
 
 
-def _without_pauses(site: ConsoleSite):  # type: ignore[no-untyped-def]  # a Status
-    import msgspec
+async def test_an_answer_that_is_kept_is_read_and_let_out(tmp_path: Path, browser: Chromium) -> None:
+    site = ConsoleSite(tmp_path)
+    answer = '{"result": "mail to bob@example.com"}'
+    site.asked = msgspec.structs.replace(
+        site.asked, item="answer of tool:read", answer_bytes=len(answer), answer=answer
+    )
+    hand = Keyboard(browser)
+    async with site.open() as console:
+        link = console.link()
 
+        def walk() -> None:
+            enter(browser, link)
+            go(browser, hand, "Approvals")
+            assert "bob@example.com" not in browser.text()
+            go(browser, hand, "See all of the answer, and decide")
+            assert "bob@example.com" in browser.text()
+            hand.press("Let it out once")
+            look(browser)
+            assert "Let out, once: the answer of tool:read of files." in browser.text()
+
+        await aside(walk)
+    assert site.told == [("approve", {"id": "r1"})]
+
+
+def _without_pauses(site: ConsoleSite) -> Status:
     return msgspec.structs.replace(site.status, paused=[])
 
 
@@ -261,6 +308,9 @@ async def test_names_that_are_tricks_are_shown_and_do_nothing(
     tmp_path: Path, browser: Chromium, size: tuple[int, int], colours: str
 ) -> None:
     site = ConsoleSite(tmp_path, HOSTILE)
+    site.asked = msgspec.structs.replace(
+        site.asked, answer=HOSTILE, answer_bytes=len(HOSTILE.encode()), item=f"answer of {HOSTILE}"
+    )
     site.write_ledger()
     browser.screen(size)
     browser.colours(colours)

@@ -54,7 +54,7 @@ def console(
 
 async def _serve(source: Source, port: int, json: bool, opens: bool) -> None:
     from penstock_agent import control
-    from penstock_agent.console.access import Door
+    from penstock_agent.console.access import IDLE_S, Door
     from penstock_agent.console.app import Console
     from penstock_agent.console.views import Views
 
@@ -67,24 +67,30 @@ async def _serve(source: Source, port: int, json: bool, opens: bool) -> None:
             if json:
                 emit({"url": link})
             else:
-                _tell(link, served.port)
+                screen = opens and _has_screen()
+                _tell(link, served.port, screen)
+                if screen:
+                    kept.enter_context(_browser(link))
                 kept.enter_context(_enter_for_another(served))
             sys.stdout.flush()
-            if opens and (page := kept.enter_context(_browser(link))):
-                say(f"A browser was asked to open it ({page}).")
-            await _until_over(served, asked)
+            unused = await _until_over(served, asked)
     if not json:
-        say("The console has ended.")
+        why = f": nobody has used it for {IDLE_S / 60:.0f} minutes" if unused else ""
+        say(f"The console has ended{why}.")
 
 
-def _tell(link: str, port: int) -> None:
+def _tell(link: str, port: int, screen: bool) -> None:
     say("The console of this site. This link works once, within two minutes:")
     say()
     say(f"  {link}")
     say()
-    if os.environ.get("SSH_CONNECTION"):
-        say(f"From your own machine, first: ssh -N -L {port}:127.0.0.1:{port} THIS_MACHINE")
-    say("Ctrl-C ends it. Enter prints a new link, which ends the browser that is in.")
+    if screen:
+        say("A browser was asked to open it.")
+    else:
+        # sudo forgets that somebody came by SSH, so everybody is told.
+        say(f"From another machine, there first: ssh -N -L {port}:127.0.0.1:{port} THIS_MACHINE")
+    another = " Enter prints a new link, which ends the browser that is in." if _in_foreground() else ""
+    say(f"Ctrl-C ends it.{another}")
 
 
 @contextmanager
@@ -101,24 +107,35 @@ def _signals() -> Iterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
-async def _until_over(served: Console, asked: asyncio.Event) -> None:
+async def _until_over(served: Console, asked: asyncio.Event) -> bool:
+    """Whether it is over because nobody uses it."""
     async with asyncio.TaskGroup() as tasks:
-        waits = (tasks.create_task(asked.wait()), tasks.create_task(served.over()))
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for each in waits:
-            each.cancel()
+        told, over = tasks.create_task(asked.wait()), tasks.create_task(served.over())
+        await asyncio.wait((told, over), return_when=asyncio.FIRST_COMPLETED)
+        unused = over.done() and over.result()
+        told.cancel()
+        over.cancel()
+    return unused
+
+
+def _in_foreground() -> bool:
+    """Whether lines of the terminal are for us. Else who reads one is stopped by the terminal."""
+    try:
+        return sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except (OSError, ValueError):
+        return False
 
 
 @contextmanager
 def _enter_for_another(served: Console) -> Iterator[None]:
     """A line on the terminal asks for another link."""
-    if not sys.stdin.isatty():
+    if not _in_foreground():
         yield
         return
     loop, stdin = asyncio.get_running_loop(), sys.stdin.fileno()
 
     def typed() -> None:
-        if not os.read(stdin, 1024):
+        if not _in_foreground() or not os.read(stdin, 1024):
             loop.remove_reader(stdin)
             return
         say(f"  {served.link()}")
@@ -130,16 +147,17 @@ def _enter_for_another(served: Console) -> Iterator[None]:
         loop.remove_reader(stdin)
 
 
-@contextmanager
-def _browser(link: str) -> Iterator[str]:
-    """Opens a browser where there is a screen: not as root, and not with the link as an argument, which every
-    user of the machine could read. Yields the file that it was given; empty when it was not asked.
-    """
+def _has_screen() -> bool:
+    """Whether a browser can be asked: never as root."""
     screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    if os.geteuid() == 0 or not screen or not sys.stdout.isatty():
-        yield ""
-        return
+    return os.geteuid() != 0 and bool(screen) and sys.stdout.isatty()
+
+
+@contextmanager
+def _browser(link: str) -> Iterator[None]:
+    """Opens a browser, and not with the link as an argument, which every user of the machine could read."""
     import tempfile
+    import threading
     import webbrowser
     from html import escape
 
@@ -153,6 +171,11 @@ def _browser(link: str) -> Iterator[str]:
                 '<!doctype html><html lang="en"><meta charset="utf-8"><title>Console</title>'
                 f'<meta http-equiv="refresh" content="0; url={target}"><a href="{target}">Console</a></html>'
             )
-        with suppress(webbrowser.Error):
-            webbrowser.open(f"file://{page}")
-        yield page
+
+        def ask() -> None:
+            with suppress(webbrowser.Error):
+                webbrowser.open(f"file://{page}")
+
+        # Some browsers return only when they are closed, and want an answer before that.
+        threading.Thread(target=ask, daemon=True).start()
+        yield

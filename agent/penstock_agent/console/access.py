@@ -102,5 +102,14 @@ def foreign(method: str, host: str, origin: str, ours: str) -> str:
     return ""
 
 
+def led_here(site: str) -> str:
+    """Why a page inside is not shown to whom another page has led here; empty when none has. ``site``: the
+    header Sec-Fetch-Site, which browsers send and pages cannot set.
+    """
+    if site in ("", "none", "same-origin"):
+        return ""
+    return "Another page has led here. If that is what you want, open the address by itself."
+
+
 def _same(one: str, other: str) -> bool:
     return hmac.compare_digest(one.encode("utf-8", "replace"), other.encode("utf-8", "replace"))

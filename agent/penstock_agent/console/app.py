@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
+from urllib.parse import quote
 
 from aiohttp import web
 
-from penstock_agent.console import access, pages
+from penstock_agent.console import access, forms, pages
 from penstock_agent.console.access import COOKIE, Door, Session
-from penstock_agent.console.views import Asked, Values, Views, entry_of
+from penstock_agent.console.views import Asked, Ending, Values, Views, entry_of
 from penstock_agent.ledger import checking
 from penstock_agent.problem import Problem
 
 HOST: Final = "127.0.0.1"
-MAX_FORM: Final = 64 * 1024
-"""Bytes of a form."""
 LOOK_EVERY_S: Final = 5.0
 """Seconds between looks whether the console is over."""
 CLOSING_S: Final = 2.0
@@ -28,6 +29,11 @@ _AGAIN: Final = (
     "the terminal where it runs, or start it again: penstock-agent console"
 )
 Handler = Callable[[web.Request, Session], Awaitable[web.Response]]
+
+# What strangers send to the port is nothing to write on the terminal of the console's owner.
+_silent = logging.getLogger(__name__)
+_silent.addHandler(logging.NullHandler())
+_silent.propagate = False
 
 
 class Console:
@@ -53,31 +59,46 @@ class Console:
     async def listening(self, port: int) -> AsyncIterator[None]:
         """Raises Problem for a port that cannot be had."""
         runner = web.AppRunner(
-            self._application(), access_log=None, handle_signals=False, shutdown_timeout=CLOSING_S
+            self._application(),
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=CLOSING_S,
+            logger=_silent,
         )
         await runner.setup()
+        failed: Exception | None = None
         try:
-            await web.TCPSite(runner, HOST, port).start()
-            self.port = runner.addresses[0][1]
+            await self._listen(runner, port)
             async with asyncio.TaskGroup() as self._tasks:
-                yield
+                try:
+                    yield
+                except Exception as error:
+                    failed = error  # goes on as it is, and not in a group
                 self._views.end()
-        except OSError as error:
-            text = f"Port {port} cannot be had: {error.strerror}. Give another, or none: --port 0"
-            raise Problem(text) from None
         finally:
             self._views.end()
             await runner.cleanup()
+        if failed is not None:
+            raise failed
 
-    async def over(self) -> None:
-        """Wait until somebody ends it, or nobody uses it any more."""
+    async def _listen(self, runner: web.AppRunner, port: int) -> None:
+        try:
+            await web.TCPSite(runner, HOST, port).start()
+        except OSError as error:
+            why = os.strerror(error.errno) if error.errno else str(error)
+            raise Problem(f"Port {port} cannot be had: {why}. Give another, or none: --port 0") from None
+        self.port = runner.addresses[0][1]
+
+    async def over(self) -> bool:
+        """Wait until somebody ends it, or nobody uses it any more. Whether it was the latter."""
         while not self._door.over:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_EVERY_S):
                     await self._over.wait()
+        return not self._door.closed
 
     def _application(self) -> web.Application:
-        app = web.Application(middlewares=[self._guard], client_max_size=MAX_FORM)
+        app = web.Application(middlewares=[self._guard], client_max_size=forms.MAX_BYTES)
         app.router.add_get("/enter", self._enter_page)
         app.router.add_post("/enter", self._enter)
         for name, kind in pages.STATIC.items():
@@ -118,6 +139,12 @@ class Console:
                 answer = _problem(error.status, error.reason, text)
             except Problem as problem:
                 answer = _problem(400, "That did not work", str(problem), _back(request))
+            except Ending:
+                answer = _problem(503, "The console ends", "To open it again: penstock-agent console")
+            except Exception as error:
+                text = f"The console failed at this ({type(error).__name__}). The same is to be had in the "
+                text += "terminal: penstock-agent status, top, approvals, tools review, ledger show"
+                answer = _problem(500, "That did not work", text, _back(request))
         answer.headers.update(pages.ALWAYS)
         return answer
 
@@ -126,6 +153,8 @@ class Console:
 
         async def handle(request: web.Request) -> web.Response:
             place, cookie = request.match_info["place"], request.cookies.get(COOKIE, "")
+            if why := access.led_here(request.headers.get("Sec-Fetch-Site", "")):
+                return _problem(403, "Not from here", why)
             session = self._door.session(place, cookie)
             if session is None:
                 return _problem(403, "You are not in", _AGAIN)
@@ -158,7 +187,8 @@ class Console:
         return _html(pages.page("enter", problem=""))
 
     async def _enter(self, request: web.Request) -> web.Response:
-        session = self._door.enter(await _field(request, "code"))
+        code = (await _form(request)).get("code", "")
+        session = self._door.enter(code.strip().rpartition("#")[2])
         if session is None:
             text = (
                 "This code is not good: it was used, it is older than two minutes, or not whole. For a new "
@@ -216,7 +246,7 @@ class Console:
     # -- what changes something
 
     async def _act(self, request: web.Request, session: Session) -> web.Response:
-        form = {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
+        form = await _form(request)
         if not access.sealed(session, form.get("seal", "")):
             return _problem(403, "That form is old", "Open the page again.", f"/{session.place}/")
         action = request.match_info["action"]
@@ -231,13 +261,13 @@ class Console:
             session.said = True, await self._views.act(action, form)
         except Problem as problem:
             session.said = False, str(problem)
-        after = {"approve": "approvals", "deny": "approvals", "pin": f"tools/{form.get('server', '')}"}
+        server = quote(form.get("server", ""), safe="")
+        after = {"approve": "approvals", "deny": "approvals", "pin": f"tools/{server}"}
         return _to(f"/{session.place}/{after.get(action, '')}")
 
 
-async def _field(request: web.Request, name: str) -> str:
-    value = (await request.post()).get(name, "")
-    return value.strip().rpartition("#")[2] if isinstance(value, str) else ""
+async def _form(request: web.Request) -> dict[str, str]:
+    return forms.fields(request.content_type, await request.read())
 
 
 def _back(request: web.Request) -> str:

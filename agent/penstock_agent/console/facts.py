@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Final
@@ -58,10 +59,12 @@ class Source:
         self.path = control.socket_to_ask(settings)
         self._clock = clock
         self._tail = Tail(settings.state_dir / FOLDER, LAST, {"decision"})
+        self._reading = asyncio.Lock()
 
     async def look(self) -> Facts:
         """Says in words what cannot be had."""
-        decisions, ledger_problem = self._decisions()
+        async with self._reading:  # a browser has several tabs
+            decisions, ledger_problem = await asyncio.to_thread(self._decisions)
         now = self._clock()
         try:
             status = await control.status(self.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
@@ -41,6 +42,11 @@ def seen(text: str, limit: int = MAX_NAME) -> str:
     return visible(cut, but="\n")
 
 
+def moment(seconds: float) -> str:
+    """Since 1970, to the second, in the time of this machine."""
+    return local(datetime.fromtimestamp(seconds, UTC).isoformat())
+
+
 @cache
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -52,7 +58,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"seen": seen, "size": sizes.shown, "duration": duration, "local": local, "utc": utc}
+    made.filters |= {"seen": seen, "size": sizes.shown, "duration": duration}
+    made.filters |= {"local": local, "utc": utc, "moment": moment}
     return made
 
 

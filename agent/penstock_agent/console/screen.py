@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from penstock.lookalike import visible
 from penstock_agent.console.facts import Facts
 from penstock_agent.control import Status
 from penstock_agent.ledger.moments import duration, local, utc
@@ -38,7 +39,8 @@ def screen(facts: Facts, height: int | None = None) -> RenderableType:
 
 def name(text: str, limit: int = MAX_NAME) -> str:
     """Of somebody or something outside."""
-    return printable(text, limit)
+    shown = visible(text[: limit + 1])
+    return shown if len(shown) <= limit else shown[:limit] + "…"
 
 
 def _line(text: str, style: str = "") -> Text:

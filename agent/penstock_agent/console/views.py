@@ -14,8 +14,9 @@ from typing import Final
 from penstock_agent import control, pinning, sizes
 from penstock_agent.console.charts import COLOURS, bars
 from penstock_agent.console.facts import Source
-from penstock_agent.console.history import History, Line, history
+from penstock_agent.console.history import STEPS, History, Line, history
 from penstock_agent.console.pages import seen
+from penstock_agent.console.waiting import waiting
 from penstock_agent.exposing.differences import differences
 from penstock_agent.gate import pins
 from penstock_agent.gate.expose import Expose
@@ -128,11 +129,10 @@ class Views:
             if id:
                 raise
             return {"problem": str(error), "requests": [], "waiting": 0, "whole": False, "now": self._clock()}
-        waiting = sum(1 for one in requests if one.state == "waiting")
         return {
             "problem": "",
-            "requests": requests,
-            "waiting": waiting,
+            "requests": [waiting(one, bool(id)) for one in requests],
+            "waiting": sum(1 for one in requests if one.state == "waiting"),
             "whole": bool(id),
             "now": self._clock(),
         }
@@ -160,6 +160,7 @@ class Views:
             "matched": found.matched,
             "lines": [line(each) for each in reversed(found.latest)],
             "charts": charts(found),
+            "step": (ends - begins) / STEPS,
         }
 
     async def report(self, since: str) -> Values:
@@ -203,7 +204,9 @@ class Views:
         if action in ("approve", "deny"):
             done = await control.approve(path, form.get("id", ""), action == "approve")
             what = f"{done.item} of {done.server or 'the site'}"
-            return f"Approved, once: {what}." if action == "approve" else f"Denied: {what}."
+            if action == "deny":
+                return f"Denied: {what}."
+            return f"Let out, once: the {what}." if done.answer_bytes else f"Approved, once: {what}."
         if action in ("pause", "resume"):
             entry = entry_of(form)
             changed = await control.pause(path, action, entry.kind.value, entry.name)
@@ -267,4 +270,5 @@ def _chart(title: str, most: list[Line], in_bytes: bool) -> Values:
         {"name": each.name, "colour": min(number, COLOURS - 1), "total": shown(sum(values))}
         for number, (each, (_, values)) in enumerate(zip(most, series, strict=True))
     ]
-    return {"title": title, "svg": bars(title, series, shown), "legend": legend}
+    highest = max((sum(values[step] for _, values in series) for step in range(STEPS)), default=0)
+    return {"title": title, "svg": bars(title, series, shown), "legend": legend, "highest": shown(highest)}

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from penstock_agent.console.access import IDLE_S, LINK_S, Door, foreign, sealed
+from penstock_agent.console.access import IDLE_S, LINK_S, Door, foreign, led_here, sealed
 
 
 class Clock:
@@ -82,6 +82,14 @@ def test_it_ends_when_nobody_does_anything_or_somebody_ends_it() -> None:
     door, _ = door_of()
     door.closed = True
     assert door.over
+
+
+@pytest.mark.parametrize(
+    ("site", "passes"),
+    [("", True), ("none", True), ("same-origin", True), ("same-site", False), ("cross-site", False)],
+)
+def test_a_page_of_another_port_of_this_machine_leads_nowhere(site: str, passes: bool) -> None:
+    assert (led_here(site) == "") is passes
 
 
 OURS = "127.0.0.1:4711"

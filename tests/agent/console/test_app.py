@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
+import msgspec
 import pytest
 
 from penstock_agent.console.access import COOKIE, Door
 from penstock_agent.console.app import Console
+from penstock_agent.console.views import Views
 from penstock_agent.problem import Problem
 from tests.harness.console_site import HOSTILE, ConsoleSite
 
@@ -136,6 +138,59 @@ async def test_another_host_and_another_origin_get_nothing(site: ConsoleSite) ->
         assert site.told == []
 
 
+async def test_a_page_inside_is_not_shown_to_whom_another_page_has_led_there(site: ConsoleSite) -> None:
+    async with browser_of(site) as browser:
+        await browser.get_in()
+        for led in ("cross-site", "same-site"):
+            done = await browser.ask("GET", browser.base + "/", headers={"Sec-Fetch-Site": led})
+            assert done.status == 403
+            assert "Another page has led here" in done.text
+        done = await browser.ask("GET", browser.base + "/", headers={"Sec-Fetch-Site": "none"})
+        assert done.status == 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("multipart/form-data; boundary=x", b"code=1"),
+        ("application/x-www-form-urlencoded; charset=foo", b"code=%ff"),
+        ("application/json", b"{}"),
+    ],
+)
+async def test_what_is_no_form_is_told_so_and_written_nowhere(
+    site: ConsoleSite, capfd: pytest.CaptureFixture[str], kind: str, data: bytes
+) -> None:
+    async with browser_of(site) as browser:
+        done = await browser.ask("POST", "/enter", data=data, headers={"Content-Type": kind})
+        assert done.status == 400
+        assert "form" in done.text
+        assert done.headers["Cache-Control"] == "no-store"  # type: ignore[index]
+        large = await browser.ask("POST", "/enter", data={"code": "1" * 70_000})
+        assert large.status == 413
+        reader, writer = await asyncio.open_connection("127.0.0.1", browser.console.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: \x1b[31mevil\r\n\r\n")
+        assert b"400" in await reader.readline()
+        writer.close()
+    assert capfd.readouterr() == ("", "")
+
+
+async def test_a_mistake_of_ours_is_a_page_without_its_text(
+    site: ConsoleSite, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(self: Views) -> None:
+        raise KeyError("a secret")
+
+    async with browser_of(site) as browser:
+        await browser.get_in()
+        monkeypatch.setattr(Views, "overview", fails)
+        done = await browser.ask("GET", browser.base + "/")
+        assert done.status == 500
+        assert "failed at this (KeyError)" in done.text
+        assert "secret" not in done.text
+        assert done.headers["Cache-Control"] == "no-store"  # type: ignore[index]
+    assert capfd.readouterr() == ("", "")
+
+
 async def test_every_answer_keeps_others_away_and_is_not_stored(site: ConsoleSite) -> None:
     async with browser_of(site) as browser:
         await browser.get_in()
@@ -202,6 +257,33 @@ async def test_what_the_agent_refuses_is_told_in_its_words(site: ConsoleSite) ->
         assert 'role="alert">No such call waits.' in page
 
 
+async def test_an_answer_that_is_kept_is_read_before_it_is_let_out(site: ConsoleSite) -> None:
+    answer = '{"result": "mail to bob@example.com"}'
+    site.asked = msgspec.structs.replace(site.asked, item="answer of tool:a", answer_bytes=len(answer))
+    async with browser_of(site) as browser:
+        await browser.get_in()
+        listed = await browser.page("approvals")
+        assert "This call has run" in listed
+        assert "See all of the answer" in listed
+        assert "Let it out" not in listed
+        assert "Deny" in listed
+        site.asked = msgspec.structs.replace(site.asked, answer=answer)
+        whole = await browser.page("approvals/r1")
+        assert "bob@example.com" in whole
+        assert "Let it out once" in whole
+        await browser.press("approve", id="r1")
+        assert "Let out, once: the answer of tool:a of files." in await browser.page("approvals")
+
+
+async def test_an_answer_that_is_longer_than_a_page_is_let_out_by_a_command(site: ConsoleSite) -> None:
+    site.asked = msgspec.structs.replace(site.asked, answer_bytes=5000, answer="beginning")
+    async with browser_of(site) as browser:
+        await browser.get_in()
+        whole = await browser.page("approvals/r1")
+        assert "Let it out" not in whole
+        assert "penstock-agent approvals approve r1" in whole
+
+
 async def test_a_call_of_which_not_all_is_shown_cannot_be_approved_there(tmp_path: Path) -> None:
     async with browser_of(ConsoleSite(tmp_path, "A" * 3000)) as browser:
         await browser.get_in()
@@ -226,8 +308,15 @@ async def test_it_ends_when_somebody_ends_it(site: ConsoleSite) -> None:
     async with browser_of(site, door) as browser:
         await browser.get_in()
         assert "The console has ended" in (await browser.press("end")).text
-        await browser.console.over()
+        assert not await browser.console.over()
         assert door.over
+
+
+async def test_it_ends_when_nobody_uses_it(site: ConsoleSite) -> None:
+    now = [100.0]
+    async with browser_of(site, Door(lambda: now[0])) as browser:
+        now[0] += 1800
+        assert await browser.console.over()
 
 
 async def test_a_page_that_is_left_open_does_not_keep_it_alive(site: ConsoleSite) -> None:
@@ -264,6 +353,7 @@ async def test_without_an_agent_and_a_ledger_pages_say_so(tmp_path: Path) -> Non
         site.settings.runtime_dir.joinpath("control.sock").unlink()
         for path in ("", "tools", "approvals"):
             assert "The agent does not run" in await browser.page(path), path
+        assert (await browser.page("")).count("The agent says nothing.") == 2
         for path in ("ledger", "report"):
             assert "There is no ledger" in await browser.page(path), path
         assert "The agent does not run" in (await browser.ask("GET", browser.base + "/tools/files")).text
@@ -275,6 +365,13 @@ async def test_without_an_agent_and_a_ledger_pages_say_so(tmp_path: Path) -> Non
 async def test_a_port_that_is_taken_is_told(site: ConsoleSite) -> None:
     async with site.open() as console:
         port = console.port
-        with pytest.raises(Problem, match=f"Port {port} cannot be had"):
+        with pytest.raises(Problem, match=f"Port {port} cannot be had: Address already in use"):
             async with console.listening(port):
                 pass
+
+
+async def test_what_fails_while_it_listens_is_told_as_it_is(site: ConsoleSite) -> None:
+    async with site.open() as console:
+        with pytest.raises(Problem, match="the terminal is gone"):
+            async with console.listening(0):
+                raise Problem("the terminal is gone")

@@ -22,6 +22,10 @@ def test_what_does_not_show_is_told_by_its_number(text: str, shown: str) -> None
     assert pages.seen(text) == shown
 
 
+def test_a_moment_is_told_to_the_second() -> None:
+    assert pages.moment(0.0).count(":") == 2
+
+
 def test_a_template_escapes() -> None:
     html = pages.page("problem", title="<b>", text="<script>", back="")
     assert "<script>" not in html

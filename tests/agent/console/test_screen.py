@@ -82,6 +82,11 @@ def test_without_an_agent_there_is_a_sentence_and_what_was_decided() -> None:
     assert "denied" in text
 
 
+def test_what_prints_and_does_not_show_is_told_by_its_number() -> None:
+    call = msgspec.structs.replace(CALL, name="Ali\u3164ce")
+    assert "Ali<U+3164>ce" in "\n".join(lines(Facts(10_000.0, "", STATUS, [call])))
+
+
 def test_names_are_neither_markup_nor_obeyed_by_the_terminal() -> None:
     call = Call("k", 1.0, "running", HOSTILE, HOSTILE, HOSTILE, HOSTILE, "s", HOSTILE, 0)
     asked = msgspec.structs.replace(ASKED, name=HOSTILE, item=HOSTILE, arguments=HOSTILE)
