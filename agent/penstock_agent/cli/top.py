@@ -83,8 +83,9 @@ async def _watch(source: Source) -> None:
 
 @contextmanager
 def _keys(over: asyncio.Event) -> Iterator[None]:
-    """A key is read as soon as it is pressed, and is not shown."""
+    """A key is read as soon as it is pressed, and is not shown. At the end the terminal is as it was."""
     import os
+    import signal
     import termios
     import tty
 
@@ -99,8 +100,12 @@ def _keys(over: asyncio.Event) -> Iterator[None]:
 
     tty.setcbreak(stdin)
     loop.add_reader(stdin, pressed)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, over.set)
     try:
         yield
     finally:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            loop.remove_signal_handler(number)
         loop.remove_reader(stdin)
         termios.tcsetattr(stdin, termios.TCSADRAIN, before)

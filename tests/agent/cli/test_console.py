@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import importlib.util
 import json
 import os
+import pty
 import signal
 import sys
+import termios
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -83,6 +86,43 @@ async def test_a_person_is_told_what_the_link_is_and_how_it_ends(site: ConsoleSi
         process.send_signal(signal.SIGTERM)
         assert await process.wait() == 0
         assert b"The console has ended." in await process.stdout.read()
+
+
+@pytest.mark.parametrize("foreground", [True, False], ids=["foreground", "background"])
+async def test_enter_on_its_terminal_prints_another_link(site: ConsoleSite, foreground: bool) -> None:
+    ours, theirs = pty.openpty()
+
+    async def until(word: str, text: str = "") -> str:
+        while word not in text:
+            text += (await asyncio.to_thread(os.read, ours, 4096)).decode()
+        return text
+
+    async with site.open():
+        process = await asyncio.subprocess.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            "from penstock_agent.cli import main; main()",
+            "console",
+            *options(site),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            preexec_fn=(lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)) if foreground else None,
+            env={**os.environ, "DISPLAY": "", "WAYLAND_DISPLAY": ""},
+        )
+        said = await until("Ctrl-C ends it.")
+        assert "From another machine" in said
+        if foreground:
+            said = await until("is in.", said)
+            os.write(ours, b"\n")
+            assert (await until("/enter#", "")).partition("#")[2] not in said
+        process.send_signal(signal.SIGHUP)
+        assert await process.wait() == 0
+        rest = await until("The console has ended.", "" if foreground else said)
+        assert ("Enter prints" in rest) is False
+    os.close(ours)
+    os.close(theirs)
 
 
 def test_without_an_agent_there_is_no_console(site: ConsoleSite) -> None:

@@ -54,9 +54,11 @@ def test_the_facts_as_json(site: Path) -> None:
     assert [one["item"] for one in facts["decisions"]] == ["tool:read_file"]
 
 
-@pytest.mark.parametrize("key", [b"q", b"\x03"])
-def test_on_a_terminal_it_goes_on_until_a_key_ends_it_and_leaves_the_terminal_as_it_was(
-    site: Path, key: bytes
+@pytest.mark.parametrize(
+    ("key", "status"), [(b"q", 0), (b"\x03", 130), (b"", 0)], ids=["q", "Ctrl-C", "SIGTERM"]
+)
+def test_on_a_terminal_it_goes_on_until_it_is_ended_and_leaves_the_terminal_as_it_was(
+    site: Path, key: bytes, status: int
 ) -> None:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
@@ -75,9 +77,13 @@ def test_on_a_terminal_it_goes_on_until_a_key_ends_it_and_leaves_the_terminal_as
             if select.select([ours], [], [], 0.1)[0]:
                 shown += os.read(ours, 65536)
             if b"Decided" in shown and not pressed:
-                pressed = os.write(ours, key) > 0
+                pressed = True
+                if key:
+                    os.write(ours, key)
+                else:
+                    process.terminate()
         process.kill()
-        assert process.wait() == (0 if key == b"q" else 130)
+        assert process.wait() == status
     assert termios.tcgetattr(theirs) == before
     assert b"Alice Example" in shown
     os.close(ours)
