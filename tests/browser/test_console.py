@@ -15,6 +15,7 @@ import msgspec
 import pytest
 from selenium.webdriver.support.ui import WebDriverWait
 
+from penstock_agent.console.views import Views
 from penstock_agent.control import Calls, Status
 from tests.browser.test_pages import look
 from tests.harness.caller import Caller
@@ -233,7 +234,7 @@ async def test_a_held_call_is_approved_and_a_changed_tool_too(
 
 
 async def test_a_page_refreshes_itself_and_says_when_the_console_is_gone(
-    tmp_path: Path, browser: Chromium
+    tmp_path: Path, browser: Chromium, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site = ConsoleSite(tmp_path)
     site.write_ledger()
@@ -265,6 +266,12 @@ async def test_a_page_refreshes_itself_and_says_when_the_console_is_gone(
         await aside(lambda: look(browser))
         site.stranger = ""
         await aside(lambda: until(browser, "Nobody uses anything"))
+        with monkeypatch.context() as broken:
+            broken.setattr(Views, "overview", _fails)
+            await aside(lambda: until(browser, "it could not be refreshed (500)"))
+            assert "Nobody uses anything" in browser.text()
+        await aside(lambda: WebDriverWait(browser.driver, WAIT_S).until(lambda _: _refreshes(browser)))
+        browser.complaints()
     await aside(lambda: until(browser, "The console has ended"))
     browser.complaints()
     await aside(lambda: look(browser))
@@ -296,6 +303,14 @@ async def test_an_answer_that_is_kept_is_read_and_let_out(tmp_path: Path, browse
 
         await aside(walk)
     assert site.told == [("approve", {"id": "r1"})]
+
+
+async def _fails(views: Views) -> None:
+    raise KeyError("a mistake of ours")
+
+
+def _refreshes(browser: Chromium) -> bool:
+    return "could not be refreshed" not in browser.text()
 
 
 def _without_pauses(site: ConsoleSite) -> Status:

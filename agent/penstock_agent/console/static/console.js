@@ -5,7 +5,7 @@
   const PATIENCE_MS = 10000;
   const note = document.getElementById("refreshed");
   const lost = document.getElementById("lost");
-  const shown = note.textContent;
+  let shown = note.textContent;
   let began = 0;
 
   // Once the console is gone, anybody may have its port: nothing is asked there any more.
@@ -58,7 +58,8 @@
         return Boolean(fresh) && replaced(old, fresh);
       });
       const said = found.getElementById("refreshed");
-      note.textContent = (said ? said.textContent : shown) + (all.every(Boolean) ? "" : "; what you have selected is older");
+      if (said) shown = said.textContent;
+      note.textContent = shown + (all.every(Boolean) ? "" : "; what you have selected is older");
     } catch (error) {
       if (!(error instanceof RangeError)) return gone();
       note.textContent = `${shown}: it could not be refreshed (${error.message})`;
