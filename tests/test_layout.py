@@ -32,7 +32,6 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     f"{A}/cli/found.py": (f"{TA}/cli/test_importing.py", "what import shows"),
     f"{A}/cli/trying.py": (f"{TA}/cli/test_servers.py", "what these commands share"),
     f"{A}/cli/variables.py": (f"{TA}/cli/test_servers.py", "what servers add is given"),
-    f"{A}/dialer/connect.py": (f"{TA}/dialer/test_dialer_obstacles.py", "the redirect that is not followed"),
     f"{A}/endpoint/answers.py": (f"{TA}/endpoint/test_endpoint.py", "an answer is seen where it is given"),
     f"{A}/ledger/checking.py": (f"{TA}/cli/test_ledger.py", "verify and report, as commands"),
     f"{A}/console/views.py": (f"{TA}/console/test_app.py", "what pages show and buttons do"),

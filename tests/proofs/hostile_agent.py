@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.typing import Subprotocol
 
@@ -50,6 +50,7 @@ from penstock.tunnel.frames import (
     Welcome,
 )
 from penstock.tunnel.limits import SUBPROTOCOL, VERSIONS
+from penstock_agent.dialer.connect import Connect
 from tests.harness.ledgers import Ledger as Heads
 
 JSON: Final = ("content-type", "application/json")
@@ -163,7 +164,7 @@ class HostileAgent:
                 await asyncio.sleep(0.05)
 
     async def _link(self) -> None:
-        async with connect(
+        async with Connect(
             f"{self._url}/link",
             ssl=self._context,
             proxy=None,

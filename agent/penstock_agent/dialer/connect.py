@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import TracebackType
+
 from websockets.asyncio.client import connect
 
 
@@ -10,3 +12,16 @@ class Connect(connect):
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # Who is cancelled while it waits for the other end's close leaves the connection open otherwise.
+        transport = self.connection.transport
+        try:
+            await super().__aexit__(exc_type, exc_value, traceback)
+        finally:
+            transport.abort()
