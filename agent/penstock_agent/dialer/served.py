@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Final
 
 from penstock import log
@@ -23,7 +24,16 @@ from penstock_agent.exchange import DoneReason, ExchangeGone
 BUFFERED: Final = 1024 * 1024
 """Bytes of an answer that may wait for credit before its writer waits as well."""
 
+CALLERS: Final = 128
+"""Principals that are kept read, each of up to 64 KiB: few people make many calls."""
+
 _log = log.get(__name__)
+
+
+@lru_cache(maxsize=CALLERS)
+def _principal(body: bytes) -> Principal:
+    """Who calls, from the body of a PRINCIPAL frame; for equal bytes the same object. Raises ValueError."""
+    return Principal.parse(*PrincipalFrame.unpack(body))
 
 
 class Served:
@@ -171,8 +181,7 @@ class Tunnel:
             return  # its origin took it back in the same breath
         deadline = asyncio.get_running_loop().time() + held.open.deadline_ms / 1000
         try:
-            claims, grant, proof = PrincipalFrame.unpack(event.principal)
-            principal = Principal.parse(claims, grant, proof)
+            principal = _principal(event.principal)
         except ValueError:
             _log.error("principal_cannot_be_read", exchange=str(held.key))
             self._agent.end(held, EndReason.FAILED)

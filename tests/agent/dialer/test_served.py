@@ -107,6 +107,15 @@ async def test_an_exchange_is_what_the_origin_opened(ends: Ends) -> None:
     assert not served.ended
 
 
+async def test_one_who_calls_again_is_the_same_object_and_another_is_not(ends: Ends) -> None:
+    """Whoever looks things up by who calls does not compare them name by name, call after call."""
+    first, again = ends.open()[0], ends.open()[0]
+    assert again.principal is first.principal
+    ends.request(claims=Principal("penstock", "svc:other").dump())
+    ends.pump()
+    assert ends.started[-1].principal == Principal("penstock", "svc:other")
+
+
 async def test_a_call_is_counted_until_its_origin_has_the_answer(ends: Ends) -> None:
     served, _ = ends.open()
     assert (ends.tunnel.calls, ends.tunnel.idle.is_set(), ends.tunnel.exchanges) == (1, False, 1)
