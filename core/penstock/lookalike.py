@@ -28,23 +28,24 @@ JUDGED: dict[tuple[str, ...], dict[str, str]] = {
     }.items()
 }
 """Below the envelope: path of an object, folded key, the key as it must be spelt."""
+_SPELT: Final = {path: frozenset(spelling.values()) for path, spelling in JUDGED.items()}
 
 
 def objection(tree: object) -> str | None:
     """A sentence about the first key of a decoded message that must not travel; None when all may."""
     if not isinstance(tree, dict):
         return None
-    for key in tree:
-        if key in ENVELOPE:
-            continue
-        if fold(key) in ENVELOPE:
+    if not ENVELOPE.issuperset(tree):
+        first = next(key for key in tree if key not in ENVELOPE)
+        if fold(first) in ENVELOPE:
             return "A key of the message looks like one of JSON-RPC: spell it exactly."
         return "The message has a key that JSON-RPC does not know: put it into params or params._meta."
+    params = tree.get("params")
+    if not isinstance(params, dict):
+        return None
     for path, spelling in JUDGED.items():
-        inner: object = tree
-        for name in path:
-            inner = inner.get(name) if isinstance(inner, dict) else None
-        if not isinstance(inner, dict):
+        inner = params if len(path) == 1 else params.get(path[1])
+        if not isinstance(inner, dict) or _SPELT[path].issuperset(inner):
             continue
         for key in inner:
             right = spelling.get(fold(key), key)

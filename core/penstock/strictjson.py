@@ -5,9 +5,16 @@ import json
 import re
 from itertools import accumulate
 
+import msgspec
+
 STEP_BYTES = 1 << 18
 """Large data is worked on in pieces of this size."""
 
+SMALL = 1 << 14
+"""Characters up to which `tree` tries the fast way first; whoever takes both ways for more pays too much."""
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)  # \Z: linear on unterminated strings too
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
@@ -52,12 +59,26 @@ def exceeds(data: bytes, *, depth: int, keys: int, containers: int) -> str | Non
 
 
 def tree(text: str) -> object:
-    """The value of `text`, valid JSON, with its numbers replaced by something small. Raises DuplicateKey.
-
-    Numbers are not converted: they are not looked at, may have any number of digits, and would cost time.
+    """The value of `text`, valid JSON, but for its numbers: they may be replaced by something small, since
+    they are not looked at, and may have any number of digits. Raises DuplicateKey.
     """
-    value: object = _tree.decode(text)
-    return value
+    if len(text) <= SMALL:
+        value = _as_it_came(text)
+        if value is not None:
+            return value
+    slow: object = _tree.decode(text)
+    return slow
+
+
+def _as_it_came(text: str) -> object | None:
+    """The value, where it comes out as it went in: then it has each key once. Most clients write like that,
+    and this is a fifth of the time. None for all else, and for null.
+    """
+    try:
+        value: object = _decode(text)
+        return value if _encode(value) == text.encode() else None
+    except (ValueError, RecursionError):  # a number of thousands of digits is no int either
+        return None
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -85,11 +85,45 @@ def test_json_without_duplicates_has_a_tree(text: str) -> None:
         assert strictjson.top_level_keys(text) == list(value)
 
 
-@pytest.mark.parametrize("text", ['{"a":1,"a":1}', '[{"b":{"a":1,"\\u0061":2}}]'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a":1,"a":1}',
+        '{"a":null,"a":null}',
+        '[{"b":{"a":1,"\\u0061":2}}]',
+        '{"a":{"b":[],"c":"é","b":[]}}',
+        '{"a":1,"a":1,"b":"' + "x" * strictjson.SMALL + '"}',
+    ],
+)
 def test_a_key_twice_is_found(text: str) -> None:
     with pytest.raises(strictjson.DuplicateKey):
         strictjson.tree(text)
 
 
-def test_numbers_of_any_length_are_not_converted() -> None:
-    assert strictjson.tree('{"a":' + "9" * 1_000_000 + "}")
+@pytest.mark.parametrize(
+    "text", ["null", "[null]", '{"a": 1.0}', '{"a":1e400}', '{"a":18446744073709551616}']
+)
+def test_both_ways_to_a_tree_end_at_one(text: str) -> None:
+    """However it is written, and also when it is too large for the fast way."""
+    padded = text + " " * strictjson.SMALL
+    assert _shape(strictjson.tree(text)) == _shape(strictjson.tree(padded))
+
+
+@given(json_texts)
+def test_both_ways_to_a_tree_of_anything_end_at_one(text: str) -> None:
+    compact = json.dumps(json.loads(text), separators=(",", ":"), ensure_ascii=False)
+    assert _shape(strictjson.tree(compact)) == _shape(strictjson.tree(compact + " " * strictjson.SMALL))
+
+
+def _shape(tree: object) -> object:
+    """Without numbers, which may be anything."""
+    if isinstance(tree, dict):
+        return {key: _shape(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return list(map(_shape, tree))
+    return 0 if isinstance(tree, int | float) and not isinstance(tree, bool) else tree
+
+
+@pytest.mark.parametrize("digits", [5000, 1_000_000])
+def test_numbers_of_any_length_are_not_converted(digits: int) -> None:
+    assert strictjson.tree('{"a":' + "9" * digits + "}")

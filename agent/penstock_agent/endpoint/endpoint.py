@@ -56,11 +56,13 @@ from penstock_agent.tolerance import Tolerance
 
 _log = get(__name__)
 
-#: A client sends the same few forms again and again, and parsing Accept is a tenth of a small call.
+#: A client sends the same few forms again and again, and parsing Accept is a tenth of a small call. Sorted
+#: apart: what is checked is the same for all its sessions.
 _check = lru_cache(maxsize=256)(check)
 
 
-def _sorted(headers: Headers) -> tuple[Headers, list[str], list[str]]:
+@lru_cache(maxsize=256)
+def _sorted(headers: Headers) -> tuple[Headers, tuple[str, ...], tuple[str, ...]]:
     """What says how the request is formed, every version, and every session id."""
     shape, versions, ids = [], [], []
     for pair in headers:
@@ -71,7 +73,7 @@ def _sorted(headers: Headers) -> tuple[Headers, list[str], list[str]]:
             shape.append(pair)
         elif not pair[0].startswith("mcp-"):
             shape.append(pair)
-    return tuple(shape), versions, ids
+    return tuple(shape), tuple(versions), tuple(ids)
 
 
 @dataclass(frozen=True, slots=True)
