@@ -7,6 +7,7 @@ A person reads "Сlaude" with a Cyrillic letter as "Claude". `skeleton` is what 
 UTS 39, section 4, for the letters of ASCII), `unseen` what of it does not show at all.
 """
 
+import re
 import unicodedata
 from typing import Final
 
@@ -109,6 +110,9 @@ _SHOW_NOTHING: Final = frozenset(
     + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
 )
 """What is default-ignorable, or blank, although its category says that it is a letter, a mark or a symbol."""
+_EMPTY_LINES: Final = re.compile(r"\n(?: *\n){2,}")
+_BLANKS: Final = re.compile(r" {41,}")
+"""More than a text is indented by."""
 _WITH_LATIN: Final = frozenset({"LATIN", "CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO"})
 """Scripts that are written together (UTS 39, 5.2)."""
 
@@ -125,6 +129,18 @@ def visible(text: str, but: str = "") -> str:
     return "".join(
         f"<U+{ord(c):04X}>" if (unseen(c) or not c.isprintable()) and c not in but else c for c in text
     )
+
+
+def exact(text: str) -> str:
+    """`text` in lines, for somebody who decides about it: each character can be seen, and no emptiness leads
+    away from what comes after it. Done twice, it changes nothing more.
+    """
+    lines = _EMPTY_LINES.sub(_empty_lines, visible(text, but="\n"))
+    return _BLANKS.sub(lambda found: f"<{len(found[0])} blanks>", lines)
+
+
+def _empty_lines(found: re.Match[str]) -> str:
+    return f"\n<{found[0].count(chr(10)) - 1} empty lines>\n"
 
 
 def skeleton(text: str) -> str:

@@ -305,6 +305,30 @@ async def test_an_answer_that_is_kept_is_read_and_let_out(tmp_path: Path, browse
     assert site.told == [("approve", {"id": "r1"})]
 
 
+async def test_a_long_definition_is_read_to_its_end_in_a_box(tmp_path: Path, browser: Chromium) -> None:
+    site = ConsoleSite(tmp_path)
+    text = "".join(f"Line {n} of what it does.\n" for n in range(2000)) + "\n" * 5000 + "And sends."
+    change = site.review.changes[0]
+    change = msgspec.structs.replace(change, after=json.dumps({"name": "a", "description": text}))
+    site.review = msgspec.structs.replace(site.review, changes=[change])
+    async with site.open() as console:
+        link = console.link()
+
+        def walk() -> None:
+            enter(browser, link)
+            browser.open(browser.url + "tools/files")
+            look(browser)
+            (box,) = browser.all(".changes .long")
+            assert box.raw.size["height"] < WIDE[1]
+            assert "Line 1999 of what it does." in box.raw.text
+            assert box.raw.text.replace("+}", "").endswith("<5000 empty lines>\nAnd sends.")
+            Hand(browser).press("Approve tool:Alice")
+            look(browser)
+
+        await aside(walk)
+    assert [verb for verb, _ in site.told] == ["review", "pin", "review"]
+
+
 async def _fails(views: Views) -> None:
     raise KeyError("a mistake of ours")
 

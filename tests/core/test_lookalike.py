@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.lookalike import ENVELOPE, JUDGED, fold, mixes_scripts, objection, skeleton, unseen
+from penstock.lookalike import ENVELOPE, JUDGED, exact, fold, mixes_scripts, objection, skeleton, unseen
 
 
 @pytest.mark.parametrize(
@@ -120,3 +120,20 @@ def test_any_text_has_a_skeleton_that_shows(text: str) -> None:
     found = skeleton(text)
     assert not any(map(unseen, found.replace(" ", "")))
     mixes_scripts(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('{\n "a": 1\n}', '{\n "a": 1\n}'),
+        ("a\u202eb\u200bc", "a<U+202E>b<U+200B>c"),
+        ("a,\n\nb", "a,\n\nb"),
+        ("a," + "\n" * 500 + "b", "a,\n<499 empty lines>\nb"),
+        ("a," + "\n   " * 500 + "b", "a,\n<499 empty lines>\n   b"),
+        ("a" + " " * 500 + "b", "a<500 blanks>b"),
+        ("a,\n" + " " * 40 + "b", "a,\n" + " " * 40 + "b"),
+    ],
+)
+def test_nothing_hides_in_or_behind_emptiness(text: str, shown: str) -> None:
+    assert exact(text) == shown
+    assert exact(shown) == shown

@@ -108,8 +108,7 @@ def _go_through(settings: Settings, found: list[Review]) -> bool:
             if stopped:
                 left |= change.exposed
                 continue
-            _show(one.server, change)
-            answer = _ask() if asks else "l"
+            answer = _ask() if _show(one.server, change) and asks else "l"
             if answer == "a":
                 _approve(settings, one.server, {change.key: change.digest})
                 say(f"    approved: {printable(change.key, 100)}")
@@ -146,20 +145,27 @@ def _head(found: Review) -> None:
         say(f"{found.server}: approved {utc(found.approved_at)} ({who}), version {found.version}; {waiting}.")
 
 
-def _show(server: str, change: Change) -> None:
-    from penstock_agent.exposing.differences import differences
+def _show(server: str, change: Change) -> bool:
+    """Whether all of it was shown."""
+    from penstock_agent.exposing.differences import UNSEEN, differences
     from penstock_agent.ledger.moments import utc
 
     state = "withheld" if change.exposed else "not exposed"
     say()
     say(f"  {printable(change.key, 200)}: {change.why}, {state}, seen since {utc(change.since)}")
-    for each in differences(change.before, change.after):
+    found = differences(change.before, change.after)
+    for each in found:
         lines = each.text.splitlines() or [""]
-        say(f"    {each.path + ': ' if each.path else ''}{lines[0]}")
+        say(f"    {each.head + ': ' if each.head else ''}{lines[0]}")
         for line in lines[1:]:
             say(f"      {line}")
     for text in change.findings:
         say(f"    ! {printable(text, 500)}")
+    whole = all(each.whole for each in found)
+    if not whole:
+        say(f"    {UNSEEN}To see the definition: penstock-agent tools review {server} --json")
+        say(f"    To approve it then: penstock-agent tools approve {server} ITEM")
+    return whole
 
 
 def _ask() -> str:

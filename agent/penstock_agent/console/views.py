@@ -17,7 +17,7 @@ from penstock_agent.console.facts import Source
 from penstock_agent.console.history import STEPS, History, Line, history
 from penstock_agent.console.pages import seen
 from penstock_agent.console.waiting import waiting
-from penstock_agent.exposing.differences import differences
+from penstock_agent.exposing.differences import UNSEEN, differences
 from penstock_agent.gate import pins
 from penstock_agent.gate.expose import Expose
 from penstock_agent.gate.pause import Entry, Kind
@@ -100,20 +100,9 @@ class Views:
         if found is None:
             raise Problem("The running agent has no server of this name.", Exit.USAGE)
         review = await control.review(self._source.path, name)
-        changes = [
-            {
-                "key": one.key,
-                "why": one.why,
-                "exposed": one.exposed,
-                "since": one.since,
-                "digest": one.digest,
-                "findings": one.findings,
-                "differences": differences(one.before, one.after),
-            }
-            for one in review.changes
-        ]
+        changes = [(one, differences(one.before, one.after)) for one in review.changes]
         exposed = self._exposed(name, Expose.parse(found.expose), {one.key for one in review.changes})
-        return {"review": review, "changes": changes, "exposed": exposed}
+        return {"review": review, "changes": changes, "exposed": exposed, "unseen": UNSEEN}
 
     def _exposed(self, name: str, expose: Expose, waiting: set[str]) -> list[str]:
         kept = pinning.load(self._source.settings.state_dir, name)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Final
 
-from penstock.lookalike import visible
+from penstock.lookalike import exact
 from penstock_agent.control import Approval
 
 LISTED: Final = 2000
 """Characters of its arguments in the list of all."""
-_EMPTY: Final = re.compile(r"\n(?: *\n){2,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +31,4 @@ def waiting(one: Approval, whole: bool) -> Waiting:
         exact(arguments),
         exact(one.answer) if whole else "",
         not one.cut and len(arguments) == len(one.arguments) and answered,
-    )
-
-
-def exact(text: str) -> str:
-    """Each character can be seen, and no emptiness leads away from what comes after it."""
-    return _EMPTY.sub(
-        lambda found: f"\n<{found[0].count(chr(10)) - 1} empty lines>\n", visible(text, but="\n")
     )

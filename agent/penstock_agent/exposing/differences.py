@@ -12,10 +12,14 @@ import msgspec
 
 from penstock import lookalike
 
-MOST: Final = 200
+MOST: Final = 2000
 """Differences of one definition that are shown."""
-SHOWN: Final = 2000
-"""Characters of one value."""
+SHOWN: Final = 64 * 1024
+"""Characters of one value that are shown: more than anybody writes for a model to read."""
+ALL: Final = 4 << 20
+"""Characters of all differences of one definition that are shown, where they stand included."""
+LONG: Final = 2000
+"""Characters of one difference, above which it is said how many there are."""
 _CONTEXT: Final = 6
 """Words around what has changed in a text."""
 _SHORT: Final = 40
@@ -25,31 +29,54 @@ _MOST_WORDS: Final = 4000
 _Json = dict[str, object] | list[object] | str | int | float | bool | None
 
 
-class Difference(msgspec.Struct, frozen=True):
-    """One member. ``before`` and ``after`` are absent for what was added and removed."""
+class Difference(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One member. Nothing in it can be unseen, act on a terminal, or push away what comes after it."""
 
     path: str
     """Members from the outside in, as ``inputSchema.properties.path``; empty for the whole."""
     text: str
     """What has changed, in one line or several."""
+    whole: bool = True
+    """Whether all of it is here. Nobody approves what they were not shown."""
+
+    @property
+    def long(self) -> bool:
+        return len(self.text) > LONG
+
+    @property
+    def head(self) -> str:
+        """Where it is, and how much where it is much; empty for the whole, if that is short."""
+        many = f"({len(self.text):,} characters)" if self.long else ""
+        return " ".join(part for part in (self.path, many) if part)
+
+
+UNSEEN: Final = "Not all of it is shown, so it is not approved here. "
+"""What somebody reads who cannot decide; what to do instead follows."""
 
 
 def differences(before: str | None, after: str) -> list[Difference]:
     """From raw JSON to raw JSON; ``before`` is None for what is new, of which everything is shown."""
     new = _read(after)
+    all_of_it: Iterator[Difference]
     if before is None:
-        found = [Difference(path, visible(_plain(value))) for path, value in _leaves("", new)]
+        all_of_it = (_difference(path, "", _plain(value)) for path, value in _leaves("", new))
     else:
-        found = list(_walk("", _read(before), new))
-    if len(found) > MOST:
-        found = [*found[:MOST], Difference("", f"... and {len(found) - MOST} more.")]
+        all_of_it = _walk("", _read(before), new)
+    found: list[Difference] = []
+    room = ALL
+    for each in all_of_it:
+        room -= len(each.path) + len(each.text)
+        if found and (len(found) == MOST or room < 0):
+            found.append(Difference("", "... and more.", False))
+            break
+        found.append(each)
     return found
 
 
 def visible(text: str) -> str:
-    """With characters that do not show, or that end a line or move a terminal's cursor, by their numbers."""
+    """With what does not show, or moves a terminal's cursor, by its number; long emptiness by its length."""
     cut = text if len(text) <= SHOWN else text[:SHOWN] + f"... ({len(text)} characters)"
-    return lookalike.visible(cut, but="\n")
+    return lookalike.exact(cut)
 
 
 def words(before: str, after: str) -> str:
@@ -78,11 +105,11 @@ def words(before: str, after: str) -> str:
 def _walk(path: str, old: _Json, new: _Json) -> Iterator[Difference]:
     if isinstance(old, dict) and isinstance(new, dict):
         for name in dict.fromkeys((*old, *new)):
-            inner = f"{path}.{visible(name)}" if path else visible(name)
+            inner = f"{path}.{_name(name)}" if path else _name(name)
             if name not in new:
-                yield Difference(inner, f"removed: {visible(_plain(_of(old, name)))}")
+                yield _difference(inner, "removed: ", _plain(_of(old, name)))
             elif name not in old:
-                yield Difference(inner, f"added: {visible(_plain(_of(new, name)))}")
+                yield _difference(inner, "added: ", _plain(_of(new, name)))
             else:
                 yield from _walk(inner, _of(old, name), _of(new, name))
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
@@ -90,16 +117,31 @@ def _walk(path: str, old: _Json, new: _Json) -> Iterator[Difference]:
             yield from _walk(f"{path}[{number}]", _as_json(one), _as_json(other))
     elif _dump(old) != _dump(new):
         if isinstance(old, str) and isinstance(new, str) and max(len(old), len(new)) > _SHORT:
-            yield Difference(path, words(old, new))
+            yield Difference(path, words(old, new), _fits(path, old, new))
         else:
-            yield Difference(path, f"{visible(_plain(old))} -> {visible(_plain(new))}")
+            before, after = _plain(old), _plain(new)
+            text = f"{visible(before)} -> {visible(after)}"
+            yield Difference(path, text, _fits(path, before, after))
+
+
+def _difference(path: str, what: str, value: str) -> Difference:
+    return Difference(path, what + visible(value), _fits(path, value))
+
+
+def _fits(*texts: str) -> bool:
+    return all(len(text) <= SHOWN for text in texts)
+
+
+def _name(text: str) -> str:
+    """Of a member: in one line."""
+    return visible(text).replace("\n", "<U+000A>")
 
 
 def _leaves(path: str, value: _Json) -> Iterator[tuple[str, _Json]]:
     """The members of the outermost object, each whole."""
     if isinstance(value, dict) and not path:
         for name in value:
-            yield visible(name), _of(value, name)
+            yield _name(name), _of(value, name)
     else:
         yield path, value
 

@@ -154,6 +154,39 @@ def test_on_a_terminal_each_change_is_asked_about(site: Site, monkeypatch: pytes
     assert kept(site).waiting == {}
 
 
+def test_what_is_long_is_printed_to_its_end_and_what_is_too_long_is_not_asked_about(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.join()
+    site.configure('[servers.files]\ncommand = ["server"]\n')
+    monkeypatch.setattr("penstock_agent.cli.review._on_terminal", lambda: True)
+    size = 0
+
+    async def review(_peer: Peer, _args: Args) -> Args:
+        text = f"Reads. {'x' * size}{' ' * 3000} And sends."
+        one = msgspec.structs.replace(CHANGE, after=json.dumps({"name": "read_file", "description": text}))
+        built: Args = msgspec.to_builtins(Review("files", "v1", 5.0, -1, changes=[one]))
+        return built
+
+    with site.running(site.status(), review=review):
+        size = 60_000
+        shown = site.run("tools", "review", input="l\n")
+        size = 70_000
+        cut = site.run("tools", "review", input="a\n")
+        as_json = site.run("tools", "review", "--json").json["servers"]
+    assert "<3001 blanks>And sends." in shown.stdout
+    assert "description (60," in shown.stdout
+    assert "[a]pprove" in shown.stdout
+    assert "And sends." not in cut.stdout
+    assert "[a]pprove" not in cut.stdout
+    assert "To see the definition: penstock-agent tools review files --json" in cut.stdout
+    assert cut.status == Exit.FAILED
+    assert isinstance(as_json, dict)
+    (change,) = as_json["files"]["changes"]
+    assert "And sends." in change["after"]
+    assert [one["whole"] for one in change["differences"]] == [False]
+
+
 def test_status_counts_and_names_what_is_withheld(site: Site) -> None:
     site.join()
     running = site.status(withheld={"files": ["tool:read_file"]}, not_read={"crm": "It is broken."})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -291,6 +292,21 @@ async def test_a_call_of_which_not_all_is_shown_cannot_be_approved_there(tmp_pat
         whole = await browser.page("approvals/r1")
         assert "Approve once" in whole
         assert "A" * 3000 in whole
+
+
+async def test_a_long_definition_is_there_to_its_end_before_it_is_approved(site: ConsoleSite) -> None:
+    for size, all_of_it in ((60_000, True), (70_000, False)):
+        text = "Adds. " + "x" * size + " And sends."
+        (change,) = site.review.changes
+        change = msgspec.structs.replace(change, after=json.dumps({"name": "a", "description": text}))
+        site.review = msgspec.structs.replace(site.review, changes=[change])
+        async with browser_of(site) as browser:
+            await browser.get_in()
+            page = await browser.page("tools/files")
+            assert ("And sends." in page) is all_of_it
+            assert ("Approve tool:Alice" in page) is all_of_it
+            assert ("tools review files --json" in page) is not all_of_it
+            assert re.search(r"description \(\d\d,\d\d\d characters\)", page)
 
 
 async def test_verifying_says_what_came_of_it(site: ConsoleSite) -> None:

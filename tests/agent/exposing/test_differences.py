@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,7 +61,7 @@ def test_what_is_new_is_shown_whole() -> None:
 
 def test_nothing_that_a_terminal_would_act_on_is_shown() -> None:
     assert visible("a\x1b[31m\u200b\r\n") == "a<U+001B>[31m<U+200B><U+000D>\n"
-    assert visible("x" * 5000).endswith("... (5000 characters)")
+    assert visible("\u200b\n" + " " * 90 + "x") == "<U+200B>\n<90 blanks>x"
     assert shown({"a\x1b": 1}, {})[0][0] == "a<U+001B>"
 
 
@@ -68,10 +69,70 @@ def test_numbers_that_are_written_differently_are_a_difference() -> None:
     assert differences('{"a":1}', '{"a":1.0}')[0].text == '1 -> "number 1.0"'
 
 
-def test_there_is_an_end() -> None:
-    found = shown({}, {f"m{n}": n for n in range(1000)})
+def whole(before: object, after: object) -> list[bool]:
+    old = None if before is None else json.dumps(before)
+    return [one.whole for one in differences(old, json.dumps(after))]
+
+
+@pytest.mark.parametrize("size", [2001, module.SHOWN])
+def test_a_long_text_is_there_to_its_end_and_it_says_how_long_it_is(size: int) -> None:
+    text = "x" * (size - 4) + " end"
+    for before in (None, {}, {"description": "short"}, {"description": "y" * 50}, {"description": 7}):
+        (one,) = differences(
+            None if before is None else json.dumps(before), json.dumps({"description": text})
+        )
+        assert text in one.text.replace("{+", "").replace("+}", "").replace("[-", ""), before
+        assert one.head.startswith("description (")
+        assert f"({len(one.text):,} characters)" in one.head
+        assert one.whole
+
+
+def test_a_short_text_has_no_length() -> None:
+    (one,) = differences(None, '"be nice"')
+    assert one.head == ""
+    (one,) = differences(None, '{"a": 1}')
+    assert one.head == "a"
+
+
+def test_what_is_longer_than_any_text_is_cut_and_says_so() -> None:
+    text = "x" * (module.SHOWN + 1)
+    for before in (None, {}, {"a": "short"}, {"a": text[2:]}, {"a": text + "y"}):
+        (one,) = differences(None if before is None else json.dumps(before), json.dumps({"a": text}))
+        assert not one.whole, before
+        assert f"... ({len(text)} characters)" in one.text
+    assert whole({text: 1}, {}) == [False]
+    assert whole({text: {"b": 1}}, {text: {"b": 2}}) == [False]
+    assert whole(None, {text: 1}) == [False]
+
+
+def test_emptiness_hides_nothing() -> None:
+    for empty, shown in (
+        ("\n" * 3000, "\n<2999 empty lines>\n"),
+        (" \n" * 3000, " \n<2999 empty lines>\n"),
+        (" " * 3000, "<3000 blanks>"),
+    ):
+        text = f"Adds.{empty}Then sends."
+        for before in (None, {}, {"d": "Adds."}, {"d": "y" * 50}):
+            (one,) = differences(None if before is None else json.dumps(before), json.dumps({"d": text}))
+            assert shown in one.text.replace("+}", "").replace("{+", "").replace("\\n", "\n")
+            assert len(one.text) < 200
+
+
+def test_there_is_an_end_and_it_says_so() -> None:
+    members = {f"m{n}": n for n in range(module.MOST + 1)}
+    found = differences("{}", json.dumps(members))
     assert len(found) == module.MOST + 1
-    assert found[-1][1] == f"... and {1000 - module.MOST} more."
+    assert (found[-1].text, found[-1].whole) == ("... and more.", False)
+    assert all(whole({}, dict(list(members.items())[:-1])))
+    large = {f"m{n}": "x" * module.SHOWN for n in range(1 + module.ALL // module.SHOWN)}
+    for before in (None, {}):
+        found = differences(None if before is None else json.dumps(before), json.dumps(large))
+        assert not found[-1].whole
+        assert sum(len(one.text) for one in found) <= module.ALL + 20
+
+
+def test_members_of_odd_names_are_in_one_line() -> None:
+    assert shown({"a\nb": 1}, {}) == [("a<U+000A>b", "removed: 1")]
 
 
 JSON = st.recursive(
