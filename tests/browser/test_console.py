@@ -329,6 +329,29 @@ async def test_a_long_definition_is_read_to_its_end_in_a_box(tmp_path: Path, bro
     assert [verb for verb, _ in site.told] == ["review", "pin", "review"]
 
 
+async def test_odd_names_are_what_is_approved_and_stopped(tmp_path: Path, browser: Chromium) -> None:
+    odd = "a\nb\rc\x00 %41+&\u202e"
+    site = ConsoleSite(tmp_path, odd)
+    hand = Hand(browser)
+    async with site.open() as console:
+        link = console.link()
+
+        def walk() -> None:
+            enter(browser, link)
+            hand.press("Stop the caller", "link")
+            look(browser)
+            hand.press("Stop it now")
+            browser.open(browser.url + "tools/files")
+            hand.press("Approve tool:a")
+            look(browser)
+
+        await aside(walk)
+    assert [each for each in site.told if each[0] != "review"] == [
+        ("pause", {"kind": "caller", "name": odd}),
+        ("pin", {"server": "files", "items": {f"tool:{odd}": "digest-1"}, "afresh": False}),
+    ]
+
+
 async def _fails(views: Views) -> None:
     raise KeyError("a mistake of ours")
 

@@ -249,6 +249,7 @@ class Console:
         form = await _form(request)
         if not access.sealed(session, form.get("seal", "")):
             return _problem(403, "That form is old", "Open the page again.", f"/{session.place}/")
+        form = forms.restored(form)
         action = request.match_info["action"]
         if action == "end":
             self._door.closed = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote, unquote
 
 from penstock_agent.problem import Problem
 
@@ -20,5 +20,20 @@ def fields(kind: str, data: bytes) -> dict[str, str]:
     try:
         text = data.decode("ascii")
         return dict(parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS))
+    except ValueError:
+        raise Problem("This form is not whole. Open the page again.") from None
+
+
+def kept(value: str) -> str:
+    """A name of somebody else's, to be written into a form of ours so that it comes back as it was: browsers
+    make a line end of any kind into CR and LF, and leave out what HTML does not know.
+    """
+    return quote(value, safe=":")
+
+
+def restored(form: dict[str, str]) -> dict[str, str]:
+    """What was written there with ``kept``. Raises Problem."""
+    try:
+        return {name: unquote(value, errors="strict") for name, value in form.items()}
     except ValueError:
         raise Problem("This form is not whole. Open the page again.") from None

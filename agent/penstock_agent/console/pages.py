@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from penstock.lookalike import visible
 from penstock_agent import sizes
+from penstock_agent.console import forms
 from penstock_agent.ledger.moments import duration, local, utc
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"seen": seen, "size": sizes.shown, "duration": duration}
+    made.filters |= {"seen": seen, "size": sizes.shown, "duration": duration, "kept": forms.kept}
     made.filters |= {"local": local, "utc": utc, "moment": moment}
     return made
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import json
 import re
 from collections.abc import AsyncIterator
@@ -247,6 +248,33 @@ async def test_buttons_do_what_they_say_and_the_next_page_says_it_once(site: Con
         page = await browser.page("")
         assert "Approved of files: tool:a." in page
         assert "Approved of files: tool:a." not in await browser.page("")
+
+
+async def test_odd_names_are_what_is_approved_and_stopped(tmp_path: Path) -> None:
+    odd = "a\nb\r\x00 %41+&"
+    site = ConsoleSite(tmp_path, odd)
+    async with browser_of(site) as browser:
+        await browser.get_in()
+        fields = written(await browser.page("tools/files"), "pin")
+        site.told.clear()
+        await browser.press("pin", **fields)
+        items = {f"tool:{odd}": "digest-1"}
+        assert site.told.pop(0) == ("pin", {"server": "files", "items": items, "afresh": False})
+        address = re.search(r'/(stop\?kind=caller[^"]*)', await browser.page(""))
+        assert address
+        fields = written(await browser.page(html.unescape(address[1])), "pause")
+        site.told.clear()
+        await browser.press("pause", **fields)
+        assert site.told == [("pause", {"kind": "caller", "name": odd})]
+
+
+def written(page: str, action: str) -> dict[str, str]:
+    """What a browser sends of a form: line ends of any kind are CR and LF by then."""
+    (form,) = re.findall(rf'<form method="post" action="[^"]*/{action}">(.*?)</form>', page, re.DOTALL)
+    found = dict(re.findall(r'name="([^"]*)" value="([^"]*)"', form))
+    del found["seal"]
+    ends = re.compile(r"\r\n?|\n")
+    return {name: ends.sub("\r\n", html.unescape(value)) for name, value in found.items()}
 
 
 async def test_what_the_agent_refuses_is_told_in_its_words(site: ConsoleSite) -> None:
