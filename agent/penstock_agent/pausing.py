@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final
 
@@ -31,8 +32,10 @@ def load(state_dir: Path) -> Paused:
 
 
 def save(state_dir: Path, paused: Paused) -> None:
-    """Raises Problem."""
+    """Raises Problem. Root, who stops an agent that does not run, leaves a file that the agent can read."""
     try:
-        write_atomic(state_dir / FILE, msgspec.json.encode(paused.entries), 0o600)
+        info = state_dir.stat()
+        owner = (info.st_uid, info.st_gid) if os.geteuid() == 0 else None
+        write_atomic(state_dir / FILE, msgspec.json.encode(paused.entries), 0o600, owner)
     except OSError as error:
         raise Problem(f"What is paused cannot be written to {state_dir / FILE}: {error.strerror}.") from None

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Final
 
 import msgspec
 
 from penstock import log
 from penstock_agent import control
 from penstock_agent.control import Args, Handler, Peer
-from penstock_agent.gate.pause import MOST, Entry, Kind, Paused, TooMany
+from penstock_agent.gate.pause import NOT_WHOLE, TOO_MANY, Entry, Paused, TooMany
 from penstock_agent.ledger.entries import Event
 from penstock_agent.problem import Exit, Problem
 
@@ -52,7 +51,7 @@ class StopButton:
         try:
             return self._now(self.paused.with_(entry), "paused", entry, peer)
         except TooMany:
-            raise Problem(_TOO_MANY) from None
+            raise Problem(TOO_MANY) from None
 
     async def _resume(self, peer: Peer, args: Args) -> Args:
         entry = _entry(args, peer)
@@ -79,9 +78,6 @@ def _entry(args: Args, peer: Peer) -> Entry:
         given = msgspec.convert(dict(args), Entry)
     except msgspec.ValidationError:
         raise Problem("Say what: everything, a server or a caller.", Exit.USAGE) from None
-    if bool(given.name) is (given.kind is Kind.EVERYTHING):
-        raise Problem("A server and a caller have a name, and everything has none.", Exit.USAGE)
+    if not given.whole:
+        raise Problem(NOT_WHOLE, Exit.USAGE)
     return Entry(given.kind, given.name, time.time(), peer.uid)
-
-
-_TOO_MANY: Final = f"{MOST} things are paused already; resume some of them."

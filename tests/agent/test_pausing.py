@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,13 @@ def test_a_file_that_cannot_be_read_stops_the_agent_rather_than_let_things_go_on
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="cannot be written"):
         pausing.save(tmp_path / "nowhere", Paused())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can hand files to others")
+def test_root_leaves_a_file_that_the_agent_can_read(tmp_path: Path) -> None:
+    theirs = tmp_path / "state"
+    theirs.mkdir()
+    os.chown(theirs, 12345, 23456)
+    pausing.save(theirs, Paused((Entry(Kind.EVERYTHING),)))
+    info = (theirs / pausing.FILE).stat()
+    assert (info.st_uid, info.st_gid, info.st_mode & 0o777) == (12345, 23456, 0o600)

@@ -39,6 +39,7 @@ class ConsoleSite:
         self.settings = load(Options(folder / "agent.toml", folder))
         self.told: list[tuple[str, dict[str, object]]] = []
         self.refuses = ""
+        self.mistake: Problem | None = None
         self.stranger = ""
         """Why nothing at all is answered."""
         self.status = Status(
@@ -122,7 +123,8 @@ class ConsoleSite:
         listening = asyncio.Event()
         path = control.socket_path(self.settings)
         served = Console(
-            Views(Source(self.settings, lambda: NOW), lambda: NOW), Door() if door is None else door
+            Views(Source(self.settings, lambda: NOW, self.mistake), lambda: NOW),
+            Door() if door is None else door,
         )
         async with asyncio.TaskGroup() as tasks:
             answering = tasks.create_task(control.serve_control(path, self._handlers(), ready=listening.set))

@@ -48,7 +48,8 @@ def console(
             raise Problem(f"The console needs packages that are not installed. Install them: {INSTALL}")
         from penstock_agent.console.facts import Source
 
-        source = Source(to_find_the_agent(config, state_dir)[0])
+        settings, mistake = to_find_the_agent(config, state_dir)
+        source = Source(settings, mistake=mistake)
         asyncio.run(_serve(source, port, json, not (no_open or json)))
 
 

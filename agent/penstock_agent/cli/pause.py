@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shlex
-import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,7 +22,6 @@ from penstock_agent.cli.common import (
 if TYPE_CHECKING:
     from penstock_agent.config import Settings
     from penstock_agent.control import Pause
-    from penstock_agent.gate.pause import Kind
     from penstock_agent.problem import Problem
 
 NameArgument = Annotated[
@@ -72,6 +69,7 @@ def _do(
     json: bool,
 ) -> None:
     with problems(json):
+        from penstock_agent.control.pausing import change
         from penstock_agent.gate.pause import Entry, Kind
 
         settings, mistake = to_find_the_agent(config, state_dir)
@@ -82,7 +80,7 @@ def _do(
         else:
             servers = settings.servers if mistake is None else asyncio.run(_servers(settings, mistake))
             kind = Kind.CALLER if caller or name not in servers else Kind.SERVER
-        done, running = asyncio.run(_change(settings, verb, kind, name or "", mistake))
+        done, running = asyncio.run(change(settings, verb, kind, name or "", mistake))
         if json:
             import msgspec
 
@@ -105,26 +103,6 @@ async def _servers(settings: Settings, mistake: Problem) -> list[str]:
         raise mistake from None
 
 
-async def _change(
-    settings: Settings, verb: str, kind: Kind, name: str, mistake: Problem | None
-) -> tuple[Pause, bool]:
-    """What came of it, and whether a running agent did it."""
-    from penstock_agent import control, pausing
-    from penstock_agent.gate.pause import Entry
-
-    try:
-        return await control.pause(control.socket_to_ask(settings), verb, kind.value, name), True
-    except control.NotRunning:
-        if mistake is not None:
-            raise mistake from None
-        before = pausing.load(settings.state_dir)
-        entry = Entry(kind, name, time.time(), os.getuid())
-        after = before.with_(entry) if verb == "pause" else before.without(kind, name)
-        if after != before:
-            pausing.save(settings.state_dir, after)
-        return control.Pause(after != before, 0, list(after.entries)), False
-
-
 def _say(verb: str, what: str, done: Pause, running: bool, again_by: str) -> None:
     subject = what[0].upper() + what[1:]
     if verb == "pause":
@@ -136,4 +114,6 @@ def _say(verb: str, what: str, done: Pause, running: bool, again_by: str) -> Non
         if done.entries:
             say(f"Still paused: {', '.join(entry.what for entry in done.entries)}.")
     if not running:
-        say("No agent runs here; it will be so when it starts.")
+        from penstock_agent.control.pausing import NEXT_TIME
+
+        say(NEXT_TIME)

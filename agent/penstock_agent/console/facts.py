@@ -9,9 +9,10 @@ from typing import Final
 
 import msgspec
 
-from penstock_agent import control
+from penstock_agent import control, pausing
 from penstock_agent.config import Settings
 from penstock_agent.control import Approval, Call, Status
+from penstock_agent.gate.pause import Entry
 from penstock_agent.ledger.reading import Record, Tail
 from penstock_agent.ledger.segments import FOLDER
 from penstock_agent.problem import Problem
@@ -49,13 +50,19 @@ class Facts(msgspec.Struct, frozen=True):
     decisions: list[Decided] = []
     ledger_problem: str = ""
     """Why the ledger cannot be read."""
+    paused: list[Entry] = []
+    """Of the agent, or without one what the next will find."""
 
 
 class Source:
     """Where the facts of one agent come from."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, settings: Settings, clock: Callable[[], float] = time.time, mistake: Problem | None = None
+    ) -> None:
+        """``mistake``: why the settings are no more than where the agent is."""
         self.settings = settings
+        self.mistake = mistake
         self.path = control.socket_to_ask(settings)
         self._clock = clock
         self._tail = Tail(settings.state_dir / FOLDER, LAST, {"decision"})
@@ -71,7 +78,8 @@ class Source:
             calls = await control.calls(self.path)
             waiting = (await control.approvals(self.path)).requests
         except control.ControlError as error:
-            return Facts(now, str(error), decisions=decisions, ledger_problem=ledger_problem)
+            paused = self._paused() if isinstance(error, control.NotRunning) else []
+            return Facts(now, str(error), paused=paused, decisions=decisions, ledger_problem=ledger_problem)
         return Facts(
             now,
             "",
@@ -81,7 +89,17 @@ class Source:
             [_short(one) for one in waiting],
             decisions,
             ledger_problem,
+            status.paused,
         )
+
+    def _paused(self) -> list[Entry]:
+        """Nothing where it cannot be read: whoever presses a button is told why."""
+        if self.mistake is not None:
+            return []
+        try:
+            return list(pausing.load(self.settings.state_dir).entries)
+        except Problem:
+            return []
 
     def _decisions(self) -> tuple[list[Decided], str]:
         try:

@@ -17,10 +17,11 @@ from penstock_agent.console.facts import Source
 from penstock_agent.console.history import STEPS, History, Line, history
 from penstock_agent.console.pages import seen
 from penstock_agent.console.waiting import waiting
+from penstock_agent.control import pausing
 from penstock_agent.exposing.differences import UNSEEN, differences
 from penstock_agent.gate import pins
 from penstock_agent.gate.expose import Expose
-from penstock_agent.gate.pause import Entry, Kind
+from penstock_agent.gate.pause import NOT_WHOLE, Entry, Kind
 from penstock_agent.gate.pins import Pinned
 from penstock_agent.ledger import checking, page
 from penstock_agent.ledger import report as reports
@@ -191,19 +192,20 @@ class Views:
     async def act(self, action: str, form: Mapping[str, str]) -> str:
         path = self._source.path
         if action in ("approve", "deny"):
-            done = await control.approve(path, form.get("id", ""), action == "approve")
-            what = f"{done.item} of {done.server or 'the site'}"
+            asked = await control.approve(path, form.get("id", ""), action == "approve")
+            what = f"{asked.item} of {asked.server or 'the site'}"
             if action == "deny":
                 return f"Denied: {what}."
-            return f"Let out, once: the {what}." if done.answer_bytes else f"Approved, once: {what}."
+            return f"Let out, once: the {what}." if asked.answer_bytes else f"Approved, once: {what}."
         if action in ("pause", "resume"):
             entry = entry_of(form)
-            changed = await control.pause(path, action, entry.kind.value, entry.name)
-            what = entry.what[0].upper() + entry.what[1:]
+            settings, mistake = self._source.settings, self._source.mistake
+            done, running = await pausing.change(settings, action, entry.kind, entry.name, mistake)
+            what, later = entry.what[0].upper() + entry.what[1:], "" if running else f" {pausing.NEXT_TIME}"
             if action == "resume":
-                return f"{what} goes on." if changed.changed else f"{what} was not paused."
-            ended = f" {changed.ended} sessions and requests were ended." if changed.ended else ""
-            return f"{what} is paused{'' if changed.changed else ' already'}.{ended}"
+                return f"{what} {'goes on' if done.changed else 'was not paused'}.{later}"
+            ended = f" {done.ended} sessions and requests were ended." if done.ended else ""
+            return f"{what} is paused{'' if done.changed else ' already'}.{ended}{later}"
         if action == "pin":
             server, key = form.get("server", ""), form.get("key", "")
             await control.pin(path, server, {key: form.get("digest", "")})
@@ -236,9 +238,12 @@ class Views:
 def entry_of(form: Mapping[str, str]) -> Entry:
     """What is to be stopped. Raises Problem."""
     try:
-        return Entry(Kind(form.get("kind", "")), form.get("name", ""))
+        entry = Entry(Kind(form.get("kind", "")), form.get("name", ""))
     except ValueError:
         raise Problem("Say what: everything, a server or a caller.", Exit.USAGE) from None
+    if not entry.whole:
+        raise Problem(NOT_WHOLE, Exit.USAGE)
+    return entry
 
 
 def charts(found: History) -> list[Values]:

@@ -12,6 +12,8 @@ from penstock.principal import Principal
 
 MOST: Final = 1000
 """Entries that are kept."""
+NOT_WHOLE: Final = "A server and a caller have a name, and everything has none."
+TOO_MANY: Final = f"{MOST} things are paused already; resume some of them."
 
 
 class Kind(StrEnum):
@@ -29,6 +31,11 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds since 1970."""
     by_uid: int = -1
     """Who did it on this machine."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether it has a name where it needs one, and only there."""
+        return bool(self.name) is not (self.kind is Kind.EVERYTHING)
 
     @property
     def what(self) -> str:

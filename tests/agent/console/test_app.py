@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import html
 import json
+import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,9 +16,11 @@ import aiohttp
 import msgspec
 import pytest
 
+from penstock_agent import pausing
 from penstock_agent.console.access import COOKIE, Door
 from penstock_agent.console.app import Console
 from penstock_agent.console.views import Views
+from penstock_agent.gate.pause import Kind
 from penstock_agent.problem import Problem
 from tests.harness.console_site import HOSTILE, ConsoleSite
 
@@ -401,9 +404,39 @@ async def test_without_an_agent_and_a_ledger_pages_say_so(tmp_path: Path) -> Non
         for path in ("ledger", "report"):
             assert "There is no ledger" in await browser.page(path), path
         assert "The agent does not run" in (await browser.ask("GET", browser.base + "/tools/files")).text
-        await browser.press("pause", kind="everything")
+        await browser.press("approve", id="r1")
         assert "The agent does not run" in await browser.page("")
         await browser.close()
+
+
+async def test_without_an_agent_a_stop_and_its_end_are_for_the_next_one(site: ConsoleSite) -> None:
+    async with browser_of(site) as browser:
+        await browser.get_in()
+        site.settings.runtime_dir.joinpath("control.sock").unlink()
+        await browser.press("pause", kind="server", name="files")
+        page = await browser.page("")
+        assert "The server files is paused. No agent runs here; it will be so when it starts." in page
+        assert "<b>Paused:</b> <bdi>the server files</bdi>" in page
+        (entry,) = pausing.load(site.settings.state_dir).entries
+        assert (entry.kind, entry.name, entry.by_uid) == (Kind.SERVER, "files", os.getuid())
+        await browser.press("pause", kind="server", name="files")
+        assert "The server files is paused already." in await browser.page("")
+        await browser.press("resume", **written(await browser.page(""), "resume"))
+        assert "The server files goes on." in await browser.page("")
+        assert pausing.load(site.settings.state_dir).entries == ()
+        await browser.press("pause", kind="server")
+        assert "A server and a caller have a name" in await browser.page("")
+    assert site.told == []
+
+
+async def test_without_an_agent_a_mistake_in_the_file_is_told_in_place_of_a_stop(site: ConsoleSite) -> None:
+    site.mistake = Problem("agent.toml: expsoe: unknown key.")
+    async with browser_of(site) as browser:
+        await browser.get_in()
+        site.settings.runtime_dir.joinpath("control.sock").unlink()
+        await browser.press("pause", kind="everything")
+        assert "expsoe: unknown key" in await browser.page("")
+        assert pausing.load(site.settings.state_dir).entries == ()
 
 
 async def test_a_port_that_is_taken_is_told(site: ConsoleSite) -> None:

@@ -125,8 +125,8 @@ def test_there_is_an_end_and_it_says_so() -> None:
     assert (found[-1].text, found[-1].whole) == ("... and more.", False)
     assert all(whole({}, dict(list(members.items())[:-1])))
     large = {f"m{n}": "x" * module.SHOWN for n in range(1 + module.ALL // module.SHOWN)}
-    for before in (None, {}):
-        found = differences(None if before is None else json.dumps(before), json.dumps(large))
+    for before in (None, "{}"):
+        found = differences(before, json.dumps(large))
         assert not found[-1].whole
         assert sum(len(one.text) for one in found) <= module.ALL + 20
 
