@@ -114,6 +114,7 @@ def try_cases(
 ) -> None:
     """Compare the rules with a file of cases. Exit status 1 when they say something else."""
     with problems(json):
+        from penstock_agent import pinning
         from penstock_agent.config import Options, load
         from penstock_agent.gate.expose import Expose
         from penstock_agent.gate.policy import cases
@@ -127,6 +128,8 @@ def try_cases(
                     name: (Expose.parse(server.expose), _policy(settings, name))
                     for name, server in settings.servers.items()
                 },
+                settings.taint.taint({name: one.sensitive for name, one in settings.servers.items()}),
+                pinning.overrides(settings.servers),
             )
         except (OSError, UnicodeDecodeError) as e:
             why = e.strerror if isinstance(e, OSError) else "it is not UTF-8"

@@ -127,6 +127,22 @@ def test_cases_are_compared_and_a_difference_is_status_1(files: Site) -> None:
     assert [bool(one["wrong"]) for one in found] == [False, True]
 
 
+def test_cases_are_tried_after_something_sensitive_was_read(files: Site) -> None:
+    cases = files.config.parent / "policy-cases.toml"
+    tainted = CASE + "tainted = true\n"
+    cases.write_text(tainted)
+    done = files.run("policy", "test")
+    assert (done.status, "no server has anything sensitive" in done.stderr) == (2, True)
+    text = files.config.read_text().replace("profile =", 'sensitive = ["read_*"]\nprofile =')
+    files.config.write_text(text)
+    done = files.run("policy", "test")
+    assert (done.status, "+ denied   because taint" in done.stdout) == (1, True)
+    files.config.write_text(
+        text + "[servers.files.tools.read_all]\nannotations = { openWorldHint = false }\n"
+    )
+    assert files.run("policy", "test").status == 0
+
+
 def test_cases_that_cannot_be_read_are_status_2(files: Site) -> None:
     done = files.run("policy", "test")
     assert (done.status, "policy-cases.toml cannot be read" in done.stderr) == (2, True)

@@ -17,14 +17,17 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
 from penstock.principal import Principal
 from penstock_agent.gate.expose import BadPattern, Expose, Item, parse_pattern
-from penstock_agent.gate.policy.explain import Explanation, explain
+from penstock_agent.gate.overrides import Overrides
+from penstock_agent.gate.policy.explain import Explanation, explain, tainted
 from penstock_agent.gate.policy.rules import Policy
+from penstock_agent.gate.policy.taint import Taint
 from penstock_agent.ledger.entries import Verdict
 
 ISSUER: Final = "case"
@@ -60,9 +63,15 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"who
     issuer: str = ""
     arguments: dict[str, object] = {}
     because: str = ""
-    """What decides: a rule by its name, ``expose``, ``profile``, or ``rules`` where none allows it."""
+    """What decides: a rule by its name, ``expose``, ``profile``, ``taint``, ``rules`` where none allows."""
     read_only: bool = True
     """Whether the server marks the tool so: it is not asked."""
+    open_world: bool | None = None
+    """Whether it marks it so; left out, it is what the site says of it, and True as in MCP where that says
+    nothing.
+    """
+    tainted: bool = False
+    """Whether something sensitive was read for them before."""
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -104,11 +113,18 @@ def read(text: str) -> list[Case]:
         raise BadCases(f"{e}. A case has as, server, tool, expect, and may have {_OPTIONAL}") from None
 
 
-_OPTIONAL: Final = "groups, client, issuer, arguments, because, read_only"
+_OPTIONAL: Final = "groups, client, issuer, arguments, because, read_only, open_world, tainted"
 
 
-def run(cases: Sequence[Case], servers: Mapping[str, tuple[Expose, Policy]]) -> list[Outcome]:
-    """``servers``: what each exposes, and its rules. Raises BadCases."""
+def run(
+    cases: Sequence[Case],
+    servers: Mapping[str, tuple[Expose, Policy]],
+    taint: Taint | None = None,
+    overrides: Overrides = MappingProxyType({}),
+) -> list[Outcome]:
+    """``servers``: what each exposes, and its rules. ``overrides``: what the site says of their tools. Raises
+    BadCases.
+    """
     found = []
     for number, case in enumerate(cases, 1):
         if case.server not in servers:
@@ -123,9 +139,23 @@ def run(cases: Sequence[Case], servers: Mapping[str, tuple[Expose, Policy]]) -> 
         who = somebody(case.who, case.groups, case.client, case.issuer)
         marked = frozenset({name} if case.read_only else ())
         said = explain(exposed, policy, who, item, name, arguments, marked)
+        if case.tainted:
+            if taint is None:
+                raise BadCases(f"case {number}: no server has anything sensitive, so tainted changes nothing")
+            said = tainted(
+                said, item, name, taint.approve, {name} if _contained(case, name, overrides) else ()
+            )
         meant = _MEANS[said.verdict]
         found.append(Outcome(number, case, meant, said.by, _wrong(case, meant, said)))
     return found
+
+
+def _contained(case: Case, name: str, overrides: Overrides) -> bool:
+    """Whether the tool only reads, and reaches nothing beyond the site."""
+    override = overrides.get(case.server, {}).get(name)
+    said = {} if override is None else override.annotations
+    reaches = said.get("openWorldHint") is not False if case.open_world is None else case.open_world
+    return case.read_only and said.get("readOnlyHint") is not False and not reaches
 
 
 def _wrong(case: Case, found: Expected, said: Explanation) -> str:

@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 
 from penstock_agent.gate.expose import Expose
+from penstock_agent.gate.overrides import Override, Overrides
 from penstock_agent.gate.policy.cases import BadCases, Outcome, read, run
+from penstock_agent.gate.policy.taint import Taint
 from tests.agent.gate.policy.kit import rules
 
 RULES = """
@@ -65,6 +67,55 @@ def test_a_case_may_say_who_says_who_they_are() -> None:
 def test_a_case_that_is_not_says_what_it_is_instead(change: tuple[str, str], wrong: str) -> None:
     (one,) = tried(CASE.replace(*change))
     assert wrong in one.wrong
+
+
+TAINTED = """
+[[cases]]
+as = "alice"
+server = "files"
+tool = "read_file"
+tainted = true
+"""
+OURS = {"files": {"read_file": Override(annotations={"openWorldHint": False})}}
+CHANGES = {"files": {"read_file": Override(annotations={"openWorldHint": False, "readOnlyHint": False})}}
+
+
+@pytest.mark.parametrize(
+    ("more", "overrides", "found"),
+    [
+        ("", {}, "denied"),  # as MCP prescribes where nobody says anything
+        ("open_world = false", {}, "allowed"),
+        ("open_world = false\nread_only = false", {}, "denied"),
+        ("", OURS, "allowed"),
+        ("open_world = true", OURS, "denied"),
+        ("", CHANGES, "denied"),
+        ("tainted = false", {}, "allowed"),
+    ],
+)
+def test_a_case_may_begin_after_something_sensitive_was_read(
+    more: str, overrides: Overrides, found: str
+) -> None:
+    text = TAINTED.replace("tainted = true", more) if "tainted" in more else TAINTED + more
+    servers = {"files": (Expose.parse(["*", "prompt:*"]), rules("", ""))}
+    expect = f'\nexpect = "{found}"\nbecause = "{"taint" if found == "denied" else ""}"'
+    taint = Taint({"mail": Expose.parse(["*"])})
+    (one,) = run(read(text + expect), servers, taint, overrides)
+    assert one.wrong == ""
+    asks = Taint({"mail": Expose.parse(["*"])}, approve=True)
+    (one,) = run(read(text + expect), servers, asks, overrides)
+    assert one.found == ("allowed" if found == "allowed" else "approval")
+
+
+def test_what_is_denied_anyway_is_not_denied_for_the_taint() -> None:
+    taint = Taint({"mail": Expose.parse(["*"])})
+    text = TAINTED.replace("read_file", "resource:file:///a") + 'expect = "denied"\nbecause = "expose"'
+    servers = {"files": (Expose.parse(["*", "prompt:*"]), rules("", ""))}
+    assert run(read(text), servers, taint)[0].wrong == ""
+
+
+def test_a_case_with_a_taint_needs_something_sensitive() -> None:
+    with pytest.raises(BadCases, match="case 1: no server has anything sensitive"):
+        tried(TAINTED + 'expect = "denied"')
 
 
 @pytest.mark.parametrize("because", ["rules", "expose", "profile"])
