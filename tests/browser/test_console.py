@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from selenium.webdriver.support.ui import WebDriverWait
 
-from penstock_agent.console.views import Views
+from penstock_agent.console.views import Values, Views
 from penstock_agent.control import Calls, Status
 from tests.browser.test_pages import look
 from tests.harness.caller import Caller
@@ -53,6 +53,8 @@ for line in sys.stdin:
     elif id is not None:
         say(id=id, error={"code": -32601, "message": "no"})
 """
+# So many seconds later, for the scripts of a page.
+LATER: Final = "const now = Date.now; const later = 1000 * arguments[0]; Date.now = () => now() + later"
 RULES: Final = """
 [[servers.shop.rules]]
 name = "orders"
@@ -279,6 +281,41 @@ async def test_a_page_refreshes_itself_and_says_when_the_console_is_gone(
         lambda: browser.driver.execute_async_script("setTimeout(arguments[arguments.length - 1], 2500)")
     )
     assert browser.complaints() == [], "it asks no more: the port may be another's by now"
+
+
+async def test_a_page_that_gets_no_answer_says_for_how_long(
+    tmp_path: Path, browser: Chromium, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = ConsoleSite(tmp_path)
+    site.write_ledger()
+    goes_on = asyncio.Event()
+    asked = asyncio.Event()
+    overview = Views.overview
+
+    async def waits(views: Views) -> Values:
+        asked.set()
+        await goes_on.wait()
+        return await overview(views)
+
+    async with site.open() as console:
+        link = console.link()
+        await aside(lambda: enter(browser, link))
+        note = browser.driver.find_element("id", "refreshed")
+        with monkeypatch.context() as slow:
+            slow.setattr(Views, "overview", waits)
+            await asked.wait()
+            assert "nothing new" not in await aside(lambda: note.text)
+            # The page's clock goes on by itself; nobody waits for it here.
+            await aside(lambda: browser.driver.execute_script(LATER, 11))
+            await aside(lambda: until(browser, ": nothing new for 1"))
+            assert "As of" in note.text
+            await aside(lambda: browser.driver.execute_script(LATER, 300))
+            await aside(lambda: until(browser, ": nothing new for 31"))
+            await aside(lambda: look(browser))
+        goes_on.set()
+        await aside(
+            lambda: WebDriverWait(browser.driver, WAIT_S).until(lambda _: "nothing new" not in note.text)
+        )
 
 
 async def test_an_answer_that_is_kept_is_read_and_let_out(tmp_path: Path, browser: Chromium) -> None:
