@@ -87,7 +87,7 @@ AGENT_FLOORS = (
                 f"{AGENT}.{name}"
                 for name in (
                     "adding.*", "approvals", "control", "control.*", "doctor.*", "exposing.*", "hardening.*",
-                    "livecalls",
+                    "livecalls", "untainting",
                 )
             ),
             f"{AGENT}.withholding",

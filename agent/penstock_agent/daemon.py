@@ -48,6 +48,7 @@ from penstock_agent.renewal.verdict import Revoked, judge
 from penstock_agent.servers import Servers, members
 from penstock_agent.stopbutton import StopButton
 from penstock_agent.systemd import Notifier
+from penstock_agent.untainting import Untainting
 from penstock_agent.withholding import Withholding
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ class _Daemon:
         self._judging: asyncio.Task[None] | None = None
         self._hooks = Hooks(settings.on_event)
         self._withholding = Withholding(settings, ledger, self._tell)
+        self._untainting = Untainting(marks, ledger, time.time)
         self._desk = Desk(ledger, self._announce)
         self._live = LiveCalls(ledger, self._desk.approving.held)
         servers.definitions = self._withholding.definitions
@@ -371,6 +373,7 @@ class _Daemon:
             "review": self._withholding.review,
             "pin": self._withholding.approve,
             **self._desk.handlers,
+            **self._untainting.handlers,
             "calls": self._live.calls,
         }
 

@@ -72,6 +72,18 @@ async def test_who_has_read_a_mail_sends_nothing_and_the_others_do(stack: Stack)
     stack.agent.start()
     async with asyncio.timeout(60), Caller(stack.url("files"), stack.token) as files:
         assert refused((await files.tool("count")).text), "a restart forgets nothing"
+        listed = json.loads(stack.agent.cli("policy", "tainted", "--json").stdout)
+        (person,) = listed["people"]
+        assert (person["server"], listed["more"]) == ("mail", 0)
+        assert stack.agent.cli("policy", "untaint", "nobody", check=False).returncode == 2
+        assert refused((await files.tool("count")).text)
+        stack.agent.cli("policy", "untaint", person["subject"])
+        assert (await files.tool("count")).text == "counted", "at once, and in a session that was open"
+        lines = stack.agent.cli("ledger", "show", "--json", "-n", "50").stdout.splitlines()
+        (event,) = [one for one in map(json.loads, lines) if one.get("what") == "untainted"]
+        assert event["about"]["subject"] == person["subject"]
+        assert (await files.tool("echo", text="not from mail")).text
+        assert stack.agent.cli("policy", "tainted").stdout == "Nothing sensitive was read lately.\n"
     shown = stack.agent.cli("ledger", "show", "--denied", "--json").stdout.splitlines()
     assert {json.loads(line)["rule"] for line in shown} == {"taint"}
     said = stack.agent.cli("policy", "explain", "--tainted", "--ask", "--as", "a", "mail", "pid")

@@ -27,6 +27,7 @@ from penstock_agent.cli import (
     run,
     servers,
     status,
+    tainted,
     tools,
     top,
 )
@@ -97,6 +98,8 @@ app.add_typer(approvals_app, name="approvals")
 policy_app.command("explain")(policy.explain)
 policy_app.command("test")(policy.try_cases)
 policy_app.command("suggest")(policy.suggest)
+policy_app.command("tainted")(tainted.tainted)
+policy_app.command("untaint")(tainted.untaint)
 app.add_typer(policy_app, name="policy")
 ledger_app.command("report")(ledger.report)
 ledger_app.command("show")(ledger.show)

@@ -18,6 +18,8 @@ from penstock_agent.control.answers import (
     Renewal,
     ServerStatus,
     Status,
+    Tainted,
+    TaintedPerson,
 )
 from penstock_agent.control.asking import (
     approvals,
@@ -30,6 +32,8 @@ from penstock_agent.control.asking import (
     renew,
     review,
     status,
+    tainted,
+    untaint,
 )
 from penstock_agent.control.listening import serve_control
 from penstock_agent.control.wire import (
@@ -67,6 +71,8 @@ __all__ = [
     "Renewal",
     "ServerStatus",
     "Status",
+    "Tainted",
+    "TaintedPerson",
     "approvals",
     "approve",
     "ask",
@@ -80,4 +86,6 @@ __all__ = [
     "socket_path",
     "socket_to_ask",
     "status",
+    "tainted",
+    "untaint",
 ]

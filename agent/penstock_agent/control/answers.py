@@ -115,6 +115,27 @@ class Approvals(msgspec.Struct, frozen=True):
     requests: list[Approval] = []
 
 
+class TaintedPerson(msgspec.Struct, frozen=True):
+    """Somebody for whom something sensitive was read; also the answer to ``untaint`` {subject, issuer}, which
+    ends that.
+    """
+
+    subject: str
+    issuer: str
+    until: float
+    """Seconds since 1970."""
+    server: str
+    """What it was read from last."""
+    client: str
+
+
+class Tainted(msgspec.Struct, frozen=True):
+    """The answer to ``tainted``: for whom something sensitive was read lately, and how many more."""
+
+    people: list[TaintedPerson] = []
+    more: int = 0
+
+
 class Call(msgspec.Struct, frozen=True):
     """An exchange that is open now. Texts that its caller chose may be cut."""
 

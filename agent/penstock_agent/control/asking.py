@@ -9,7 +9,17 @@ from typing import TypeVar
 
 import msgspec
 
-from penstock_agent.control.answers import Approval, Approvals, Calls, Link, Pause, Renewal, Status
+from penstock_agent.control.answers import (
+    Approval,
+    Approvals,
+    Calls,
+    Link,
+    Pause,
+    Renewal,
+    Status,
+    Tainted,
+    TaintedPerson,
+)
 from penstock_agent.control.wire import (
     TOKEN_NAME,
     Answer,
@@ -100,6 +110,16 @@ async def approvals(path: Path, id: str = "") -> Approvals:
 async def approve(path: Path, id: str, approved: bool) -> Approval:
     """Approve or deny one call. Raises :exc:`ControlError`."""
     return _typed(await ask(path, "approve" if approved else "deny", id=id), Approval, path)
+
+
+async def tainted(path: Path) -> Tainted:
+    """For whom something sensitive was read lately. Raises :exc:`ControlError`."""
+    return _typed(await ask(path, "tainted"), Tainted, path)
+
+
+async def untaint(path: Path, subject: str, issuer: str) -> TaintedPerson:
+    """End that for one person; ``issuer`` may be empty. Raises :exc:`ControlError`."""
+    return _typed(await ask(path, "untaint", subject=subject, issuer=issuer), TaintedPerson, path)
 
 
 async def review(path: Path, server: str) -> Review:

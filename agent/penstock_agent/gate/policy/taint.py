@@ -144,10 +144,19 @@ class Marks:
         self.changed = True
         return True
 
+    def held(self, now: float) -> list[Mark]:
+        """All that count."""
+        return [mark for mark in self._marks.values() if now < mark.until]
+
+    def end(self, person: Person) -> None:
+        """As if nothing had been read for them."""
+        if self._marks.pop(person, None) is not None:
+            self.changed = True
+
     def dump(self, now: float) -> bytes:
         """For a later run."""
         self.changed = False
-        return msgspec.json.encode([mark for mark in self._marks.values() if now < mark.until])
+        return msgspec.json.encode(self.held(now))
 
     def load(self, data: bytes) -> None:
         """Raises ValueError for what no ``dump`` wrote."""
