@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -26,15 +27,31 @@ class Opened:
     problem: str = ""
 
 
-def read(folder: Path, key: X25519PrivateKey) -> Iterator[Opened]:
-    """All pieces of a folder, the oldest first. Raises OSError."""
-    for path in files(folder):
-        with path.open("rb") as file:
+class Found:
+    """What a folder holds now. What is added or removed from then on is passed over: so it can be read, then
+    the ledger, and then read again to be compared with that.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Raises OSError."""
+        self._sizes: dict[Path, int] = {}
+        for path in files(folder):
+            with suppress(FileNotFoundError):
+                self._sizes[path] = path.stat().st_size
+
+    def read(self, key: X25519PrivateKey) -> Iterator[Opened]:
+        """All pieces, the oldest first, one at a time. Raises OSError."""
+        for path, size in self._sizes.items():
             try:
-                for piece, data in unseal(file, key):
-                    yield Opened(path.name, piece, data)
-            except Unreadable as e:
-                yield Opened(path.name, None, b"", str(e))
+                file = path.open("rb")
+            except FileNotFoundError:
+                continue
+            with file:
+                try:
+                    for piece, data in unseal(file, key, size):
+                        yield Opened(path.name, piece, data)
+                except Unreadable as e:
+                    yield Opened(path.name, None, b"", str(e))
 
 
 class Ledgered:

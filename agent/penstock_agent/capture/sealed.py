@@ -94,8 +94,9 @@ class Sealer:
         return len(sealed).to_bytes(4) + sealed
 
 
-def unseal(file: BinaryIO, key: X25519PrivateKey) -> Iterator[tuple[Piece, bytes]]:
-    """What is in a file. A last piece that is not whole is passed over: a crash leaves that.
+def unseal(file: BinaryIO, key: X25519PrivateKey, size: int) -> Iterator[tuple[Piece, bytes]]:
+    """What is in the first ``size`` bytes of a file. A last piece that is not whole is passed over: a crash
+    leaves that, and a file that grows meanwhile.
 
     Raises Unreadable.
     """
@@ -113,11 +114,11 @@ def unseal(file: BinaryIO, key: X25519PrivateKey) -> Iterator[tuple[Piece, bytes
         # What it raises is not said where it is defined.
         raise Unreadable(f"it is sealed to another key, {head.recipient[:100]}") from None
     number = 0
-    while len(size := file.read(4)) == 4:
-        length = int.from_bytes(size)
+    while len(said_length := file.read(4)) == 4:
+        length = int.from_bytes(said_length)
         if length > MAX_PIECE:
             raise Unreadable(f"piece {number + 1} was changed")
-        if len(sealed := file.read(length)) < length:
+        if file.tell() + length > size or len(sealed := file.read(length)) < length:
             return
         try:
             said, _, data = aead.decrypt(_nonce(number), sealed, line).partition(b"\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,7 @@ from penstock_agent.problem import Exit, Problem, printable
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-    from penstock_agent.capture.opened import Opened
+    from penstock_agent.capture.opened import Found, Opened
 
 SHOWN = 1 << 20
 """Characters of a piece that are shown."""
@@ -75,29 +76,53 @@ def open_(
         state = state_of(config, state_dir) if dir is None or ledger is None else None
         folder = dir or (state or Path()) / FOLDER
         try:
-            found = [
-                one
-                for one in opened.read(folder, private)
-                if one.piece is None or exchange is None or one.piece.exchange == exchange
-            ]
+            found = opened.Found(folder)
         except OSError as e:
-            raise Problem(f"{folder} cannot be read: {e.strerror}. Run it as root, or on a copy.") from None
-        known = frozenset(one.piece.exchange for one in found if one.piece is not None)
-        said = opened.Ledgered(reading.read(folder_of(state, ledger)), known)
-        good = True
-        listed: list[dict[str, object]] = []
-        for one in found:
+            raise _unreadable(folder, e) from None
+        if exchange is None:
+            known = {one.piece.exchange for one in _pieces(found, private, folder) if one.piece is not None}
+        else:
+            known = {exchange}
+        said = opened.Ledgered(reading.read(folder_of(state, ledger)), frozenset(known))
+        good, number = True, 0
+        if json:
+            typer.echo('{\n  "pieces": [', nl=False)
+        for one in _pieces(found, private, folder):
+            if one.piece is not None and one.piece.exchange not in known:
+                continue
             fits = None if one.piece is None else said.fits(one.piece, one.data)
             good = good and one.piece is not None and fits is not False
             if json:
-                listed.append(_as_json(one, fits, exchange is not None))
+                _emit_next(_as_json(one, fits, exchange is not None), number)
             else:
                 _tell(one, fits, exchange is not None)
+            number += 1
         if json:
-            emit({"pieces": listed, "good": good})
-        elif not found:
+            end = "\n  ]" if number else "]"
+            typer.echo(f'{end},\n  "good": {"true" if good else "false"}\n}}')
+        elif not number:
             say("Nothing is there.")
     raise typer.Exit(Exit.DONE if good else Exit.FAILED)
+
+
+def _pieces(found: Found, key: X25519PrivateKey, folder: Path) -> Iterator[Opened]:
+    """One at a time: there may be more than fits into memory. Raises Problem."""
+    try:
+        yield from found.read(key)
+    except OSError as e:
+        raise _unreadable(folder, e) from None
+
+
+def _unreadable(folder: Path, error: OSError) -> Problem:
+    return Problem(f"{folder} cannot be read: {error.strerror}. Run it as root, or on a copy.")
+
+
+def _emit_next(value: Mapping[str, object], number: int) -> None:
+    """Print one more member of a list that has begun, as ``emit`` prints it whole."""
+    import msgspec
+
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    typer.echo(f"{',' if number else ''}\n    " + text.replace("\n", "\n    "), nl=False)
 
 
 def _key(path: Path) -> X25519PrivateKey:

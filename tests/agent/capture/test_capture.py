@@ -30,7 +30,7 @@ class Site:
         found = []
         for path in files(self.folder):
             with path.open("rb") as file:
-                found += list(unseal(file, private(PRIVATE)))
+                found += list(unseal(file, private(PRIVATE), path.stat().st_size))
         return found
 
     @property

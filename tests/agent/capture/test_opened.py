@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 
 from penstock import canonical
-from penstock_agent.capture.opened import Ledgered
-from penstock_agent.capture.sealed import Piece
+from penstock_agent.capture.capture import Capture, files
+from penstock_agent.capture.opened import Found, Ledgered
+from penstock_agent.capture.sealed import Piece, generate, private
 from penstock_agent.ledger.reading import NOBODY, Record
 
 ARGUMENTS = b'{"b":1,"a":2}'
@@ -51,3 +53,23 @@ def body(arguments: bytes) -> bytes:
 )
 def test_a_piece_fits_if_the_ledger_has_its_hash(piece: Piece, data: bytes, fits: bool | None) -> None:
     assert LEDGER.fits(piece, data) is fits
+
+
+def test_what_is_added_or_removed_after_the_first_look_is_passed_over(tmp_path: Path) -> None:
+    key, recipient = generate()
+    now = 1_795_867_200.0
+    capture = Capture(tmp_path, recipient, 1, 1 << 30, clock=lambda: now)
+    capture.keep("k-1", "out", 0, b"first")
+    now += 7200  # which begins another file
+    capture.keep("k-2", "out", 0, b"second")
+    found = Found(tmp_path)
+
+    def seen() -> list[bytes]:
+        return [one.data for one in found.read(private(key))]
+
+    capture.keep("k-2", "out", 6, b"third")
+    assert seen() == [b"first", b"second"]
+    assert [one.data for one in Found(tmp_path).read(private(key))] == [b"first", b"second", b"third"]
+    files(tmp_path)[0].unlink()
+    assert seen() == [b"second"]
+    capture.close()

@@ -26,7 +26,7 @@ def written(pieces: list[tuple[Piece, bytes]] = PIECES) -> bytes:
 
 
 def read(data: bytes, key: str = PRIVATE) -> list[tuple[Piece, bytes]]:
-    return list(unseal(BytesIO(data), private(key)))
+    return list(unseal(BytesIO(data), private(key), len(data)))
 
 
 def test_who_has_the_key_reads_all_of_it_and_nobody_else_any() -> None:

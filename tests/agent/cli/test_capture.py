@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
+import json
+import os
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from typer.testing import CliRunner
 
 from penstock import canonical
 from penstock_agent.capture.capture import Capture, files
+from penstock_agent.capture.opened import Found, Opened
 from penstock_agent.cli import app
 from tests.agent.ledger.book import decision, ledger, sent
 from tests.harness.agent_site import Result, Site
@@ -91,6 +98,55 @@ def test_what_the_ledger_does_not_know_and_what_was_changed_is_status_1(site: Si
         path.write_bytes(data)
     changed = site.run("capture", "open", "--key", str(key))
     assert (changed.status, "was changed" in changed.stdout) == (1, True)
+
+
+def test_it_is_read_piece_by_piece(site: Site, key: Path) -> None:
+    recipient = keygen(key.with_name("large"), "--json").json["recipient"]
+    capture = Capture(site.state / "large", str(recipient), 1, 1 << 30)
+    for number in range(24):
+        capture.keep("k-1", "out", number << 20, bytes(1 << 20))
+    capture.close()
+    tracemalloc.start()
+    try:
+        done = site.run(
+            "capture", "open", "--key", str(key.with_name("large")), "--dir", str(site.state / "large")
+        )
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(done.stdout.splitlines()) == 24
+    assert peak < 12 << 20, "a third of all of it"
+
+
+def test_what_fails_midway_is_an_error_and_looks_like_no_whole_answer(
+    site: Site, key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Found.read
+
+    def breaks(found: Found, key: X25519PrivateKey) -> Iterator[Opened]:
+        yield from list(whole(found, key))[:1]
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Found, "read", breaks)
+    # Before the first line nothing is lost: the exchanges are looked for first.
+    early = site.run("capture", "open", "--key", str(key), "--json")
+    assert (early.status, "Input/output error" in early.stdout) == (1, True)
+    assert "error" in early.json
+    done = site.run("capture", "open", "--key", str(key), "--exchange", "k-1")
+    assert (done.status, "cannot be read: Input/output error" in done.stderr) == (1, True)
+    machine = site.run("capture", "open", "--key", str(key), "--exchange", "k-1", "--json")
+    assert machine.status == 1
+    assert '"k-1"' in machine.stdout
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(machine.stdout)
+
+
+def test_as_json_it_is_one_object_also_of_nothing(site: Site, key: Path) -> None:
+    for exchange, pieces in (("k-1", 2), ("k-9", 0)):
+        found = site.run("capture", "open", "--key", str(key), "--exchange", exchange, "--json")
+        assert found.stdout == json.dumps(found.json, indent=2) + "\n"
+        assert isinstance(found.json["pieces"], list)
+        assert (len(found.json["pieces"]), found.json["good"]) == (pieces, True)
 
 
 def test_what_is_no_key_is_said(site: Site, key: Path, tmp_path: Path) -> None:
