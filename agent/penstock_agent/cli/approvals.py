@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from penstock.lookalike import visible
+from penstock.lookalike import exact, visible
 from penstock_agent.cli.common import (
     ConfigOption,
     JsonOption,
@@ -123,7 +123,7 @@ def _show(one: Approval, whole: bool = False) -> None:
     say(f"  why        {visible(one.why)}")
     ago = max(0, int(time.time() - one.asked_at))
     say(f"  asked      {ago} s ago; denied by itself in {_minutes(one)}")
-    text = visible(one.arguments)
+    text = exact(visible(one.arguments))
     cut = one.cut or (len(text) > SHOWN and not whole)
     say(f"  arguments  {text if whole else text[:SHOWN]}")
     if cut:
@@ -131,7 +131,7 @@ def _show(one: Approval, whole: bool = False) -> None:
     if one.answer_bytes and not whole:
         say(f"  answer     {one.answer_bytes} bytes, kept here: penstock-agent approvals show {one.id}")
     elif one.answer_bytes:
-        say(f"  answer     {visible(one.answer)}")
+        say(f"  answer     {exact(visible(one.answer))}")
         if len(one.answer.encode()) < one.answer_bytes:
             say(f"             … not all of its {one.answer_bytes} bytes are shown")
 

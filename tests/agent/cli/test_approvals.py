@@ -55,6 +55,22 @@ def test_a_name_that_was_made_for_the_terminal_is_shown_as_what_it_is(site: Site
             assert "resource:a<U+001B>[2J<U+202E> of files" in site.run("approvals", *command).stdout
 
 
+def test_blanks_lead_nowhere(site: Site) -> None:
+    site.join()
+    blanks = " " * 5000
+    odd = msgspec.structs.replace(
+        WAITS, arguments=f'{{"a":1,{blanks}"b":2}}', answer=f"one{blanks}two", answer_bytes=5006
+    )
+
+    async def listed(_peer: Peer, args: Args) -> Args:
+        return _builtins(Approvals([odd]))
+
+    with site.running(site.status(), approvals=listed):
+        one = site.run("approvals", "show", "1f2e3d4c").stdout
+    assert '{"a":1,<5000 blanks>"b":2}' in one
+    assert "answer     one<5000 blanks>two" in one
+
+
 def test_nothing_waits(site: Site) -> None:
     site.join()
 
