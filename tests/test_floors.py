@@ -93,7 +93,7 @@ AGENT_FLOORS = (
             f"{AGENT}.withholding",
         ),
     ),
-    Floor("the daemon", tuple(f"{AGENT}.{name}" for name in ("configured", "daemon", "stopbutton"))),
+    Floor("the daemon", (f"{AGENT}.daemon.*",)),
     Floor("what the administrator looks at", (f"{AGENT}.console.*",)),
     Floor("commands", (f"{AGENT}.cli.*",)),
     # Servers to try the agent with. They are programs of their own: nothing imports them.

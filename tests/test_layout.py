@@ -35,8 +35,17 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     f"{A}/endpoint/answers.py": (f"{TA}/endpoint/test_endpoint.py", "an answer is seen where it is given"),
     f"{A}/ledger/checking.py": (f"{TA}/cli/test_ledger.py", "verify and report, as commands"),
     f"{A}/console/views.py": (f"{TA}/console/test_app.py", "what pages show and buttons do"),
-    f"{A}/configured.py": (f"{TA}/test_daemon.py", "what the daemon does with a file, good or bad"),
-    f"{A}/stopbutton.py": (f"{TA}/test_daemon.py", "in force, kept, and found again"),
+    **{
+        f"{A}/daemon/{name}.py": (f"{TA}/daemon/test_daemon.py", why)
+        for name, why in (
+            ("configured", "what the daemon does with a file, good or bad"),
+            ("inforce", "a file that is read again"),
+            ("intake", "what happens and what leaves is in the ledger"),
+            ("news", "what the ledger and the site's own program are told"),
+            ("overview", "status, in each of its forms"),
+            ("stopbutton", "in force, kept, and found again"),
+        )
+    },
     f"{A}/endpoint/handshake/channel.py": (
         f"{TA}/endpoint/handshake/test_httpsse.py",
         "one event stream, as its client sees it",
@@ -167,7 +176,6 @@ OF_SEVERAL: dict[str, str] = {
     f"{TA}/children/confinement/test_confined.py": "real children, confined, and what they try",
     f"{TA}/cli/test_images.py": "servers in containers, through each of the commands",
     f"{TA}/cli/test_main.py": "the program as a whole",
-    f"{TA}/test_daemon_certificates.py": "daemon.py's other half: its certificate, renewed and refused",
     f"{TA}/site/test_site_endpoint.py": "the whole site, through the endpoint",
     f"{TA}/site/test_real_children.py": "the whole site and real processes together",
     f"{TA}/endpoint/test_real_children.py": "endpoint and children together",

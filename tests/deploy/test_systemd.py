@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from penstock_agent import daemon as agent_daemon
 from penstock_agent.children.pool import CLOSE_WAIT_S
+from penstock_agent.daemon import daemon as agent_daemon
 from penstock_relay import daemon as relay_daemon
 from penstock_relay.config import Settings
 

@@ -26,10 +26,10 @@ ITS_JUDGE = "return await inbound.judge(self._shared, {}, message)"
 CHOKE_POINTS: dict[str, tuple[str, str, str, str]] = {
     # what is taken out: (module, text, what stands there instead, the test that must fail)
     "the endpoint gets recorded exchanges": (
-        "daemon",
+        "daemon.intake",
         "self._endpoint.serve(recorded)",
         "self._endpoint.serve(inner)",
-        "tests/agent/test_daemon.py::test_what_happens_and_what_leaves_is_in_the_ledger",
+        "tests/agent/daemon/test_daemon.py::test_what_happens_and_what_leaves_is_in_the_ledger",
     ),
     "bytes are recorded": (
         "ledger.recorded",

@@ -14,8 +14,8 @@ def run(config: ConfigOption = None, state_dir: StateDirOption = None) -> None:
     """Run the agent: keep a link to the relay and serve what is exposed. JSON logs on stderr."""
     with problems():
         from penstock import heap, log
-        from penstock_agent import daemon
         from penstock_agent.config import Options, load
+        from penstock_agent.daemon import daemon
         from penstock_agent.undumpable import undumpable
 
         undumpable()

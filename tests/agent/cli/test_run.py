@@ -2,8 +2,9 @@ from collections.abc import Callable
 
 import pytest
 
-from penstock_agent import daemon, undumpable
+from penstock_agent import undumpable
 from penstock_agent.config import Settings
+from penstock_agent.daemon import daemon
 from penstock_agent.problem import Exit, Problem
 from tests.harness.agent_site import Site
 

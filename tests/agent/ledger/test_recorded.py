@@ -203,15 +203,17 @@ def test_one_module_hands_bytes_to_the_tunnel() -> None:
 
 
 def test_what_it_makes_is_known_to_nobody_but_the_daemon_and_the_dialer() -> None:
-    assert importers("penstock_agent.dialer.served.Served") == {"daemon.py"}
-    assert importers("penstock_agent.dialer.served.Tunnel") == {"daemon.py", "dialer/dialer.py"}
+    assert importers("penstock_agent.dialer.served.Served") == {"daemon/intake.py"}
+    assert importers("penstock_agent.dialer.served.Tunnel") == {"daemon/daemon.py", "dialer/dialer.py"}
 
 
 def test_the_daemon_gives_the_endpoint_recorded_exchanges_and_nothing_else() -> None:
-    tree = sources()["daemon.py"]
+    tree = sources()["daemon/intake.py"]
     serving = [
         ast.unparse(node.args[0])
-        for node in ast.walk(tree)
+        for name, each in sources().items()
+        if name.startswith("daemon/")
+        for node in ast.walk(each)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "serve"
     ]
     assert serving == ["recorded"]

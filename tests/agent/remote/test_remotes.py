@@ -133,7 +133,7 @@ def test_what_is_known_of_a_server_shows_no_secret(tmp_path: Path) -> None:
 
 
 def test_an_agent_without_such_servers_does_not_load_the_http_client() -> None:
-    code = "import penstock_agent.cli.run, penstock_agent.daemon, sys; print('aiohttp' in sys.modules)"
+    code = "import penstock_agent.cli.run, penstock_agent.daemon.daemon, sys; print('aiohttp' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )

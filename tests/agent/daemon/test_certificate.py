@@ -14,9 +14,10 @@ from penstock import refusal
 from penstock.refusal import Refusal
 from penstock.tunnel.errors import CloseCode
 from penstock.tunnel.frames import DoneReason
-from penstock_agent import control, daemon, state
+from penstock_agent import control, state
 from penstock_agent.config import Settings
 from penstock_agent.control import ControlError
+from penstock_agent.daemon import daemon
 from penstock_agent.dialer import redial as redial_module
 from penstock_agent.problem import Exit, Problem
 from penstock_agent.renewal import renewer as renewer_module
@@ -27,7 +28,7 @@ from penstock_relay import standing as standing_module
 from penstock_relay.door import admission as admission_module
 from penstock_relay.store import Lineage, Standing, Successor
 from penstock_relay.switchboard import switchboard as switchboard_module
-from tests.agent.test_daemon import Agent, agent_of, fake_endpoint, joined
+from tests.agent.daemon.test_daemon import Agent, agent_of, fake_endpoint, joined
 from tests.harness.link_pair import until
 from tests.harness.tunnel_listener import DAY, TunnelListener, tunnel_listener
 from tests.relay.switchboard.board import body

@@ -21,7 +21,7 @@ from penstock.names import WHOLE_SITE, AgentId
 from penstock.principal import Principal
 from penstock.tunnel.errors import CloseCode
 from penstock.tunnel.frames import DoneReason, Notice
-from penstock_agent import configured, control, daemon, kept, pausing, state
+from penstock_agent import control, kept, pausing, state
 from penstock_agent.catalogue.offer import Catalogue
 from penstock_agent.children.child import ChildSpec
 from penstock_agent.children.confinement import kernel
@@ -29,6 +29,8 @@ from penstock_agent.children.confinement.kernel import Kernel
 from penstock_agent.children.pool import Children
 from penstock_agent.config import Options, Settings, load
 from penstock_agent.control import ControlError
+from penstock_agent.daemon import configured, daemon
+from penstock_agent.daemon.intake import Intake
 from penstock_agent.dialer import notices as noticing
 from penstock_agent.dialer.served import Served
 from penstock_agent.endpoint.approving import Approving
@@ -589,14 +591,14 @@ async def test_what_starts_while_the_agent_falls_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its group of tasks takes nothing more, and that must not end the link with an error of its own."""
-    start = daemon._Daemon._start
+    start = Intake.start
 
-    def late(self: daemon._Daemon, exchange: Served) -> None:
+    def late(self: Intake, exchange: Served) -> None:
         with monkeypatch.context() as falling:
-            falling.setattr(self._tasks, "_aborting", True)
+            falling.setattr(self.tasks, "_aborting", True)
             start(self, exchange)
 
-    monkeypatch.setattr(daemon._Daemon, "_start", late)
+    monkeypatch.setattr(Intake, "start", late)
     async with agent_of(tmp_path) as agent, asyncio.TaskGroup() as tasks:
         assert isinstance(await agent.ask(tasks), OutcomeUnknown)
         assert agent.place.switchboard.links == 1
