@@ -29,6 +29,8 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     ),
     f"{A}/cli/__init__.py": (f"{TA}/cli/test_main.py", "the program as a whole"),
     f"{A}/cli/common.py": (f"{TA}/cli/test_main.py", "options that every command has"),
+    f"{A}/cli/effective.py": (f"{TA}/cli/test_check.py", "what config check shows"),
+    f"{A}/cli/mistakes.py": (f"{TA}/cli/test_check.py", "what config check finds"),
     f"{A}/cli/found.py": (f"{TA}/cli/test_importing.py", "what import shows"),
     f"{A}/cli/trying.py": (f"{TA}/cli/test_servers.py", "what these commands share"),
     f"{A}/cli/variables.py": (f"{TA}/cli/test_servers.py", "what servers add is given"),

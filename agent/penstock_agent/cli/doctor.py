@@ -124,7 +124,7 @@ def _proxies_of(settings: Settings, running: control.Status | None) -> None:
 
 
 def _settings(settings: Settings, running: control.Status | None) -> Iterator[Finding]:
-    from penstock_agent.cli.check import look_at_agent
+    from penstock_agent.cli.mistakes import look_at_agent
     from penstock_agent.doctor import standing
     from penstock_agent.doctor.findings import failed, ok, warning
 
@@ -218,7 +218,7 @@ def _servers(
 ) -> Iterator[Finding]:
     from penstock_agent import pausing
     from penstock_agent.children.confinement import kernel
-    from penstock_agent.cli.check import look_at_server
+    from penstock_agent.cli.mistakes import look_at_server
     from penstock_agent.cli.trying import not_reviewed, try_out
     from penstock_agent.doctor import standing
     from penstock_agent.doctor.findings import failed, ok, warning
