@@ -61,7 +61,7 @@ AGENT_FLOORS = (
             f"{AGENT}.{name}"
             for name in (
                 "config", "hooks", "kept", "pausing", "pinning", "policy_settings", "server_settings",
-                "servers", "state", "systemd",
+                "servers", "settings_file", "state", "systemd",
             )
         ),
     ),

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from penstock_agent import config
-from penstock_agent.config import ConfigError, Options
+from penstock_agent.config import Options
 from penstock_agent.gate.policy.rules import Budget
 from penstock_agent.policy_settings import RuleSettings, TaintSettings, in_words, policy
 from penstock_agent.server_settings import ServerSettings
+from penstock_agent.settings_file import ConfigError
 
 HEAD = '[servers.files]\ncommand = ["s"]\nexpose = ["*"]\n'
 RULE = '[[servers.files.rules]]\nname = "r"\nallow = ["read_*"]\n'

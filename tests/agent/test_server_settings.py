@@ -8,8 +8,9 @@ from penstock_agent import config
 from penstock_agent.children.confinement.limits import Limits
 from penstock_agent.children.confinement.plan import Level
 from penstock_agent.children.units.reach import Reach
-from penstock_agent.config import ConfigError, Options
+from penstock_agent.config import Options
 from penstock_agent.server_settings import ServerSettings
+from penstock_agent.settings_file import ConfigError
 
 URL = 'url = "http://crm.internal:9000/mcp"\n'
 PROCESS = 'command = ["p"]\nisolation = "process"\n'

@@ -16,7 +16,7 @@ from tomlkit.container import OutOfOrderTableProxy
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import AbstractTable, InlineTable, Trivia
 
-from penstock_agent.config import ConfigError
+from penstock_agent.settings_file import ConfigError
 
 MARK: Final = "import: not reviewed"
 """The comment behind a line that ``import`` wrote and that opens something, until somebody accepts it."""

@@ -34,7 +34,7 @@ def check(config: ConfigOption = None, state_dir: StateDirOption = None, json: J
 def _look(settings: Settings) -> tuple[list[str], list[str]]:
     """What is wrong, and what is only worth knowing."""
     from penstock_agent import state
-    from penstock_agent.config import ConfigError
+    from penstock_agent.settings_file import ConfigError
 
     wrong: list[str] = []
     notes: list[str] = []

@@ -71,7 +71,8 @@ def to_find_the_agent(config: Path | None, state_dir: Path | None) -> tuple[Sett
     import tomllib
     from json import dumps
 
-    from penstock_agent.config import DEFAULT_CONFIG, ConfigError, Options, load, parse, read_text
+    from penstock_agent.config import DEFAULT_CONFIG, Options, load, parse
+    from penstock_agent.settings_file import ConfigError, read_text
 
     options = Options(config, state_dir)
     try:

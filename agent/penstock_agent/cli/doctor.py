@@ -68,8 +68,9 @@ def _tell(found: Finding) -> None:
 
 
 def _look(config: Path | None, state_dir: Path | None, names: list[str], start: bool) -> Iterator[Finding]:
-    from penstock_agent.config import ConfigError, Options, load
+    from penstock_agent.config import Options, load
     from penstock_agent.doctor.findings import failed
+    from penstock_agent.settings_file import ConfigError
 
     try:
         settings = load(Options(config, state_dir))
@@ -181,9 +182,9 @@ def _agent(settings: Settings, running: control.Status | None, silent: Problem |
 
 
 def _relay(settings: Settings, joined: state.Joined, running: control.Status | None) -> Iterator[Finding]:
-    from penstock_agent.config import ConfigError
     from penstock_agent.doctor import way
     from penstock_agent.doctor.findings import failed
+    from penstock_agent.settings_file import ConfigError
 
     try:
         proxy = settings.proxy_for(joined.relay_url)

@@ -158,16 +158,16 @@ def suggest(
     arguments.
     """
     with problems(json):
-        from penstock_agent import config as configuration
         from penstock_agent.config import Options, load
         from penstock_agent.exposing import rules
         from penstock_agent.gate.policy import suggest as suggesting
         from penstock_agent.ledger.reading import read
+        from penstock_agent.settings_file import read_text
 
         settings = load(Options(config, state_dir))
         records = read(folder_of(settings.state_dir, dir), moment_of(since, 0.0))
         found = suggesting.suggest(_decisions(records))
-        text = configuration.read_text(settings.config_file, must_exist=True) or ""
+        text = read_text(settings.config_file, must_exist=True) or ""
         change = rules.diff(text, settings.config_file, found.rules)
         if json:
             import msgspec

@@ -23,10 +23,10 @@ def on_terminal() -> bool:
 
 def not_reviewed(settings: Settings) -> dict[str, list[str]]:
     """Servers with lines of ``import`` that nobody has accepted."""
-    from penstock_agent import config
+    from penstock_agent import settings_file
     from penstock_agent.adding import tables
 
-    text = config.read_text(settings.config_file, must_exist=False) or ""
+    text = settings_file.read_text(settings.config_file, must_exist=False) or ""
     return tables.unreviewed(text) if tables.MARK in text else {}
 
 

@@ -12,9 +12,10 @@ from tomlkit.container import OutOfOrderTableProxy
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import AbstractTable
 
-from penstock_agent import config, state
-from penstock_agent.config import ConfigError, Settings
+from penstock_agent import config, settings_file, state
+from penstock_agent.config import Settings
 from penstock_agent.files import write_atomic
+from penstock_agent.settings_file import ConfigError
 
 _LINE = 100
 
@@ -22,7 +23,7 @@ _LINE = 100
 def set_expose(settings: Settings, server: str, patterns: Sequence[str]) -> Settings:
     """Write the ``expose`` list of ``server`` and return the settings that the file holds now.
 
-    Raises :exc:`~penstock_agent.config.ConfigError`.
+    Raises :exc:`~penstock_agent.settings_file.ConfigError`.
     """
     return change(settings, lambda text, path: with_expose(text, path, server, patterns))
 
@@ -34,11 +35,11 @@ def change(
 
     The new text must be good as a whole before it replaces the old one. Keeps mode and owner of the file.
     ``create``: there need not be one yet. ``backup``: what is appended to the name of a copy of the old text.
-    Raises :exc:`~penstock_agent.config.ConfigError`.
+    Raises :exc:`~penstock_agent.settings_file.ConfigError`.
     """
     # The file itself, not a link to it: the link stays.
     path = Path(os.path.realpath(settings.config_file))
-    found = config.read_text(path, must_exist=not create)
+    found = settings_file.read_text(path, must_exist=not create)
     before = found or ""
     text = edit(before, path)
     changed = config.parse(text, settings.config_file, settings.options, os.environ)

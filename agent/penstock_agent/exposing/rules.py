@@ -11,8 +11,8 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import AbstractTable, AoT, Table
 
-from penstock_agent.config import ConfigError
 from penstock_agent.gate.policy.suggest import Proposal
+from penstock_agent.settings_file import ConfigError
 
 #: A rule with one of these was thought about by somebody: it stays as it is.
 _KEPT: Final = ("deny", "arguments", "budget", "approve")

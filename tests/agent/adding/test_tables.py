@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock_agent.adding import tables
-from penstock_agent.config import ConfigError
+from penstock_agent.settings_file import ConfigError
 
 PATH = Path("agent.toml")
 TEXT = """\

@@ -7,7 +7,8 @@ import pytest
 from penstock_agent import config
 from penstock_agent.capture import sealed
 from penstock_agent.capture.settings import CaptureSettings
-from penstock_agent.config import ConfigError, Options
+from penstock_agent.config import Options
+from penstock_agent.settings_file import ConfigError
 
 PRIVATE, PUBLIC = sealed.generate()
 

@@ -57,7 +57,7 @@ def test_whoever_is_not_root_is_told_what_to_run(
     site.join()
     site.add_server()
     monkeypatch.setattr(os, "geteuid", lambda: os.stat(site.config).st_uid or 1000)
-    monkeypatch.setattr("penstock_agent.config._check_safe", lambda path, info: None)
+    monkeypatch.setattr("penstock_agent.settings_file._check_safe", lambda path, info: None)
     done = site.run("servers", "harden", "files")
     assert done.status == Exit.FAILED
     assert "sudo penstock-agent servers harden files" in done.stderr

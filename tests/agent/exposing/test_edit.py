@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from penstock_agent import config
-from penstock_agent.config import ConfigError, Options, Settings
+from penstock_agent.config import Options, Settings
 from penstock_agent.exposing import edit
+from penstock_agent.settings_file import ConfigError
 
 TEXT = """\
 # the site's file

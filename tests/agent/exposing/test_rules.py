@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from penstock_agent import config
-from penstock_agent.config import ConfigError, Options
+from penstock_agent.config import Options
 from penstock_agent.exposing.rules import diff, with_rules
 from penstock_agent.gate.policy.suggest import Proposal
+from penstock_agent.settings_file import ConfigError
 
 PATH = Path("agent.toml")
 FILE = """\
