@@ -134,7 +134,7 @@ RELAY_FLOORS = (
         "settings and files",
         (
             f"{RELAY}.config", f"{RELAY}.egress", f"{RELAY}.files", f"{RELAY}.listening",
-            f"{RELAY}.sealed",
+            f"{RELAY}.sealed", f"{RELAY}.setting_values", f"{RELAY}.settings_file",
             f"{RELAY}.oauth.issuer_settings",
             f"{RELAY}.oauth.upstream.settings",
         ),

@@ -155,6 +155,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
             "visit",
         )
     },
+    f"{R}/setting_values.py": (f"{TR}/test_config.py", "the settings that are written so"),
     f"{R}/switchboard/request.py": (
         f"{TR}/switchboard/test_switchboard.py",
         "a call, as the tunnel wants it",

@@ -1,137 +1,34 @@
-"""The relay's settings: TOML, overridden by ``PENSTOCK_RELAY_*``; frozen once read.
+"""The relay's settings, frozen once read: what there is, and what cannot be meant together."""
 
-A setting that is unknown, or that this version would not enforce, is refused: a relay that silently
-ignores a line of its configuration is a relay that is not configured as its operator believes.
-"""
-
-import difflib
-import ipaddress
-import os
-import re
-import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from cryptography import x509
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from penstock_relay import egress
-from penstock_relay.address import Address, Network, public_origin, tunnel_origin
+from penstock_relay.address import Address, Network
 from penstock_relay.oauth import organisation
 from penstock_relay.oauth.introspection import Endpoint
 from penstock_relay.oauth.issuer_settings import Issuers
 from penstock_relay.oauth.organisation import Lives, Organisation, SecondFactor
 from penstock_relay.oauth.upstream.settings import Group, UpstreamSettings
+from penstock_relay.setting_values import (
+    AddressSetting,
+    ClientPattern,
+    DatabaseUrl,
+    Duration,
+    NetworksSetting,
+    PublicUrl,
+    TunnelUrl,
+)
 
 ENV_PREFIX: Final = "PENSTOCK_RELAY_"
-CONFIG_VARIABLE: Final = "PENSTOCK_RELAY_CONFIG"
-DEFAULT_CONFIG: Final = Path("/etc/penstock-relay/relay.toml")
-"""Read when it is there and no other file is named."""
-
-_NO_TLS: Final = "The public listener of this version speaks HTTP: let a reverse proxy terminate TLS."
-
-# Settings of the documented surface that this version could not honour.
-NOT_ENFORCED: Final[Mapping[str, str]] = {
-    "console_listen": "This version has no console; remove the setting.",
-    "nats_url": "This version runs as one replica; remove the setting and run a single relay.",
-    "tls_cert": _NO_TLS,
-    "tls_key": _NO_TLS,
-}
-
-# Kubernetes gives every pod variables for each Service of its namespace, so that a Service called
-# penstock-relay looks like settings of ours. They are not, and they are not typing mistakes either.
-_SERVICE_LINK: Final = re.compile(
-    r"([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
-)
 
 
 class ConfigError(Exception):
     """The configuration cannot be used; the text says which setting, why, and what to do (status 2)."""
-
-
-def _address(value: object) -> object:
-    if isinstance(value, Address):
-        return value
-    if not isinstance(value, str):
-        raise ValueError('write it as text: "host:port"')
-    return Address.parse(value)
-
-
-def _public_url(value: object) -> object:
-    return public_origin(value) if isinstance(value, str) else value
-
-
-def _tunnel_url(value: object) -> object:
-    return tunnel_origin(value) if isinstance(value, str) else value
-
-
-def _database_url(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    # The text of the URL is kept out of the message: a URL of another engine may carry a password.
-    scheme, found, rest = value.partition("://")
-    if not found or scheme not in ("sqlite", "sqlite+aiosqlite"):
-        raise ValueError("this version stores in SQLite only: use sqlite:////absolute/path, or unset it")
-    if not rest.startswith("//") or "?" in rest:
-        raise ValueError("an SQLite URL names a file by its absolute path: sqlite:////absolute/path")
-    return f"sqlite+aiosqlite://{rest}"
-
-
-def _duration(value: str) -> str:
-    organisation.seconds(value)
-    return value
-
-
-def _client_pattern(value: str) -> str:
-    if organisation.bad_pattern(value):
-        raise ValueError(
-            "an entry is the id of a client as it stands, or a host in small letters, of which parts may be *"
-        )
-    return value
-
-
-Duration = Annotated[str, AfterValidator(_duration)]
-ClientPattern = Annotated[str, AfterValidator(_client_pattern)]
-
-
-def _networks(value: object) -> object:
-    if isinstance(value, str):  # as the environment has it, where a variable without a value says nothing
-        if not value.strip():
-            return None
-        value = [] if value.strip() == "none" else [part.strip() for part in value.split(",")]
-    if not isinstance(value, list | tuple):
-        return value
-    return tuple(_network(each) for each in value)
-
-
-def _network(value: object) -> object:
-    if not isinstance(value, str):
-        raise ValueError('write networks as text: ["10.0.0.0/8"]')
-    try:
-        found = ipaddress.ip_network(value)
-    except ValueError:
-        raise ValueError(f"{value!r} is not a network, for example 10.0.0.0/8 or fd00::/8") from None
-    if found.prefixlen == 0:
-        raise ValueError(f"{value!r} is everybody: whoever is trusted may name any address as the caller's")
-    return found
-
-
-AsText = PlainSerializer(str, return_type=str)
-AsTexts = PlainSerializer(lambda value: None if value is None else list(map(str, value)))
-NetworksSetting = Annotated[tuple[Network, ...] | None, NoDecode, BeforeValidator(_networks), AsTexts]
-AddressSetting = Annotated[Address, NoDecode, BeforeValidator(_address), AsText]
 
 
 class CallersSettings(BaseModel):
@@ -166,7 +63,9 @@ class CallersSettings(BaseModel):
 
 
 class Settings(BaseSettings):
-    """Settings of the relay. Read them with :func:`load`, which turns every problem into a sentence."""
+    """Settings of the relay. Read them with :func:`~penstock_relay.settings_file.load`, which turns every
+    problem into a sentence.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
@@ -177,7 +76,7 @@ class Settings(BaseSettings):
         use_attribute_docstrings=True,
     )
 
-    public_url: Annotated[str | None, BeforeValidator(_public_url)] = None
+    public_url: PublicUrl = None
     """Origin that users paste into their assistants, without a path: ``https://mcp.example.com``.
 
     Plain http is accepted for loopback hosts only. Unset, it follows ``listen``, which then must be loopback.
@@ -197,7 +96,7 @@ class Settings(BaseSettings):
     tunnel_listen: AddressSetting = Address("0.0.0.0", 8443)  # noqa: S104  the agents' way in
     """Address of the tunnel listener, where agents enrol and keep their links. Port 0 picks one."""
 
-    tunnel_url: Annotated[str | None, BeforeValidator(_tunnel_url)] = None
+    tunnel_url: TunnelUrl = None
     """Origin that agents dial: ``wss://relay.example.com:443``. It goes into join strings.
 
     TLS ends in the relay itself, so anything before the tunnel listener passes TCP through untouched.
@@ -210,7 +109,7 @@ class Settings(BaseSettings):
     state_dir: Path = Path("/var/lib/penstock-relay")
     """Folder of the database, the certificate authority and ``listening.json``; created with mode 0700."""
 
-    database_url: Annotated[str | None, BeforeValidator(_database_url)] = None
+    database_url: DatabaseUrl = None
     """SQLite URL of the store. Unset, it is ``relay.db`` in ``state_dir``."""
 
     oauth: bool = True
@@ -420,58 +319,3 @@ class Settings(BaseSettings):
             missing = "ca_key_file" if self.ca_key_file is None else "ca_cert_file"
             raise ValueError(f"{missing} is not set; ca_cert_file and ca_key_file belong together: set both")
         return self
-
-
-def load(config: Path | None = None) -> Settings:
-    """The settings of ``config``, or of the file that ``PENSTOCK_RELAY_CONFIG`` names, or of
-    ``DEFAULT_CONFIG`` if it exists; each overridden by its ``PENSTOCK_RELAY_*`` variable. Raises ConfigError.
-    """
-    named = os.environ.get(CONFIG_VARIABLE)
-    path = config or (Path(named) if named else DEFAULT_CONFIG)
-    content = _read(path, may_be_missing=config is None and not named)
-    for key in content:
-        _known(key, f"{path}: {key}")
-    for variable in os.environ:
-        name = variable.upper()
-        if name.startswith(ENV_PREFIX) and name != CONFIG_VARIABLE:
-            setting = name.removeprefix(ENV_PREFIX)
-            if not _SERVICE_LINK.fullmatch(setting):
-                _known(setting.lower(), variable)
-    try:
-        return Settings(**content)
-    except ValidationError as error:
-        raise ConfigError("; ".join(_sentences(error))) from None
-
-
-def _read(path: Path, *, may_be_missing: bool) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except PermissionError:
-        raise ConfigError(
-            f"Cannot read the configuration {path}: Permission denied. Run as root or as the relay's user, "
-            "or name another file with --config."
-        ) from None
-    except OSError as error:
-        if may_be_missing and isinstance(error, FileNotFoundError | NotADirectoryError):
-            return {}
-        raise ConfigError(f"Cannot read the configuration {path}: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}.") from None
-
-
-def _known(key: str, shown: str) -> None:
-    if key in NOT_ENFORCED:
-        raise ConfigError(f"{shown} is not enforced by this version. {NOT_ENFORCED[key]}")
-    if key not in Settings.model_fields:
-        near = difflib.get_close_matches(key, Settings.model_fields, n=1)
-        hint = f"did you mean {near[0]}?" if near else "the settings are " + ", ".join(Settings.model_fields)
-        raise ConfigError(f"{shown} is not a setting of the relay; {hint}")
-
-
-def _sentences(error: ValidationError) -> list[str]:
-    return [
-        ": ".join(
-            filter(None, (".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, ")))
-        )
-        for problem in error.errors(include_url=False, include_input=False, include_context=False)
-    ]

@@ -28,6 +28,7 @@ from penstock_agent.server_settings import LimitSettings, ServerSettings
 from penstock_agent.site.settings import SiteSettings
 from penstock_agent.tolerance import Tolerance
 from penstock_relay import config as relay_config
+from penstock_relay import settings_file as relay_settings_file
 from penstock_relay.cli.app import app as relay_app
 from penstock_relay.oauth import issuer_settings
 from penstock_relay.oauth.upstream.settings import UpstreamSettings
@@ -174,7 +175,8 @@ def test_every_setting_is_documented_with_its_variable_and_default(program: str,
 
 
 def test_default_files_are_the_documented_ones(program: str) -> None:
-    default = {"agent": agent_config, "relay": relay_config}[program].DEFAULT_CONFIG
+    files = {"agent": agent_config.DEFAULT_CONFIG, "relay": relay_settings_file.DEFAULT_CONFIG}
+    default = files[program]
     assert f"`{default}`" in section(PAGES[program], "Settings")
     assert f"`{default}`" in section(PAGES[program], "Files")
 
@@ -272,7 +274,7 @@ def test_every_kind_of_expose_entry_is_documented() -> None:
 
 def test_what_this_version_refuses_is_not_documented_as_a_setting() -> None:
     documented = {row[0].strip("`") for row in settings_rows("relay")}
-    assert not documented & set(relay_config.NOT_ENFORCED)
+    assert not documented & set(relay_settings_file.NOT_ENFORCED)
 
 
 def test_exit_statuses_are_documented() -> None:

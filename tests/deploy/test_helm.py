@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 import yaml  # type: ignore[import-untyped]  # comes with kubernetes-validate; has no stubs of its own
 
-from penstock_relay.config import load
+from penstock_relay.settings_file import load
 from tests.deploy.chart import (
     ACCEPTED,
     BIN,

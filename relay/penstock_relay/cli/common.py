@@ -89,7 +89,7 @@ def _explained(error: Exception) -> tuple[int, str]:
 
 def settings_of(ctx: typer.Context, config: Path | None) -> "Settings":
     """The settings of a command; its own ``--config`` wins over the one before it. Raises ConfigError."""
-    from penstock_relay.config import load
+    from penstock_relay.settings_file import load
 
     before = ctx.find_root().params.get("config")
     return load(config or (Path(before) if before else None))
