@@ -208,7 +208,7 @@ class _Daemon:
                 listening=lambda host, port: self._ops_listen.set_result(Address(host, port)),
                 readiness=self._readiness,
                 stats=self._stats,
-                links=lambda: self._switchboard.links,
+                links=lambda: self._switchboard.links.greeted,
                 heads=self._door.heads.counts,
                 notices=self._door.notices.counts,
             )
@@ -217,11 +217,11 @@ class _Daemon:
 
     def _public_open(self, host: str, port: int) -> str:
         address = Address(host, port)
-        self._switchboard.public_url = self._settings.public_url_at(address)
-        self._bearers.origin = self._switchboard.public_url
+        self._switchboard.links.public_url = self._settings.public_url_at(address)
+        self._bearers.origin = self._switchboard.links.public_url
         self._readiness.opened("public")
         self._public_listen.set_result(address)
-        return self._switchboard.public_url
+        return self._switchboard.links.public_url
 
     async def _tunnel(self) -> None:
         # Agents are told the public URL, so they are let in once it is known.
@@ -230,7 +230,7 @@ class _Daemon:
             self._settings.state_dir,
             Listening(
                 pid=os.getpid(),
-                public_url=self._switchboard.public_url,
+                public_url=self._switchboard.links.public_url,
                 listen=str(public),
                 tunnel_url=self._tunnel_url,
                 tunnel_listen=str(self._tunnel_listen),
@@ -255,7 +255,7 @@ class _Daemon:
 
     async def _drain(self, edge: asyncio.Task[None]) -> None:
         self._readiness.drain()
-        self._switchboard.drain(SPREAD_MS)
+        self._switchboard.links.drain(SPREAD_MS)
         try:
             async with asyncio.timeout(DRAIN):
                 await self._switchboard.idle.wait()

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from penstock_relay.switchboard import switchboard as switchboard_module
+from penstock_relay.switchboard import links as links_module
 from tests.harness.fleet import AGENTS, AT_ONCE, ROUNDS, member
 from tests.harness.link_pair import until
 from tests.harness.tunnel_listener import tunnel_listener
 
 
 async def test_renewals_under_load_fail_no_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(switchboard_module, "RETIRE", 0.2)
-    monkeypatch.setattr(switchboard_module, "RETIRE_SPREAD_MS", 100)
+    monkeypatch.setattr(links_module, "RETIRE", 0.2)
+    monkeypatch.setattr(links_module, "RETIRE_SPREAD_MS", 100)
     over, turn = asyncio.Event(), asyncio.Semaphore(AT_ONCE)
     async with tunnel_listener(tmp_path, patience=100.0) as place, AsyncExitStack() as stack:
         members = [await member(place, tmp_path / f"agent-{n}", f"s{n}") for n in range(AGENTS)]
@@ -28,7 +28,7 @@ async def test_renewals_under_load_fail_no_call(tmp_path: Path, monkeypatch: pyt
         running = [tasks.create_task(work) for m in members for work in (m.at_work.dialer.run(), m.serve())]
         for one in members:
             await one.at_work.linked()
-        first = set(place.switchboard.serials())
+        first = set(place.switchboard.links.serials())
         calls = [tasks.create_task(one.call(place, over)) for one in members]
         for generation in range(2, 2 + ROUNDS):
             async with asyncio.TaskGroup() as renewals:
@@ -37,11 +37,11 @@ async def test_renewals_under_load_fail_no_call(tmp_path: Path, monkeypatch: pyt
             # The relay has the agents dial anew, and ends the old links, calls under way or not.
             for one in members:
                 await one.at_work.linked(generation)
-            await until(lambda: place.switchboard.links == AGENTS, "the end of the old links")
+            await until(lambda: place.switchboard.links.greeted == AGENTS, "the end of the old links")
         over.set()
         await asyncio.wait(calls)
         agents = await place.store.agents.list()
-        assert not first & set(place.switchboard.serials())
+        assert not first & set(place.switchboard.links.serials())
         for task in running:
             task.cancel()
     assert sum(one.failed for one in members) == 0

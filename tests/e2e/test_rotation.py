@@ -11,15 +11,15 @@ import pytest
 
 from penstock_relay.ca import rotation
 from penstock_relay.ca.rotation import Phase, waiting
-from penstock_relay.switchboard import switchboard as switchboard_module
+from penstock_relay.switchboard import links as links_module
 from tests.harness.fleet import AGENTS, AT_ONCE, member
 from tests.harness.link_pair import until
 from tests.relay.ca.test_following import place_in
 
 
 async def test_a_rotation_under_load_fails_no_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(switchboard_module, "RETIRE", 0.2)
-    monkeypatch.setattr(switchboard_module, "RETIRE_SPREAD_MS", 100)
+    monkeypatch.setattr(links_module, "RETIRE", 0.2)
+    monkeypatch.setattr(links_module, "RETIRE_SPREAD_MS", 100)
     monkeypatch.setattr(rotation, "SETTLE", 0.0)  # for clocks that differ; here there is one
     over, turn = asyncio.Event(), asyncio.Semaphore(AT_ONCE)
     async with place_in(tmp_path) as place, AsyncExitStack() as stack:
@@ -38,7 +38,7 @@ async def test_a_rotation_under_load_fails_no_call(tmp_path: Path, monkeypatch: 
                     renewals.create_task(one.renew(turn))
             for one in members:
                 await one.at_work.linked(number)
-            await until(lambda: place.switchboard.links == AGENTS, "the end of the old links")
+            await until(lambda: place.switchboard.links.greeted == AGENTS, "the end of the old links")
             left = waiting(place.ca.record.progress, await place.store.fleet.read(time.time()), time.time())
             assert not left.agents, phase
             # Nobody waits any more: the relay takes the next step by itself, or here, a command does.

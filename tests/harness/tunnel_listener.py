@@ -42,7 +42,7 @@ class TunnelListener:
         self.store = store
         self.ca = ca
         self.switchboard = Switchboard("r1")
-        self.switchboard.public_url = "https://relay.example"
+        self.switchboard.links.public_url = "https://relay.example"
         self.door = Door(self.switchboard, store, ca)
         self.port = 0
         self.task: asyncio.Task[None] | None = None

@@ -89,11 +89,11 @@ class Admission:
         try:
             async with asyncio.timeout(STORE_TIMEOUT_S):
                 # Read before the links: one that comes while we look is looked at next time.
-                state = (self._switchboard.opened, await self._store.change_sequence())
+                state = (self._switchboard.links.opened, await self._store.change_sequence())
                 if state == self._checked:
                     return
                 await self._suspend()
-                ended = await self._store.certificates.ended(self._switchboard.serials())
+                ended = await self._store.certificates.ended(self._switchboard.links.serials())
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             if not self._failing:
                 _log.warning("revocations_unreadable", cause=type(error).__name__)
@@ -102,9 +102,9 @@ class Admission:
         self._failing = False
         for serial, standing in ended.items():
             if standing is Standing.SUPERSEDED:
-                self._switchboard.retire(serial)
+                self._switchboard.links.retire(serial)
             else:
-                self._switchboard.cut(serial, *_ENDS[standing])
+                self._switchboard.links.cut(serial, *_ENDS[standing])
         self._checked = state
 
 

@@ -19,7 +19,7 @@ from penstock_relay import enrolment, renewal
 from penstock_relay.audit import Kind
 from penstock_relay.ca import CaError, CertificateAuthority
 from penstock_relay.store import Store
-from penstock_relay.switchboard.switchboard import Switchboard
+from penstock_relay.switchboard.links import Links
 
 TIMEOUT: Final = 10.0
 """Seconds for a whole conversation, waiting for its turn included."""
@@ -32,10 +32,10 @@ _log = log.get(__name__)
 class Conversations:
     """One per replica."""
 
-    def __init__(self, store: Store, ca: CertificateAuthority, switchboard: Switchboard) -> None:
+    def __init__(self, store: Store, ca: CertificateAuthority, links: Links) -> None:
         self._store = store
         self._ca = ca
-        self._switchboard = switchboard
+        self._links = links
         self._turn = asyncio.Semaphore(AT_WORK)
 
     async def enrol(self, connection: ServerConnection) -> None:
@@ -70,7 +70,7 @@ class Conversations:
                 request = renewing.decode_renew(text)
                 async with self._turn:
                     answer = await renewal.renew(
-                        request, nonce, leaves, self._store, self._ca, time.time(), self._switchboard.linked
+                        request, nonce, leaves, self._store, self._ca, time.time(), self._links.linked
                     )
             except renewing.BadRenewal as error:
                 answer = Refusal(refusal.MALFORMED, str(error))

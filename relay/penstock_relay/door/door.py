@@ -62,9 +62,9 @@ class Door:
         self._switchboard = switchboard
         self._ca = ca
         self._admission = Admission(store, ca, switchboard)
-        self._conversations = Conversations(store, ca, switchboard)
-        self.heads = switchboard.heads = Heads(store)
-        self.notices = switchboard.notices = Notices(store)
+        self._conversations = Conversations(store, ca, switchboard.links)
+        self.heads = switchboard.links.heads = Heads(store)
+        self.notices = switchboard.links.notices = Notices(store)
         self._talking = 0
         self._leaves: deque[bytes] = deque(maxlen=LEAVES)
 
@@ -100,7 +100,7 @@ class Door:
                     await self._admission.watch()
             finally:
                 # Each link drops a peer that does not read; websockets would wait for it.
-                self._switchboard.stop()
+                self._switchboard.links.stop()
 
     async def _judge(self, connection: ServerConnection, request: Request) -> Response | None:
         """Who may go on to a websocket. None lets the handshake go on."""
@@ -163,7 +163,7 @@ class Door:
             _log.error("ledger_head_not_read", cause=type(error).__name__)
             await connection.close(1011, "the relay's store cannot be used now")
             return
-        await self._switchboard.serve(connection, agent, serial, head)
+        await self._switchboard.links.serve(connection, agent, serial, head)
 
 
 def _peer(connection: ServerConnection) -> tuple[AgentId, str] | None:

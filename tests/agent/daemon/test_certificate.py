@@ -27,7 +27,7 @@ from penstock_agent.renewal.verdict import Revoked
 from penstock_relay import standing as standing_module
 from penstock_relay.door import admission as admission_module
 from penstock_relay.store import Lineage, Standing, Successor
-from penstock_relay.switchboard import switchboard as switchboard_module
+from penstock_relay.switchboard import links as links_module
 from tests.agent.daemon.test_daemon import Agent, agent_of, fake_endpoint, joined
 from tests.harness.link_pair import until
 from tests.harness.tunnel_listener import DAY, TunnelListener, tunnel_listener
@@ -79,16 +79,16 @@ async def generation(agent: Agent) -> int:
 
 def another_link(agent: Agent) -> bool:
     board = agent.place.switchboard
-    return board.opened > 2 and len(board._lines) == board.links == 1
+    return board.links.opened > 2 and len(board.links._lines) == board.links.greeted == 1
 
 
 async def test_a_renewal_touches_no_call_under_way_and_the_link_is_replaced_by_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(switchboard_module, "RETIRE", 0.05)
-    monkeypatch.setattr(switchboard_module, "RETIRE_SPREAD_MS", 0)
+    monkeypatch.setattr(links_module, "RETIRE", 0.05)
+    monkeypatch.setattr(links_module, "RETIRE_SPREAD_MS", 0)
     async with agent_of(tmp_path) as agent, asyncio.TaskGroup() as tasks:
-        [line] = agent.place.switchboard._lines.values()
+        [line] = agent.place.switchboard.links._lines.values()
         asking = agent.ask(tasks)
         await agent.endpoint.serving.get()
         before = await control.status(agent.control)
@@ -100,7 +100,7 @@ async def test_a_renewal_touches_no_call_under_way_and_the_link_is_replaced_by_a
         assert time.time() + 2 * DAY < after.renews_at < time.time() + 4 * DAY
         assert after.renewal_problem == ""
         await until(lambda: another_link(agent), "one link, and another than before")
-        [again] = agent.place.switchboard._lines.values()
+        [again] = agent.place.switchboard.links._lines.values()
         assert again.serial == f"{state.load(agent.settings.state_dir).certificate.serial_number:x}"
         assert again.serial != line.serial
         # Its request went over the first link; its answer comes over the second.
@@ -121,7 +121,7 @@ async def test_one_that_comes_of_age_is_renewed_without_being_asked(
         old = state.load(settings.state_dir)
         async with running(place, settings):
             await until(lambda: state.load(settings.state_dir).certificate != old.certificate, "the renewal")
-            await until(lambda: place.switchboard.links == 1, "the link")
+            await until(lambda: place.switchboard.links.greeted == 1, "the link")
 
 
 async def test_an_agent_that_was_off_for_weeks_renews_first_and_then_links(
@@ -133,7 +133,7 @@ async def test_an_agent_that_was_off_for_weeks_renews_first_and_then_links(
             in_the_past(place, past, 50)
             await renew(settings.state_dir, None)
         async with running(place, settings):
-            await until(lambda: place.switchboard.links == 1, "the link")
+            await until(lambda: place.switchboard.links.greeted == 1, "the link")
             assert state.load(settings.state_dir).expires.timestamp() > time.time()
 
 
@@ -151,7 +151,7 @@ async def test_a_certificate_that_only_the_relay_holds_for_over_is_renewed_all_t
         monkeypatch.setattr(renewer_module, "Clock", lambda: slow)
         async with running(place, settings):
             await until(lambda: state.load(settings.state_dir).certificate != old.certificate, "the renewal")
-            await until(lambda: place.switchboard.links == 1, "the link")
+            await until(lambda: place.switchboard.links.greeted == 1, "the link")
 
 
 # -- refused --------------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ async def test_a_revoked_agent_loses_its_link_and_stops_with_status_3_within_5_s
         settings = await joined(place, tmp_path / "agent")
         mine = state.load(settings.state_dir)
         async with running(place, settings) as task:
-            await until(lambda: place.switchboard.links == 1, "the link")
+            await until(lambda: place.switchboard.links.greeted == 1, "the link")
             began = time.monotonic()
             await place.store.agents.revoke(mine.id, time.time())
             ended = await task
@@ -208,9 +208,9 @@ def _other_serial(place: TunnelListener) -> object:
 
 async def test_a_close_code_alone_ends_nothing(tmp_path: Path) -> None:
     async with agent_of(tmp_path) as agent:
-        [line] = agent.place.switchboard._lines.values()
+        [line] = agent.place.switchboard.links._lines.values()
         line.driver.stop(CloseCode.REVOKED, "or so says the relay")
-        await until(lambda: agent.place.switchboard._next == 3, "another link")
+        await until(lambda: agent.place.switchboard.links._next == 3, "another link")
         await agent.linked()
         assert not agent.task.done()
 
@@ -246,7 +246,7 @@ async def test_an_agent_that_waits_for_approval_says_so_and_links_once_it_has_it
             while "waits for approval" not in (status := await control.status(path)).problem:
                 await asyncio.sleep(0)
             assert mine.fingerprint in status.problem
-            assert place.switchboard.links == 0
+            assert place.switchboard.links.greeted == 0
             digest = bytes.fromhex(mine.fingerprint.removeprefix("sha256:"))
             await place.store.agents.approve(mine.id, digest, time.time())
             assert (await control.link(path, 5)).linked
@@ -260,7 +260,7 @@ async def test_a_locked_agent_loses_its_link_and_says_which_command_helps(tmp_pa
         copied = Successor("beef", bytes(32), time.time() + DAY)
         standing, _ = await agent.place.store.certificates.renew(old, copied, time.time(), linked=True)
         assert standing is Standing.FORKED
-        await until(lambda: agent.place.switchboard.links == 0, "the end of the link")
+        await until(lambda: agent.place.switchboard.links.greeted == 0, "the end of the link")
         command = f"penstock-relay agent invite plant --replace {mine.id.agent}"
         while command not in (await control.status(agent.control)).problem:
             await asyncio.sleep(0)
@@ -270,7 +270,7 @@ async def test_a_locked_agent_loses_its_link_and_says_which_command_helps(tmp_pa
 async def test_a_renewal_behind_the_agents_back_is_made_good(tmp_path: Path) -> None:
     # By the command, where it could not find the running agent's socket.
     async with agent_of(tmp_path) as agent:
-        [line] = agent.place.switchboard._lines.values()
+        [line] = agent.place.switchboard.links._lines.values()
         await renew(agent.settings.state_dir, None)
         line.driver.stop(CloseCode.GOING_AWAY)
         await until(lambda: another_link(agent), "another link")

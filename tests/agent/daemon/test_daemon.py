@@ -148,7 +148,7 @@ class Agent:
         self.settings.config_file.write_text(text)
 
     async def linked(self) -> None:
-        await until(lambda: self.place.switchboard.links > 0, "the link")
+        await until(lambda: self.place.switchboard.links.greeted > 0, "the link")
 
     def ask(self, tasks: asyncio.TaskGroup) -> asyncio.Task[Answer | Exception]:
         async def ask() -> Answer | Exception:
@@ -230,7 +230,7 @@ async def test_a_second_agent_on_the_same_folder_is_refused_before_it_dials(tmp_
     async with agent_of(tmp_path) as agent:
         with pytest.raises(Problem, match="already runs here"):
             await daemon.run(agent.settings)
-        assert agent.place.switchboard._next == 2, "only the first has dialled"
+        assert agent.place.switchboard.links._next == 2, "only the first has dialled"
 
 
 async def test_the_service_manager_hears_of_every_step(
@@ -273,7 +273,7 @@ async def test_status_and_link_say_what_is(tmp_path: Path) -> None:
         assert (status.linked, status.site, status.replica, status.problem) == (True, "plant", "r1", "")
         assert [(server.name, server.expose) for server in status.servers] == [("files", ["*"])]
         await agent.place.close()
-        await until(lambda: agent.place.switchboard.links == 0, "the end")
+        await until(lambda: agent.place.switchboard.links.greeted == 0, "the end")
         link = await control.link(agent.control, 0)
         while link.linked:
             link = await control.link(agent.control, 0)
@@ -521,7 +521,7 @@ async def test_a_file_that_cannot_be_used_changes_nothing(tmp_path: Path) -> Non
 
 async def test_calls_under_way_finish_before_a_stopping_agent_leaves(tmp_path: Path) -> None:
     async with agent_of(tmp_path) as agent, asyncio.TaskGroup() as tasks:
-        [line] = agent.place.switchboard._lines.values()
+        [line] = agent.place.switchboard.links._lines.values()
         asking = agent.ask(tasks)
         await agent.endpoint.serving.get()
         kill()
@@ -582,7 +582,7 @@ async def test_a_second_signal_is_not_patient(tmp_path: Path) -> None:
 async def test_an_agent_without_a_link_stops_at_once(tmp_path: Path) -> None:
     async with agent_of(tmp_path) as agent:
         await agent.place.close()
-        await until(lambda: agent.place.switchboard.links == 0, "the end of the link")
+        await until(lambda: agent.place.switchboard.links.greeted == 0, "the end of the link")
         kill()
         assert await agent.task == Exit.DONE
 
@@ -601,7 +601,7 @@ async def test_what_starts_while_the_agent_falls_is_refused(
     monkeypatch.setattr(Intake, "start", late)
     async with agent_of(tmp_path) as agent, asyncio.TaskGroup() as tasks:
         assert isinstance(await agent.ask(tasks), OutcomeUnknown)
-        assert agent.place.switchboard.links == 1
+        assert agent.place.switchboard.links.greeted == 1
         assert agent.endpoint.serving.empty()
 
 

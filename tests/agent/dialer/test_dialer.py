@@ -18,7 +18,7 @@ from penstock.tunnel.frames import DoneReason, GoAwayReason, Offer, Ping
 from penstock_agent.dialer import dialer as dialer_module
 from penstock_agent.dialer import redial as redial_module
 from penstock_agent.dialer.redial import Redial
-from penstock_relay.switchboard.switchboard import Switchboard
+from penstock_relay.switchboard.links import Links
 from tests.agent.dialer.dialling import dialling, target_of
 from tests.harness.link_pair import AGENT, descriptors, until
 from tests.harness.tunnel_listener import TunnelListener, tunnel_listener
@@ -67,7 +67,7 @@ async def test_every_end_is_told_in_words_and_followed_by_another_link(
 ) -> None:
     async with tunnel_listener(tmp_path) as place, dialling(target_of(place)) as agent:
         await agent.linked()
-        [line] = place.switchboard._lines.values()
+        [line] = place.switchboard.links._lines.values()
         if code is None:
             line.driver._websocket.transport.abort()
         else:
@@ -80,17 +80,17 @@ async def test_every_end_is_told_in_words_and_followed_by_another_link(
 async def test_a_relay_that_breaks_the_rules_is_named_as_the_cause(tmp_path: Path) -> None:
     async with tunnel_listener(tmp_path) as place, dialling(target_of(place)) as agent:
         await agent.linked()
-        [line] = place.switchboard._lines.values()
+        [line] = place.switchboard.links._lines.values()
         line.link.control(Offer(b"d" * 32, ()))
         await agent.linked(2)
         assert "did not keep to the protocol (OFFER is not legal while open)" in agent.problems[0]
 
 
 async def test_a_relay_that_says_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def silent(self: Switchboard, websocket: ServerConnection, *_: object) -> None:
+    async def silent(self: Links, websocket: ServerConnection, *_: object) -> None:
         await websocket.wait_closed()
 
-    monkeypatch.setattr(Switchboard, "serve", silent)
+    monkeypatch.setattr(Links, "serve", silent)
     monkeypatch.setattr(dialer_module, "HANDSHAKE", 0.05)
     async with tunnel_listener(tmp_path) as place, dialling(target_of(place)) as agent:
         assert "no WELCOME in time" in await agent.problem()
@@ -165,7 +165,7 @@ async def test_a_certificate_that_ends_the_handshake_is_told_without_words_and_a
             await until(lambda: bool(agent.refused), "the first attempt")
             assert agent.refused == [None]
             agent.dialer.use(good)
-            await until(lambda: place.switchboard.opened > 1, "a link that TLS lets through")
+            await until(lambda: place.switchboard.links.opened > 1, "a link that TLS lets through")
 
 
 async def test_a_relay_that_closes_as_revoked_is_asked_what_it_meant_at_once(
@@ -177,7 +177,7 @@ async def test_a_relay_that_closes_as_revoked_is_asked_what_it_meant_at_once(
     monkeypatch.setattr(dialer_module, "ASK_WHY", 0.01)
     async with tunnel_listener(tmp_path) as place, dialling(target_of(place)) as agent:
         await agent.linked()
-        [line] = place.switchboard._lines.values()
+        [line] = place.switchboard.links._lines.values()
         line.driver.stop(CloseCode.REVOKED)
         await agent.linked(2)
         assert "holds this agent's certificate for revoked" in agent.problems[0]
@@ -189,12 +189,12 @@ async def test_a_relay_that_closes_as_revoked_is_asked_what_it_meant_at_once(
 async def test_goaway_dials_another_link_while_the_old_one_lives_on(tmp_path: Path) -> None:
     async with tunnel_listener(tmp_path) as place, dialling(target_of(place)) as agent:
         await agent.linked()
-        [old] = place.switchboard._lines.values()
+        [old] = place.switchboard.links._lines.values()
         old.link.go_away(GoAwayReason.RESTART, 10)
-        await until(lambda: place.switchboard.links == 2, "another link")
+        await until(lambda: place.switchboard.links.greeted == 2, "another link")
         await agent.linked(2)
         old.driver.stop()
-        await until(lambda: place.switchboard.links == 1, "the end of the old one")
+        await until(lambda: place.switchboard.links.greeted == 1, "the end of the old one")
         await until(lambda: len(agent.dialer._drivers) == 1, "the same at the agent")
         assert agent.dialer.status.linked
         assert not agent.problems
@@ -207,7 +207,7 @@ async def test_no_spread_keeps_an_agent_away_for_long(
     monkeypatch.setattr(random, "random", lambda: 1.0)
     async with tunnel_listener(tmp_path) as place, dialling(target_of(place)) as agent:
         await agent.linked()
-        [old] = place.switchboard._lines.values()
+        [old] = place.switchboard.links._lines.values()
         old.link.go_away(GoAwayReason.RESTART, 2**32 - 1)
         await agent.linked(2)
 
@@ -224,7 +224,7 @@ async def test_a_relay_that_sends_every_link_away_does_not_collect_them(
             return after(self, stood)
 
         monkeypatch.setattr(Redial, "after", spy)
-        place.switchboard.drain(0)
+        place.switchboard.links.drain(0)
         most = 0
         while agent.dialer._numbers < 2 * dialer_module.LINKS:
             most = max(most, len(agent.dialer._drivers))
@@ -250,7 +250,7 @@ async def test_only_a_link_that_stood_for_30_s_starts_the_waits_anew(
     async with tunnel_listener(tmp_path) as place, dialling(target_of(place)) as agent:
         for number, later in enumerate((0.0, 0.0, 31.0, 0.0), 1):
             await agent.linked(number)
-            [line] = place.switchboard._lines.values()
+            [line] = place.switchboard.links._lines.values()
             ahead += later
             line.driver.stop()
             await until(lambda: not agent.dialer._drivers, "the end")
@@ -265,9 +265,9 @@ async def test_the_end_of_the_dialer_is_the_end_of_its_links(tmp_path: Path) -> 
     async with tunnel_listener(tmp_path) as place:
         async with dialling(target_of(place)) as agent:
             await agent.linked()
-            [line] = place.switchboard._lines.values()
+            [line] = place.switchboard.links._lines.values()
         assert not agent.dialer._drivers
-        await until(lambda: not place.switchboard._lines, "the end at the relay")
+        await until(lambda: not place.switchboard.links._lines, "the end at the relay")
         assert line.driver._websocket.close_code == CloseCode.GOING_AWAY
         before = descriptors()
         for _ in range(10):
@@ -280,7 +280,7 @@ async def test_a_dialer_that_is_cancelled_at_any_turn_leaves_nothing(tmp_path: P
     async with tunnel_listener(tmp_path) as place:
         async with dialling(target_of(place)) as agent:
             await agent.linked()
-        await until(lambda: not place.switchboard._lines)
+        await until(lambda: not place.switchboard.links._lines)
         before = descriptors()
         target = target_of(place)
         for turns in range(0, 120, 3):
@@ -288,7 +288,7 @@ async def test_a_dialer_that_is_cancelled_at_any_turn_leaves_nothing(tmp_path: P
                 for _ in range(turns):
                     await asyncio.sleep(0)
         await until(lambda: descriptors() <= before, "the descriptors")
-        await until(lambda: not place.switchboard._lines, "the links at the relay")
+        await until(lambda: not place.switchboard.links._lines, "the links at the relay")
 
 
 async def test_flushing_outlives_a_link_that_ends_meanwhile(
@@ -296,7 +296,7 @@ async def test_flushing_outlives_a_link_that_ends_meanwhile(
 ) -> None:
     async with tunnel_listener(tmp_path) as place, dialling(target_of(place)) as agent:
         await agent.linked()
-        [old] = place.switchboard._lines.values()
+        [old] = place.switchboard.links._lines.values()
         old.link.go_away(GoAwayReason.RESTART, 0)
         await until(lambda: len(agent.dialer._up) == 2, "another link")
         agent.dialer.go_away()

@@ -58,7 +58,7 @@ async def test_a_foreign_certificate_is_named_as_tls_inspection(tmp_path: Path) 
         context = tls.client_context(stranger.ca, *place.certificate())
         async with dialling(target_of(place, context=context)) as agent:
             assert "TLS inspection" in await agent.problem()
-            assert place.switchboard.links == 0
+            assert place.switchboard.links.greeted == 0
 
 
 async def test_a_certificate_for_another_name_is_named_as_such(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from penstock_agent.dialer import heads as heads_module
 from penstock_agent.dialer import redial as redial_module
 from penstock_agent.dialer.heads import Telling
 from penstock_relay.store import Brought
-from penstock_relay.switchboard import switchboard as switchboard_module
+from penstock_relay.switchboard import links as links_module
 from tests.agent.dialer.dialling import Dialling, dialling, target_of
 from tests.harness import wire
 from tests.harness.ledgers import Ledger
@@ -39,7 +39,7 @@ async def stored(place: TunnelListener, n: int) -> None:
 
 
 def cut(place: TunnelListener) -> None:
-    for line in list(place.switchboard._lines.values()):
+    for line in list(place.switchboard.links._lines.values()):
         line.driver._websocket.transport.abort()
 
 
@@ -209,12 +209,12 @@ async def test_what_was_not_answered_is_said_again(tmp_path: Path, monkeypatch: 
             def gone(self, _link: object) -> None:
                 pass
 
-        monkeypatch.setattr(place.switchboard, "heads", Forgetful())
+        monkeypatch.setattr(place.switchboard.links, "heads", Forgetful())
         async with dialling(target_of(place), ledger) as agent:
             await agent.linked()
             await until(lambda: len(heard) == 3, "three times")
             assert heard == [to_frame(ledger.head(1))] * 3
-            monkeypatch.setattr(place.switchboard, "heads", place.door.heads)
+            monkeypatch.setattr(place.switchboard.links, "heads", place.door.heads)
             await until(lambda: len(ledger.returned_heads) == 1, "the answer")
 
 
@@ -236,7 +236,7 @@ async def test_without_a_ledger_nothing_is_said_and_what_is_stored_does_no_harm(
 async def test_where_one_of_the_two_is_older_calls_work_and_nothing_is_said_of_ledgers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, older: str
 ) -> None:
-    monkeypatch.setattr(dialer_module if older == "agent" else switchboard_module, "VERSIONS", (1,))
+    monkeypatch.setattr(dialer_module if older == "agent" else links_module, "VERSIONS", (1,))
     ledger = Ledger(n=1)
     async with tunnel_listener(tmp_path) as place:
         target = target_of(place)
@@ -263,7 +263,7 @@ async def test_a_relay_that_makes_heads_up_or_sends_more_than_were_asked_for_is_
 ) -> None:
     async with tunnel_listener(tmp_path) as place, dialling(target_of(place), Ledger()) as agent:
         await agent.linked()
-        [line] = place.switchboard._lines.values()
+        [line] = place.switchboard.links._lines.values()
         for frame in frames:
             line.link.control(frame)
         await agent.linked(2)

@@ -17,7 +17,7 @@ from penstock_agent.dialer import dialer as dialer_module
 from penstock_agent.dialer import notices as notices_module
 from penstock_agent.dialer import redial as redial_module
 from penstock_agent.dialer.notices import MOST, Noticing, notice_of
-from penstock_relay.switchboard import switchboard as switchboard_module
+from penstock_relay.switchboard import links as links_module
 from tests.agent.dialer.dialling import Dialling, dialling, target_of
 from tests.harness import wire
 from tests.harness.link_pair import AGENT, until
@@ -159,7 +159,7 @@ async def test_each_link_says_it_anew(tmp_path: Path) -> None:
     async with tunnel_listener(tmp_path) as place, dialling(target_of(place), notices=desk) as agent:
         await agent.linked()
         await heard(place, WITHHELD)
-        for line in list(place.switchboard._lines.values()):
+        for line in list(place.switchboard.links._lines.values()):
             line.driver._websocket.transport.abort()
         await heard(place, None)
         await agent.linked(2)
@@ -170,7 +170,7 @@ async def test_each_link_says_it_anew(tmp_path: Path) -> None:
 async def test_where_one_of_the_two_is_older_calls_work_and_nothing_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, older: str
 ) -> None:
-    monkeypatch.setattr(dialer_module if older == "agent" else switchboard_module, "VERSIONS", (1,))
+    monkeypatch.setattr(dialer_module if older == "agent" else links_module, "VERSIONS", (1,))
     async with (
         tunnel_listener(tmp_path) as place,
         dialling(target_of(place), notices=Desk(WITHHELD)) as agent,
@@ -184,7 +184,7 @@ async def test_where_one_of_the_two_is_older_calls_work_and_nothing_is_said(
 async def test_a_relay_that_sends_one_is_left(tmp_path: Path) -> None:
     async with tunnel_listener(tmp_path) as place, dialling(target_of(place), notices=Desk()) as agent:
         await agent.linked()
-        [line] = place.switchboard._lines.values()
+        [line] = place.switchboard.links._lines.values()
         line.link.control(WITHHELD)
         await agent.linked(2)
         assert "NOTICE is not legal while open" in agent.problems[0]

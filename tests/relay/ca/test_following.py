@@ -45,7 +45,7 @@ class Place:
         self.ca = ca
         self.store = store
         self.switchboard = Switchboard("r1")
-        self.switchboard.public_url = "https://relay.example"
+        self.switchboard.links.public_url = "https://relay.example"
         self.door = Door(self.switchboard, store, ca)
         self.following = Following(ca, store.fleet.read, "localhost", time.time(), self.door.shows)
         self.port = 0

@@ -22,7 +22,7 @@ from penstock_relay.door import admission as admission_module
 from penstock_relay.store import Lock, Standing, Store, Successor
 from penstock_relay.store.sites import Sites
 from penstock_relay.switchboard import NotExecuted
-from penstock_relay.switchboard import switchboard as switchboard_module
+from penstock_relay.switchboard import links as links_module
 from penstock_relay.switchboard.switchboard import Switchboard
 from tests.harness.link_pair import AGENT, hello, until
 from tests.harness.tunnel_listener import TunnelListener, tunnel_listener
@@ -68,8 +68,8 @@ async def test_a_first_link_is_noted_once_and_further_ones_write_nothing(tmp_pat
         before = await place.store.change_sequence()
         await link(place)
         assert await place.store.change_sequence() == before
-        assert place.switchboard.linked(AGENT)
-        assert not place.switchboard.linked(OTHER)
+        assert place.switchboard.links.linked(AGENT)
+        assert not place.switchboard.links.linked(OTHER)
 
 
 async def test_a_certificate_that_the_store_does_not_know_opens_nothing_and_says_so(tmp_path: Path) -> None:
@@ -107,8 +107,8 @@ async def test_a_revoked_agent_loses_its_links_and_then_gets_the_cas_word(tmp_pa
         said = await refused(place)
         assert said.reason == refusal.REVOKED
         assert not revocation.read(said.statement, int(serial(place), 16), [place.ca.certificate]).replaced
-        assert not place.switchboard.linked(AGENT)
-        assert place.switchboard.linked(OTHER)
+        assert not place.switchboard.links.linked(AGENT)
+        assert place.switchboard.links.linked(OTHER)
         assert other.close_code is None
 
 
@@ -150,20 +150,20 @@ async def test_a_link_with_a_superseded_certificate_is_refused_and_locks_nobody(
         # The link that stands was opened before. It goes on until there is another.
         await place.door._admission.look()
         [(_, frame)] = Decoder().feed(bytes(await stands.recv(decode=False)))
-        assert frame == GoAway(GoAwayReason.REBALANCE, switchboard_module.RETIRE_SPREAD_MS)
-        assert place.switchboard.linked(AGENT)
+        assert frame == GoAway(GoAwayReason.REBALANCE, links_module.RETIRE_SPREAD_MS)
+        assert place.switchboard.links.linked(AGENT)
         assert stands.close_code is None
 
 
 async def test_old_links_end_once_there_is_one_with_the_new_certificate_and_so_does_a_thiefs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(switchboard_module, "RETIRE", 0.02)
+    monkeypatch.setattr(links_module, "RETIRE", 0.02)
     async with tunnel_listener(tmp_path) as place:
         mine, thiefs, other = await link(place), await link(place), await link(place, OTHER)
         await successor(place)
         await place.door._admission.look()
-        lines = list(place.switchboard._lines.values())
+        lines = list(place.switchboard.links._lines.values())
         await until(lambda: all(line.retiring for line in lines[:2]), "the retirement")
         first = lines[0].retiring
         await until(lambda: lines[0].retiring is not first, "a second look, which finds no other link")
@@ -173,7 +173,7 @@ async def test_old_links_end_once_there_is_one_with_the_new_certificate_and_so_d
         again = await place.connect(context=place.context(fresh))
         await again.send(hello(AgentId("plant", "fresh")).encode())
         await again.recv()
-        [line] = [line for line in place.switchboard._lines.values() if line.agent.agent == "fresh"]
+        [line] = [line for line in place.switchboard.links._lines.values() if line.agent.agent == "fresh"]
         line.agent = AGENT
         for websocket in (mine, thiefs):
             await websocket.wait_closed()
@@ -266,7 +266,7 @@ async def test_a_suspended_site_gets_no_call_on_any_replica_from_the_first_link_
         assert time.monotonic() - began < 5
         with pytest.raises(NotExecuted, match="'plant' is suspended"):
             await place.switchboard.exchange(call())
-        assert place.switchboard.linked(AGENT)
+        assert place.switchboard.links.linked(AGENT)
         # Another replica, or this one started again: known before there is a link that a call could take.
         other = Switchboard("r2")
         judging = admission_module.Admission(place.store, place.ca, other)

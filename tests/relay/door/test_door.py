@@ -27,7 +27,7 @@ from penstock_relay.door import conversations as conversations_module
 from penstock_relay.door import door as door_module
 from penstock_relay.store import Store
 from penstock_relay.store.heads import Heads
-from penstock_relay.switchboard import switchboard as switchboard_module
+from penstock_relay.switchboard import links as links_module
 from tests.harness.certs import Authority
 from tests.harness.ledgers import Ledger
 from tests.harness.link_pair import AGENT, hello, until
@@ -118,11 +118,11 @@ async def test_a_bad_hello_is_refused_by_its_close_code(
         await websocket.send(greeting.encode())
         await websocket.wait_closed()
         assert websocket.close_code == code
-        await until(lambda: not place.switchboard._lines, "the end of the link")
+        await until(lambda: not place.switchboard.links._lines, "the end of the link")
 
 
 async def test_a_peer_that_says_no_hello_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(switchboard_module, "HANDSHAKE", 0.05)
+    monkeypatch.setattr(links_module, "HANDSHAKE", 0.05)
     async with tunnel_listener(tmp_path) as place:
         websocket = await place.connect()
         await websocket.wait_closed()
@@ -143,7 +143,7 @@ async def test_a_peer_that_says_nothing_to_tls_or_http_is_let_go(
 async def test_an_agent_has_a_bounded_number_of_links(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(switchboard_module, "LINKS_PER_AGENT", 2)
+    monkeypatch.setattr(links_module, "LINKS_PER_AGENT", 2)
     async with tunnel_listener(tmp_path) as place:
         links = [await place.connect() for _ in range(3)]
         await links[2].wait_closed()
@@ -172,7 +172,7 @@ async def test_the_end_of_the_listener_is_the_end_of_its_links(tmp_path: Path) -
         for websocket in links:
             await websocket.wait_closed()
             assert websocket.close_code == CloseCode.GOING_AWAY
-        assert place.switchboard.links == 0
+        assert place.switchboard.links.greeted == 0
 
 
 async def test_a_peer_that_does_not_read_does_not_hold_the_listener(
@@ -182,8 +182,8 @@ async def test_a_peer_that_does_not_read_does_not_hold_the_listener(
     async with tunnel_listener(tmp_path) as place:
         websocket = await place.connect()
         await websocket.send(hello().encode())
-        await until(lambda: place.switchboard.links == 1, "HELLO")
-        [line] = place.switchboard._lines.values()
+        await until(lambda: place.switchboard.links.greeted == 1, "HELLO")
+        [line] = place.switchboard.links._lines.values()
         websocket.transport.pause_reading()
         # More than fits anywhere, in two steps (TLS takes the first one whole): whoever writes now, waits.
         for _ in range(2):
@@ -343,7 +343,7 @@ async def test_nothing_that_a_peer_says_is_in_the_log(
             await websocket.wait_closed()
         websocket = await place.connect()
         await websocket.close(4321, "s3cret")
-        await until(lambda: not place.switchboard._lines, "the end of the links")
+        await until(lambda: not place.switchboard.links._lines, "the end of the links")
     printed = capsys.readouterr().err
     assert "link_ended" in printed
     assert "s3cret" not in printed

@@ -47,7 +47,7 @@ class Board:
 
     def serve(self, line: MemoryLink) -> asyncio.Task[None]:
         """Gives a link to the switchboard, as the door does."""
-        return self._tasks.create_task(self.switchboard.serve(line.websocket, line.site.agent))
+        return self._tasks.create_task(self.switchboard.links.serve(line.websocket, line.site.agent))
 
     async def link(self, site: MemorySite, *behind: Frame) -> MemoryLink:
         """One more link of `site`, up to WELCOME."""
@@ -127,7 +127,7 @@ async def running() -> AsyncIterator[Board]:
         try:
             yield board
         finally:
-            board.switchboard.stop()
+            board.switchboard.links.stop()
 
 
 async def body(answer: Answer) -> bytes:

@@ -36,7 +36,7 @@ async def test_what_an_agent_sealed_comes_back_to_it_and_only_a_lost_ones_caller
         assert await homes(board, first, second) == before, "whoever dialled last"
         for line in list(first.links):
             line.cut()
-        await until(lambda: board.switchboard.links == 2, "the cut")
+        await until(lambda: board.switchboard.links.greeted == 2, "the cut")
         assert set((await homes(board, first, second)).values()) == {SECOND}, "and nobody waits for it"
         await board.link(first)
         assert await homes(board, first, second) == before
@@ -68,7 +68,7 @@ async def test_a_call_for_the_whole_site_waits_for_a_lost_one_like_any_other(
     async with running() as board:
         site = await board.site()
         site.links[0].cut()
-        await until(lambda: board.switchboard.links == 0, "the cut")
+        await until(lambda: board.switchboard.links.greeted == 0, "the cut")
         asking = board.start(board.served([site], call(server=WHOLE_SITE)))
         await board.link(site)
         assert await asking == AGENT

@@ -187,7 +187,7 @@ async def test_a_cut_is_not_seen_by_the_reader() -> None:
         chunks = aiter(answer)
         await anext(chunks)
         site.links[0].cut()
-        await until(lambda: board.switchboard.links == 0, "the cut")
+        await until(lambda: board.switchboard.links.greeted == 0, "the cut")
         site.write(exchange, b"b" * 1000)
         site.end(exchange)
         await board.link(site)

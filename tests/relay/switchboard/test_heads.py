@@ -32,12 +32,12 @@ class Place:
     def __init__(self, board: Board, store: Store) -> None:
         self.board = board
         self.store = store
-        self.heads = board.switchboard.heads = Heads(store)
+        self.heads = board.switchboard.links.heads = Heads(store)
 
     async def link(self, site: MemorySite, head: LedgerHead | None = None, version: int = 2) -> MemoryLink:
         versions = tuple(range(version, 0, -1))
         line = site.dial(greeting=hello(site.agent, site.servers, versions=versions))
-        self.board.start(self.board.switchboard.serve(line.websocket, site.agent, "", head))
+        self.board.start(self.board.switchboard.links.serve(line.websocket, site.agent, "", head))
         await line.linked.wait()
         return line
 
@@ -95,7 +95,7 @@ async def test_a_head_is_stored_and_then_answered(tmp_path: Path) -> None:
 
 async def test_what_is_stored_comes_right_behind_welcome_before_any_exchange(tmp_path: Path) -> None:
     async with placed(tmp_path) as place:
-        place.board.switchboard.drain(0)
+        place.board.switchboard.links.drain(0)
         site = MemorySite(AGENT)
         await place.link(site, LEDGER.head(7))
         await until(lambda: len(site.told) == 2, "two frames")

@@ -10,7 +10,7 @@ from penstock.names import AgentId
 from penstock.tunnel.fields import Key
 from penstock.tunnel.frames import DoneReason, End, EndReason, GoAway, GoAwayReason, Offer
 from penstock_relay.switchboard import NotExecuted
-from penstock_relay.switchboard import switchboard as switchboard_module
+from penstock_relay.switchboard import links as links_module
 from tests.harness.link_pair import AGENT, until
 from tests.harness.memory_site import MemorySite
 from tests.relay.switchboard.board import call, running
@@ -25,7 +25,7 @@ async def test_draining_asks_agents_to_leave_refuses_new_calls_and_finishes_old_
         site = await board.site()
         asking = board.ask()
         exchange = (await site.started.get()).exchange
-        board.switchboard.drain(5000)
+        board.switchboard.links.drain(5000)
         await until(lambda: site.told == [GoAway(GoAwayReason.RESTART, 5000)], "GOAWAY")
         refused = await board.ask()
         assert isinstance(refused, NotExecuted)
@@ -43,10 +43,10 @@ async def test_a_call_that_waits_for_an_agent_is_refused_when_the_relay_drains()
     async with running() as board:
         site = await board.site()
         site.links[0].cut()
-        await until(lambda: board.switchboard.links == 0, "the cut")
+        await until(lambda: board.switchboard.links.greeted == 0, "the cut")
         asking = board.ask()
         await asyncio.sleep(0)
-        board.switchboard.drain(0)
+        board.switchboard.links.drain(0)
         assert isinstance(await asking, NotExecuted)
         assert board.quiet
 
@@ -59,7 +59,7 @@ async def test_calls_wait_for_an_agent_that_is_being_restarted() -> None:
         asking = board.ask()
         await asyncio.sleep(0)
         old.links[0].leave(1001)
-        await until(lambda: board.switchboard.links == 0, "the end")
+        await until(lambda: board.switchboard.links.greeted == 0, "the end")
         new = await board.site(epoch=2)
         new.answer((await new.started.get()).exchange)
         (await board.answer(asking)).close(DoneReason.OK)
@@ -70,8 +70,8 @@ async def test_stop_ends_every_link_as_going_away() -> None:
     async with running() as board:
         site = await board.site()
         lines = [site.links[0], await board.link(site)]
-        board.switchboard.stop()
-        await until(lambda: board.switchboard.links == 0, "the end")
+        board.switchboard.links.stop()
+        await until(lambda: board.switchboard.links.greeted == 0, "the end")
         await until(lambda: all(line.closed_with for line in lines), "the close codes")
         assert {line.closed_with[0] for line in lines if line.closed_with} == {1001}
 
@@ -98,7 +98,7 @@ async def test_what_stands_right_behind_hello_is_not_lost() -> None:
 async def test_an_agent_gets_a_bounded_number_of_links_greeted_or_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(switchboard_module, "LINKS_PER_AGENT", 2)
+    monkeypatch.setattr(links_module, "LINKS_PER_AGENT", 2)
     async with running() as board:
         site = MemorySite(AGENT)
         silent = site.dial()
@@ -110,17 +110,17 @@ async def test_an_agent_gets_a_bounded_number_of_links_greeted_or_not(
         assert refused.closed_with == (4008, "too many links")
         await board.site(SECOND)
         silent.cut()
-        await until(lambda: len(board.switchboard._lines) == 2, "the end of the silent one")
+        await until(lambda: len(board.switchboard.links._lines) == 2, "the end of the silent one")
         await board.link(site)
 
 
 async def test_an_agent_may_come_again_and_again() -> None:
     async with running() as board:
         site = MemorySite(AGENT)
-        for _ in range(3 * switchboard_module.LINKS_PER_AGENT):
+        for _ in range(3 * links_module.LINKS_PER_AGENT):
             (await board.link(site)).leave()
-            await until(lambda: not board.switchboard._lines, "the end")
-        assert not board.switchboard._of_agent
+            await until(lambda: not board.switchboard.links._lines, "the end")
+        assert not board.switchboard.links._of_agent
 
 
 async def test_the_end_of_an_exchange_that_the_relay_never_opened_ends_the_link() -> None:

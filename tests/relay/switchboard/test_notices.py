@@ -31,12 +31,12 @@ class Place:
     def __init__(self, board: Board, store: Store) -> None:
         self.board = board
         self.store = store
-        self.notices = board.switchboard.notices = Notices(store)
+        self.notices = board.switchboard.links.notices = Notices(store)
 
     async def link(self, site: MemorySite, version: int = 2) -> MemoryLink:
         versions = tuple(range(version, 0, -1))
         line = site.dial(greeting=hello(site.agent, site.servers, versions=versions))
-        self.board.start(self.board.switchboard.serve(line.websocket, site.agent))
+        self.board.start(self.board.switchboard.links.serve(line.websocket, site.agent))
         await line.linked.wait()
         return line
 

@@ -25,7 +25,7 @@ async def test_a_call_to_a_suspended_site_is_refused_in_words_and_never_sent() -
         assert "penstock-relay site resume plant" in str(refused)
         assert refused.retry_after_s == 60
         assert site.started.empty()
-        assert board.switchboard.links == 1
+        assert board.switchboard.links.greeted == 1
         assert board.quiet
 
 
@@ -80,7 +80,7 @@ async def test_a_call_that_waits_for_an_agent_is_told_at_once() -> None:
     async with running() as board:
         site = await board.site()
         site.links[0].cut()
-        await until(lambda: board.switchboard.links == 0, "the cut")
+        await until(lambda: board.switchboard.links.greeted == 0, "the cut")
         asking = board.ask()
         await asyncio.sleep(0)
         board.switchboard.suspend(PLANT)
@@ -110,7 +110,7 @@ async def test_a_call_whose_link_is_gone_is_revoked_when_its_agent_comes_back() 
         asking = board.ask()
         await site.started.get()
         site.links[0].cut()
-        await until(lambda: board.switchboard.links == 0, "the cut")
+        await until(lambda: board.switchboard.links.greeted == 0, "the cut")
         board.switchboard.suspend(PLANT)
         assert isinstance(await asking, OutcomeUnknown)
         await board.link(site)

@@ -40,7 +40,7 @@ async def test_a_lost_site_is_waited_for_and_then_offline_since_its_loss(
         site = await board.site()
         before = time.time()
         site.links[0].cut()
-        await until(lambda: board.switchboard.links == 0, "the cut")
+        await until(lambda: board.switchboard.links.greeted == 0, "the cut")
         asking = board.ask()
         await asyncio.sleep(0)
         assert board.switchboard.calls == 1, "a call that waits is under way"
@@ -54,7 +54,7 @@ async def test_a_call_that_waits_goes_out_when_the_agent_is_back() -> None:
     async with running() as board:
         site = await board.site()
         site.links[0].cut()
-        await until(lambda: board.switchboard.links == 0, "the cut")
+        await until(lambda: board.switchboard.links.greeted == 0, "the cut")
         asking = board.ask()
         await asyncio.sleep(0)
         await board.link(site)
@@ -68,7 +68,7 @@ async def test_a_call_does_not_wait_longer_than_its_caller() -> None:
     async with running() as board:
         site = await board.site()
         site.links[0].cut()
-        await until(lambda: board.switchboard.links == 0, "the cut")
+        await until(lambda: board.switchboard.links.greeted == 0, "the cut")
         assert isinstance(await board.ask(call(no_byte_s=0.05)), Offline)
         assert isinstance(await board.ask(call(deadline_s=0.05)), Offline)
         assert board.quiet
@@ -78,7 +78,7 @@ async def test_a_caller_that_goes_while_its_call_waits_is_not_counted_any_more()
     async with running() as board:
         site = await board.site()
         site.links[0].cut()
-        await until(lambda: board.switchboard.links == 0, "the cut")
+        await until(lambda: board.switchboard.links.greeted == 0, "the cut")
         asking = board.ask()
         await asyncio.sleep(0)
         asking.cancel()
@@ -124,7 +124,7 @@ async def test_a_session_waits_for_its_own_agent_then_asks_another(
         first = await board.site()
         second = await board.site(SECOND)
         first.links[0].cut()
-        await until(lambda: board.switchboard.links == 1, "the cut")
+        await until(lambda: board.switchboard.links.greeted == 1, "the cut")
         asking = board.ask(call(session=f"{AGENT.tag}.s"))
         for _ in range(20):
             await asyncio.sleep(0)
@@ -135,7 +135,7 @@ async def test_a_session_waits_for_its_own_agent_then_asks_another(
 
         monkeypatch.setattr(registry_module, "SETTLE", 0.05)
         first.links[0].cut()
-        await until(lambda: board.switchboard.links == 1, "the cut")
+        await until(lambda: board.switchboard.links.greeted == 1, "the cut")
         asking = board.ask(call(session=f"{AGENT.tag}.s"))
         second.answer((await second.started.get()).exchange, status=404)
         answer = await board.answer(asking)
@@ -154,7 +154,7 @@ async def test_a_request_that_never_left_is_sent_again_over_the_next_link() -> N
         # The link ends in the turn in which the call was queued: nothing of it was handed over.
         asking = board.ask()
         line.cut()
-        await until(lambda: board.switchboard.links == 0, "the cut")
+        await until(lambda: board.switchboard.links.greeted == 0, "the cut")
         await board.link(site)
         started = await site.started.get()
         site.answer(started.exchange)
@@ -214,7 +214,7 @@ async def test_no_key_is_tried_once_the_caller_would_not_wait_for_it(monkeypatch
         site = await board.site()
         site.links[0].deaf = True
         kernel = asyncio.Event()
-        monkeypatch.setattr(board.switchboard._lines[1].driver._kernel, "writable", kernel.wait)
+        monkeypatch.setattr(board.switchboard.links._lines[1].driver._kernel, "writable", kernel.wait)
         error = await board.ask(call(no_byte_s=0.05))
         assert isinstance(error, NotExecuted)
         assert "in time" in str(error)
@@ -290,7 +290,7 @@ async def test_a_caller_that_goes_during_a_cut_is_told_to_the_agent_after_it() -
         asking = board.ask()
         await site.started.get()
         site.links[0].cut()
-        await until(lambda: board.switchboard.links == 0, "the cut")
+        await until(lambda: board.switchboard.links.greeted == 0, "the cut")
         asking.cancel()
         await asyncio.wait((asking,))
         assert board.quiet
