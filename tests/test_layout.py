@@ -110,6 +110,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     ),
     f"{A}/remote/channel.py": (f"{TA}/remote/test_streamable.py", "what both transports share"),
     f"{A}/remote/spec.py": (f"{TA}/remote/test_remotes.py", "values, by which a conversation begins"),
+    f"{A}/site/approved.py": (f"{TA}/endpoint/test_withheld.py", "what is not as approved"),
     f"{A}/site/asking.py": (f"{TA}/site/test_aggregate.py", "the part of it that asks several servers"),
     f"{A}/site/beginning.py": (f"{TA}/site/test_aggregate.py", "its answer to initialize"),
     f"{A}/site/questions.py": (f"{TA}/site/test_aggregate.py", "what servers ask, seen where it arrives"),

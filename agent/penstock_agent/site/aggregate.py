@@ -269,7 +269,7 @@ class Aggregate:
 
     def _may(self, message: Message, client: Client, item: Item, plain: str) -> bool:
         verdict = View(client.expose, None, ()).judge(item, plain)
-        text = verdict.text if isinstance(verdict, Denied) else client.refusal(item, plain)
+        text = verdict.text if isinstance(verdict, Denied) else client.approved.refusal(item, plain)
         if text is not None:
             self._answer(message, failures.denied(text))
         return text is None

@@ -134,11 +134,11 @@ class Asking:
             if member(answer.error or b"{}", "code") == b"%d" % METHOD_NOT_FOUND:
                 return Page((), 0)
             return NONE_LISTED
-        shown = client.shown if method in PINNED else None
+        shown = client.approved.shown if method in PINNED else None
         found = lists.page(method, client.name, client.expose, self._names, answer.result, shown)
         if found is None:
             return NONE_LISTED
-        client.listed(asked, answer.result)
+        client.approved.listed(asked, answer.result)
         if item is not Item.RESOURCE:
             for listed in found.items:
                 if isinstance(self._names.inner(item, listed.outer), Shortened):

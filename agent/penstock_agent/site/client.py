@@ -34,16 +34,14 @@ from penstock_agent.endpoint.failures import Failure
 from penstock_agent.endpoint.faults import Faults
 from penstock_agent.endpoint.held import Share
 from penstock_agent.endpoint.lifeline import Lifeline, NotRunning
-from penstock_agent.endpoint.looking import Looking
 from penstock_agent.endpoint.ports import Child, Children, Spawn, Stopping
 from penstock_agent.endpoint.replies import Replies
 from penstock_agent.endpoint.session.correlate import MAX_ASKED, Call, Correlator
 from penstock_agent.endpoint.session.standing import Standing
-from penstock_agent.gate import read
 from penstock_agent.gate.definitions import Definitions
 from penstock_agent.gate.expose import Item
-from penstock_agent.gate.methods import LISTS, Use
 from penstock_agent.site import merge
+from penstock_agent.site.approved import Approved
 from penstock_agent.site.questions import CANCELLED, PROGRESS, Questions
 from penstock_agent.site.spec import GREET_S, Member
 
@@ -110,8 +108,7 @@ class Client:
         self._lost = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._worked = False
-        self._definitions = definitions
-        self._looking = Looking(self.name, definitions, spawn, self._own, lambda: self._offered)
+        self.approved = Approved(self.name, definitions, spawn, self._ask_own, lambda: self._offered)
 
     # Life.
 
@@ -173,41 +170,10 @@ class Client:
         """Give it a request. Raises :exc:`NotRunning`. Cancelled, or with an error, it has nothing of it."""
         await self._give(asked, answered)
 
-    def refusal(self, item: Item, name: str) -> str | None:
-        """Why this may not be used now, in words; None when it may."""
-        return None if self._definitions is None else self._definitions.refusal(self.name, Use(item, name))
-
-    def shown(self, item: Item, name: str, raw: bytes) -> bytes | None:
-        """What is shown of an item in its lists."""
-        if self._definitions is None:
-            return raw
-        return self._definitions.shown(self.name, self._looking.sight, item, name, raw)
-
-    def listed(self, asked: Message, result: bytes) -> None:
-        """What it has answered was ``shown`` item by item."""
-        if self._definitions is not None:
-            self._definitions.listed(self.name, self._looking.sight, asked, result)
-
-    async def _own(self, asked: Message) -> Message | None:
-        """The answer to a request of the agent itself."""
-        answer = await self._asked_for(asked, partial(self._give, own=True))
-        if isinstance(answer, Failure):
-            return None
-        result, (item, key, name_key) = answer.result, LISTS[asked.method or ""]
-        if result is None:
-            return answer
-        seen = read.filtered(result, key, lambda raw: self._seen(item, raw, name_key))
-        return None if seen is None else answer
-
-    def _seen(self, item: Item, raw: bytes, name_key: str) -> None:
-        name = read.name_of(raw, name_key)
-        if name is not None:
-            self.shown(item, name, raw)
-
     async def _give(self, asked: Message, answered: Answered, *, own: bool = False) -> None:
         while True:
             child = self._lifeline.current or await self._wait()
-            if not own and (text := await self._looking.objection(asked)) is not None:
+            if not own and (text := await self.approved.objection(asked)) is not None:
                 _log.warning("call_withheld", server=self.name, method=asked.method)
                 raise NotRunning(failures.denied(text))
             call, message = self._correlator.open(asked, answered)
@@ -230,6 +196,10 @@ class Client:
         however long it takes.
         """
         return await self._asked_for(asked, self.give, wait_s)
+
+    async def _ask_own(self, asked: Message) -> Message | Failure:
+        """The same for a request of the agent itself, past what was approved."""
+        return await self._asked_for(asked, partial(self._give, own=True))
 
     async def _asked_for(
         self,
@@ -359,8 +329,7 @@ class Client:
         if result is None or text_member(result, "protocolVersion") not in HANDSHAKE:
             _log.warning("server_of_site_refused", server=self.name, why="no usable answer to initialize")
             raise NotRunning(failures.NOT_GREETED)
-        if self._definitions is not None:
-            result = self._definitions.greeted(self.name, self._looking.sight, result)
+        result = self.approved.greeted(result)
         self.greeting, self._offered = result, merge.offers(result)
         if self._initialized is not None:
             await child.send(dump(self._initialized))
@@ -377,7 +346,7 @@ class Client:
             elif call.sent:
                 call.stream(failures.CRASHED)
         self._worked = False
-        self._looking.lost()
+        self.approved.lost()
         self._lost.set()
 
     def _answered(self, message: Message) -> None:
@@ -394,7 +363,7 @@ class Client:
         call.stream(message)
 
     def _notified(self, message: Message) -> None:
-        self._looking.changed(message.method)
+        self.approved.changed(message.method)
         out: Message | None = message
         if message.method == CANCELLED:
             out = self._questions.withdrawn(message.params)
