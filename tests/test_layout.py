@@ -37,17 +37,6 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     f"{A}/endpoint/answers.py": (f"{TA}/endpoint/test_endpoint.py", "an answer is seen where it is given"),
     f"{A}/ledger/checking.py": (f"{TA}/cli/test_ledger.py", "verify and report, as commands"),
     f"{A}/console/views.py": (f"{TA}/console/test_app.py", "what pages show and buttons do"),
-    **{
-        f"{A}/daemon/{name}.py": (f"{TA}/daemon/test_daemon.py", why)
-        for name, why in (
-            ("configured", "what the daemon does with a file, good or bad"),
-            ("inforce", "a file that is read again"),
-            ("intake", "what happens and what leaves is in the ledger"),
-            ("news", "what the ledger and the site's own program are told"),
-            ("overview", "status, in each of its forms"),
-            ("stopbutton", "in force, kept, and found again"),
-        )
-    },
     f"{A}/endpoint/handshake/channel.py": (
         f"{TA}/endpoint/handshake/test_httpsse.py",
         "one event stream, as its client sees it",

@@ -29,7 +29,7 @@ CHOKE_POINTS: dict[str, tuple[str, str, str, str]] = {
         "daemon.intake",
         "self._endpoint.serve(recorded)",
         "self._endpoint.serve(inner)",
-        "tests/agent/daemon/test_daemon.py::test_what_happens_and_what_leaves_is_in_the_ledger",
+        "tests/agent/daemon/test_intake.py::test_what_happens_and_what_leaves_is_in_the_ledger",
     ),
     "bytes are recorded": (
         "ledger.recorded",

@@ -28,15 +28,13 @@ from penstock_relay import standing as standing_module
 from penstock_relay.door import admission as admission_module
 from penstock_relay.store import Lineage, Standing, Successor
 from penstock_relay.switchboard import links as links_module
-from tests.agent.daemon.test_daemon import Agent, agent_of, fake_endpoint, joined
+from tests.agent.daemon.running import Agent, agent_of, joined
 from tests.harness.link_pair import until
 from tests.harness.tunnel_listener import DAY, TunnelListener, tunnel_listener
 from tests.relay.switchboard.board import body
 
 BOTH_LOOPS = True
 POLL_S = admission_module.POLL_S
-
-__all__ = ["fake_endpoint"]
 
 
 @pytest.fixture(autouse=True)
