@@ -28,7 +28,7 @@ from penstock_relay.door.door import Door
 from penstock_relay.enrolment import new_secret, secret_hash
 from penstock_relay.store import Store
 from penstock_relay.switchboard.switchboard import Switchboard
-from tests.harness.link_pair import AGENT, WAIT
+from tests.harness.link_pair import AGENT, WAIT, until
 
 DAY = 86_400.0
 POOL = 4
@@ -180,6 +180,9 @@ async def tunnel_listener(folder: Path, patience: float = 4 * WAIT) -> AsyncIter
         place = TunnelListener(folder, store, ca)
         await place.open(tasks)
         try:
+            # `record` writes past the store and lets nothing else go on meanwhile: what the store has begun
+            # must be over, or each waits for the other.
+            await until(lambda: not place.door.notices._begins)
             yield place
         finally:
             await place.close()
