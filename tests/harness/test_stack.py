@@ -57,6 +57,7 @@ async def test_a_relay_that_is_killed_and_started_again_has_the_same_addresses(s
 
 
 async def test_an_agent_that_is_killed_leaves_no_process_and_serves_again_when_started(stack: Stack) -> None:
+    assert "night-of-the-flood.md" in await call(stack)
     family = descendants(stack.agent.program.pid)
     assert family, "the server's process and the keeper"
     stack.agent.program.kill()
