@@ -17,7 +17,7 @@ pytestmark = pytest.mark.e2e
 
 TOOL_SERVER = Path(__file__).parents[1] / "harness" / "tool_server.py"
 KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEF\n-----END RSA PRIVATE KEY-----\n"
-RECORD = {"card": "4111 1111 1111 1111", "mail": "bob@example.com", "key": KEY, "staff": "EMP-4711", "n": 1.5}
+RECORD = {"card": "4111 1111 1111 1111", "mail": "bob@example.com", "key": KEY, "staff": "EMP-4711", "n": 271828.5}
 RULES = """
 [[servers.tools.redact]]
 find = ["private_key", "token", "card", "iban", "email"]
@@ -52,7 +52,7 @@ async def test_a_caller_never_sees_what_the_site_takes_out(stack: Stack) -> None
                 "mail": "[e-mail address removed on site]",
                 "key": "[private key removed on site]\n",
                 "staff": "[employee removed on site]",
-                "n": 1.5,
+                "n": 271828.5,
             }
             blocked = await caller.tool("progress", steps=2, label="bob@example.com")
             assert blocked.is_error

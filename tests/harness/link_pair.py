@@ -23,7 +23,7 @@ from penstock.tunnel.limits import MAX_MESSAGE, SUBPROTOCOL, VERSIONS
 from tests.harness.certs import Authority
 
 AGENT = AgentId("plant", "a1")
-WAIT = 5.0
+WAIT = 15.0
 """Seconds after which a test that waits has failed."""
 
 

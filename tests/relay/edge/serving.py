@@ -17,7 +17,7 @@ from penstock_relay.edge.serve import serve_edge
 from penstock_relay.edge.stats import Stats
 from tests.harness.fake_switchboard import FakeAccess, FakeSwitchboard
 
-WAIT = 5.0
+WAIT = 15.0
 """Seconds after which a test that waits has failed."""
 CALL = b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"search"}}'
 LIST = b'{"jsonrpc":"2.0","id":"a","method":"tools/list"}'

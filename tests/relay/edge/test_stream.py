@@ -201,7 +201,7 @@ async def test_a_reader_that_takes_something_all_the_time_gets_everything() -> N
         while chunk := await caller.chunk():
             size += len(chunk)
         assert size == 4 * MIB
-        assert asyncio.get_running_loop().time() - started < WAIT
+        assert asyncio.get_running_loop().time() - started < WAIT / 3
         assert (await closed(answer)) == [DoneReason.OK]
 
 
