@@ -72,6 +72,14 @@ def test_an_old_python_is_told_what_to_install(dev: ModuleType, monkeypatch: pyt
         dev.ensure_python()
 
 
+def test_what_it_starts_keeps_what_it_has_compiled(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    assert "PYTHONDONTWRITEBYTECODE" not in dev.environment()
+    compiling = "--compile-bytecode"
+    assert compiling in dev.installer(dev.VENV, "uv")
+    assert compiling not in dev.installer(dev.VENV, None), "pip does it unasked"
+
+
 def test_the_locks_belong_to_this_project_and_name_no_address(dev: ModuleType) -> None:
     assert dev.check_locks() == 0
 

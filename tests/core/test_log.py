@@ -183,3 +183,8 @@ def test_a_closed_stderr_does_not_stop_the_program() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     assert done.stdout == "alive\n"
+
+
+def test_logging_loads_nothing_that_only_paints_lines() -> None:
+    program = "import sys; from penstock import log; sys.exit('rich' in sys.modules); "
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
