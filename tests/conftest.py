@@ -11,6 +11,7 @@ import pytest
 import uvloop
 
 from penstock import log
+from tests.harness import warm
 
 if TYPE_CHECKING:
     from tests.harness.town import Town
@@ -46,6 +47,13 @@ def logging_as_before() -> Iterator[None]:
     root.handlers[:] = handlers
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_commands() -> Iterator[None]:
+    """Commands of a stack need not load themselves each time."""
+    with warm.commands():
+        yield
 
 
 @pytest.fixture(scope="session")

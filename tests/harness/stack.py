@@ -4,7 +4,8 @@
         stack.url("time"), stack.token
 
 Certificates, tokens and ports are made per run in a temporary folder. Programs are started the way a user
-starts them, by their console scripts, and configured the way a user configures them.
+starts them, by their console scripts, and configured the way a user configures them; but the tests run the
+commands warm (warm.py).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +24,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import msgspec
+
+from penstock_agent.control.wire import SOCKET_NAME, TOKEN_NAME, Answer, Request
+from tests.harness import warm
 from tests.harness.family import Keeper
 from tests.harness.fault_proxy import FaultProxy
 
@@ -209,7 +215,7 @@ class Agent:
     def wait_linked(self, deadline_s: float = START_S) -> None:
         def linked() -> bool:
             self.program.check()
-            return self.status().get("linked") is True
+            return _linked(self.folder)
 
         until("the agent's link", deadline_s, linked)
 
@@ -346,13 +352,26 @@ class Stack:
         return "\n".join(p.tail() for p in (self.relay, *(agent.program for agent in self.agents)))
 
 
+def _linked(folder: Path) -> bool:
+    """What `penstock-agent status` asks the agent, without a start of that for each time."""
+    try:
+        token = (folder / TOKEN_NAME).read_text()
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.settimeout(1)
+            asking.connect(str(folder / SOCKET_NAME))
+            asking.sendall(msgspec.json.encode(Request("status", {}, token)) + b"\n")
+            with asking.makefile("rb") as lines:
+                answer = msgspec.json.decode(lines.readline(), type=Answer)
+    except (OSError, msgspec.DecodeError):
+        return False  # not yet, or not any more
+    return (answer.ok or {}).get("linked") is True
+
+
 def _cli(
     program: str, arguments: Sequence[str], env: Mapping[str, str], check: bool, stdin: str = ""
 ) -> subprocess.CompletedProcess[str]:
     argv = [console_script(program), *arguments]
-    done = subprocess.run(
-        argv, env=dict(env), input=stdin, capture_output=True, text=True, timeout=60, check=False
-    )
+    done = warm.run(argv, env, stdin)
     if check and done.returncode:
         # Arguments may be secrets (a join string): the command's name is enough.
         raise StackError(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.drivers import python_legacy
+from tests.harness import warm
 from tests.harness.family import alive, descendants
 from tests.harness.stack import Server, Stack, StackError, until
 
@@ -27,7 +28,8 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    with Stack({"docs": SERVER}, fault_proxy=True) as running:
+    # The commands, too, as a user starts them.
+    with warm.cold(), Stack({"docs": SERVER}, fault_proxy=True) as running:
         yield running
 
 
