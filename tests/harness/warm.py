@@ -26,7 +26,11 @@ from pathlib import Path
 from threading import Lock
 from typing import Final, NoReturn
 
-MAINS: Final = {"penstock-agent": "penstock_agent.cli", "penstock-relay": "penstock_relay.cli"}
+MAINS: Final = {
+    "penstock-agent": "penstock_agent.cli",
+    "penstock-relay": "penstock_relay.cli",
+    "pytest": "pytest",
+}
 LOADED: Final = (
     *("penstock_agent.cli", "penstock_agent.control", "penstock_agent.daemon", "penstock_agent.enrolment"),
     *("penstock_relay.cli.app", "penstock_relay.daemon", "sqlalchemy.dialects.sqlite.aiosqlite"),
@@ -34,17 +38,27 @@ LOADED: Final = (
 
 
 class Commands:
-    """The process that forks: started when the first command is run, ends with this one."""
+    """The process that forks: started when the first command is run, ends with this one.
 
-    def __init__(self) -> None:
+    `loaded`: the modules that it loads.
+    """
+
+    def __init__(self, loaded: Sequence[str] = LOADED) -> None:
+        self._loaded = loaded
         self._process: subprocess.Popen[bytes] | None = None
         self._door: socket.socket | None = None
         self._opening = Lock()
 
     def run(
-        self, argv: Sequence[str], env: Mapping[str, str], stdin: str, timeout: float
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        stdin: str = "",
+        timeout: float = 200,
+        folder: Path | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        asked = json.dumps({"argv": list(argv), "env": dict(env), "folder": os.getcwd()})
+        """In `folder`, or in that of this process."""
+        asked = json.dumps({"argv": list(argv), "env": dict(env), "folder": str(folder or Path.cwd())})
         files = [_file(asked), _file(stdin), _file(""), _file("")]
         ours, theirs = socket.socketpair()
         try:
@@ -71,7 +85,7 @@ class Commands:
                 self._door, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
                 with theirs:
                     # -P: what lies beside this file is not to be found by its bare name.
-                    argv = [sys.executable, "-P", __file__, str(theirs.fileno())]
+                    argv = [sys.executable, "-P", __file__, str(theirs.fileno()), *self._loaded]
                     # Its own session: Ctrl-C in the terminal is the tests' to deal with.
                     self._process = subprocess.Popen(
                         argv, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
@@ -149,9 +163,9 @@ def _status(reply: socket.socket, argv: Sequence[str], timeout: float) -> int:
 # ---------------------------------------------------------------- the process that forks
 
 
-def serve(door: socket.socket) -> None:
+def serve(door: socket.socket, loaded: Sequence[str]) -> None:
     """Fork for each message, until nobody can send one any more."""
-    for name in LOADED:
+    for name in loaded:
         import_module(name)
     gc.freeze()
     while True:
@@ -224,4 +238,4 @@ def _ended(module: str) -> int:
 
 if __name__ == "__main__":
     with socket.socket(fileno=int(sys.argv[1])) as given:
-        serve(given)
+        serve(given, sys.argv[2:])

@@ -6,13 +6,14 @@ import ast
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests.harness.warm import Commands
 from tests.proofs.mutant import VARIABLE
 
 pytestmark = pytest.mark.timeout(240)
@@ -220,7 +221,17 @@ CHOKE_POINTS: dict[str, tuple[str, str, str, str]] = {
 }
 
 
-def run(tests: list[str], mutant: tuple[str, str, str] | None = None) -> subprocess.CompletedProcess[str]:
+#: What runs need and no mutant changes.
+LOADED = (
+    *("pytest", "pytest_asyncio.plugin", "pytest_timeout", "hypothesis", "_hypothesis_pytestplugin"),
+    *("aiohttp.web", "cryptography.x509", "msgspec", "pydantic", "structlog.testing", "uvloop"),
+    *("websockets.asyncio.client", "websockets.asyncio.server", "penstock.tunnel"),
+)
+
+
+def run(
+    commands: Commands, tests: list[str], mutant: tuple[str, str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """In a process of its own, which stops at the first that fails."""
     env = dict(os.environ)
     env["PYTHONPATH"] = os.pathsep.join(str(ROOT / name) for name in ("core", "agent", "relay", "."))
@@ -228,8 +239,10 @@ def run(tests: list[str], mutant: tuple[str, str, str] | None = None) -> subproc
         module, old, new = mutant
         env[VARIABLE] = json.dumps([f"penstock_agent.{module}", old, new])
     plugins = ("-p", "tests.proofs.mutant", "-p", "no:cacheprovider", "-p", "no:xdist")
-    program = [sys.executable, "-m", "pytest", *plugins, "-x", "-q", "--tb=no", "--timeout=20", *tests]
-    return subprocess.run(program, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    # Nobody reads why an assertion of a plugin failed: it may be loaded already.
+    quiet = ("-q", "--tb=no", "-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning")
+    program = ["pytest", *plugins, f"--rootdir={ROOT}", "-x", *quiet, "--timeout=20"]
+    return commands.run([*program, *tests], env, folder=ROOT)
 
 
 Done = Future[subprocess.CompletedProcess[str]]
@@ -238,11 +251,11 @@ Done = Future[subprocess.CompletedProcess[str]]
 @pytest.fixture(scope="module")
 def runs() -> Iterator[dict[str, Done]]:
     """All of them, as many at a time as there are processors; `""` is the one without a change."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with closing(Commands(LOADED)) as commands, ThreadPoolExecutor(os.cpu_count()) as pool:
         everything = sorted({test for *_, test in CHOKE_POINTS.values()})
-        found = {"": pool.submit(run, everything)}
+        found = {"": pool.submit(run, commands, everything)}
         for what, (module, old, new, test) in CHOKE_POINTS.items():
-            found[what] = pool.submit(run, [test], (module, old, new))
+            found[what] = pool.submit(run, commands, [test], (module, old, new))
         yield found
 
 

@@ -46,7 +46,7 @@ async def use(children: Children, spec: Spec, *mode: str, name: str = "evil", ti
     for _ in range(times):
         child = await children.start(spec(*(mode or ("echo",)), name=name))
         children.worked(name)
-        await child.stop()
+        await child.stop(grace_s=0.5)
 
 
 async def busy(children: Children, spec: Spec, *mode: str, name: str = "evil", count: int = 1) -> None:
