@@ -17,7 +17,13 @@ pytestmark = pytest.mark.e2e
 
 TOOL_SERVER = Path(__file__).parents[1] / "harness" / "tool_server.py"
 KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEF\n-----END RSA PRIVATE KEY-----\n"
-RECORD = {"card": "4111 1111 1111 1111", "mail": "bob@example.com", "key": KEY, "staff": "EMP-4711", "n": 271828.5}
+RECORD = {
+    "card": "4111 1111 1111 1111",
+    "mail": "bob@example.com",
+    "key": KEY,
+    "staff": "EMP-4711",
+    "n": 271828.5,
+}
 RULES = """
 [[servers.tools.redact]]
 find = ["private_key", "token", "card", "iban", "email"]

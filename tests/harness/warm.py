@@ -32,7 +32,8 @@ MAINS: Final = {
     "pytest": "pytest",
 }
 LOADED: Final = (
-    *("penstock_agent.cli", "penstock_agent.control", "penstock_agent.daemon.daemon", "penstock_agent.enrolment"),
+    *("penstock_agent.cli", "penstock_agent.control"),
+    *("penstock_agent.daemon.daemon", "penstock_agent.enrolment"),
     *("penstock_relay.cli.app", "penstock_relay.daemon", "sqlalchemy.dialects.sqlite.aiosqlite"),
 )
 
