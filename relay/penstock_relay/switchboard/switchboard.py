@@ -28,7 +28,11 @@ from penstock_relay.switchboard.registry import Entry, Registry
 from penstock_relay.switchboard.request import request_of
 
 ATTEMPTS: Final = 3
-"""Keys that are tried for one call before it is given up as not executed."""
+"""Keys of one call that agents may refuse before it is given up as not executed."""
+LINKS: Final = 12
+"""Keys of one call that may be lost with their links before it is given up: each waits for another link to
+stand, as long as the caller does. Who unplugs a cable a few times shall lose nothing.
+"""
 SUSPENDED_AGAIN: Final = 60
 """Seconds after which a caller of a suspended site may ask again."""
 
@@ -38,6 +42,8 @@ _REFUSED: Final = {
     EndReason.UNKNOWN_SERVER: "The site's agent no longer serves this server.",
     EndReason.TOO_LARGE: "The request is larger than the site's agent accepts.",
 }
+_LOST: Final = frozenset({EndReason.STALE, EndReason.WRONG_EPOCH, EndReason.UNKNOWN})
+"""How keys end that were on their way when a link broke, if it had taken anything of them."""
 _NOT_DELIVERED: Final = "The link to the site broke before the request was delivered."
 _NOT_IN_TIME: Final = "The request could not be delivered to the site in time."
 _UNFIT: Final = "A header of the request is too long for the link to the site. It was not executed."
@@ -75,7 +81,8 @@ class Switchboard:
     async def exchange(self, call: Call) -> Answer:
         """Carries `call` to its site. Returns at HEAD; raises Offline, NotExecuted, OutcomeUnknown.
 
-        A call whose request provably never started is tried again, under a new key, at most three times.
+        A call whose request provably never started is tried again, under a new key: while no more than
+        ATTEMPTS are refused and LINKS lost with their links.
         """
         left = self._count(call)
         try:
@@ -89,8 +96,8 @@ class Switchboard:
         begun = loop.time()
         deadline = begun + call.deadline_s
         silent = begun + call.no_byte_s
-        why = _NOT_IN_TIME
-        for _ in range(ATTEMPTS):
+        why, refused, lost = _NOT_IN_TIME, 0, 0
+        while refused < ATTEMPTS and lost < LINKS:
             entry = await self._route(call, min(deadline, silent))
             if loop.time() >= min(deadline, silent):
                 why = _NOT_IN_TIME
@@ -106,7 +113,10 @@ class Switchboard:
             try:
                 await answer.begun(min(deadline + DEADLINE_SLACK, silent), call.ending)
             except NeverStarted as error:
-                why = _NOT_DELIVERED if error.reason is None else _REFUSED.get(error.reason, _NOT_DELIVERED)
+                if error.reason is None or error.reason in _LOST:
+                    why, lost = _NOT_DELIVERED, lost + 1
+                else:
+                    why, refused = _REFUSED.get(error.reason, _NOT_DELIVERED), refused + 1
                 continue
             return answer
         raise NotExecuted(f"{why} It was not executed; try again.")

@@ -5,18 +5,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import pytest
 
 from penstock.names import AgentId
 from penstock.principal import Principal
-from penstock.tunnel.frames import DoneReason
+from penstock.tunnel.frames import DoneReason, EndReason
 from penstock_relay.switchboard import Call, NotExecuted, Offline, OutcomeUnknown
 from penstock_relay.switchboard import registry as registry_module
 from penstock_relay.switchboard import switchboard as switchboard_module
 from tests.harness.link_pair import AGENT, until
-from tests.relay.switchboard.board import body, call, running
+from tests.relay.switchboard.board import Board, body, call, running
 
 SECOND = AgentId("plant", "a2")
 
@@ -160,6 +161,53 @@ async def test_a_request_that_never_left_is_sent_again_over_the_next_link() -> N
         site.answer(started.exchange)
         (await board.answer(asking)).close(DoneReason.OK)
         assert site.started.empty()
+        assert board.quiet
+
+
+@pytest.mark.parametrize("reason", [EndReason.STALE, EndReason.WRONG_EPOCH, EndReason.UNKNOWN])
+@pytest.mark.parametrize("times", [switchboard_module.LINKS - 1, switchboard_module.LINKS])
+async def test_keys_that_are_lost_with_their_links_are_no_refusals_and_have_an_end(
+    times: int, reason: EndReason, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One break of a link after another: so many that a caller would be told of three."""
+    async with running() as board:
+        site = await board.site()
+        ended = 0
+        refusal = site.core._refusal
+
+        def lost(*given: Any) -> EndReason | None:
+            nonlocal ended
+            ended += 1
+            return reason if ended <= times else refusal(*given)
+
+        monkeypatch.setattr(site.core, "_refusal", lost)
+        asking = board.ask()
+        if times == switchboard_module.LINKS:
+            error = await asking
+            assert isinstance(error, NotExecuted)
+            assert "broke before the request was delivered. It was not executed" in str(error)
+            assert site.started.empty()
+        else:
+            site.answer((await site.started.get()).exchange)
+            (await board.answer(asking)).close(DoneReason.OK)
+        assert board.quiet
+
+
+def _tried(board: Board, keys: int) -> bool:
+    return board.switchboard._origin._next == 1 + keys
+
+
+async def test_a_request_outlives_one_cut_after_another() -> None:
+    async with running() as board:
+        site = await board.site()
+        asking = board.ask()
+        for cut in range(1, 2 * switchboard_module.ATTEMPTS):
+            site.links[-1].cut()
+            await until(lambda: board.switchboard.links.greeted == 0, "the cut")
+            await board.link(site)
+            await until(partial(_tried, board, 1 + cut), "the next key")
+        site.answer((await site.started.get()).exchange)
+        (await board.answer(asking)).close(DoneReason.OK)
         assert board.quiet
 
 
