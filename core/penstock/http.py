@@ -40,7 +40,10 @@ RESPONSE_STATUSES = frozenset(
 
 def first(headers: Headers, name: str) -> str | None:
     """The first value of `name` (lower case), None when it is absent."""
-    return next((value for key, value in headers if key == name), None)
+    for key, value in headers:  # a third of the time of a generator, and a call asks a dozen times
+        if key == name:
+            return value
+    return None
 
 
 def every(headers: Headers, name: str) -> list[str]:
