@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from penstock_agent.config import Settings
     from penstock_agent.exposing.reviewing import Change, Review
 
+SHORT_DIGEST = 12
+"""Characters of a digest that are shown, and that tell one definition from the next of a server."""
+
 ServersArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[SERVER…]", help="Servers of agent.toml; all without one.")
 ]
@@ -61,6 +64,9 @@ def approve(
         typer.Argument(metavar="[ITEM…]", help="NAME of a tool, prompt:NAME, template:URI or instructions."),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All that waits.")] = False,
+    digest: Annotated[
+        str, typer.Option("--digest", metavar="HEX", help="Only as tools review showed it: how it begins.")
+    ] = "",
     config: ConfigOption = None,
     state_dir: StateDirOption = None,
     json: JsonOption = False,
@@ -74,6 +80,8 @@ def approve(
         settings.server(server)
         if bool(items) is everything:
             raise usage("Name what to approve, or give --all. What waits: penstock-agent tools review")
+        if digest and (len(items or ()) != 1 or len(digest) < SHORT_DIGEST):
+            raise usage(f"--digest goes with one item, and has {SHORT_DIGEST} characters at least.")
         found = _found(settings, server)
         if found.problem:
             raise Problem(f"{found.problem} Nothing was approved.")
@@ -87,6 +95,11 @@ def approve(
             done = ["everything"]
         else:
             wanted = chosen(found, items or [])
+            if digest and not all(one.startswith(digest.lower()) for one in wanted.values()):
+                raise Problem(
+                    f"What waits of {server} is not what has this digest; nothing was approved. Look again: "
+                    f"penstock-agent tools review {server}"
+                )
             left = _approve(settings, server, wanted) if wanted else found
             done = list(wanted)
         if json:
@@ -122,7 +135,7 @@ def _go_through(settings: Settings, found: list[Review]) -> bool:
         name = next(one.server for one in found if one.changes)
         say()
         say("Nothing was changed. On a terminal this command asks about each; without one:")
-        say(f"  penstock-agent tools approve {name} ITEM ...   or --all")
+        say(f"  penstock-agent tools approve {name} ITEM ...   or --all, or ITEM --digest DIGEST")
     return left
 
 
@@ -161,10 +174,12 @@ def _show(server: str, change: Change) -> bool:
             say(f"      {line}")
     for text in change.findings:
         say(f"    ! {printable(text, 500)}")
+    say(f"    digest: {change.digest[:SHORT_DIGEST]}")
     whole = all(each.whole for each in found)
     if not whole:
         say(f"    {UNSEEN}To see the definition: penstock-agent tools review {server} --json")
-        say(f"    To approve it then: penstock-agent tools approve {server} ITEM")
+        short = change.digest[:SHORT_DIGEST]
+        say(f"    To approve it then: penstock-agent tools approve {server} ITEM --digest {short}")
     return whole
 
 

@@ -47,7 +47,7 @@ def test_without_an_agent_the_server_is_asked_and_its_change_is_shown_and_approv
     assert "-> Reads and <U+202E>pays." in done.stdout.replace('"', "")
     assert "! Its description holds characters that do not show: U+202E." in done.stdout
     assert "tool:other: new, not exposed" in done.stdout
-    assert "penstock-agent tools approve files ITEM ...   or --all" in done.stdout
+    assert "penstock-agent tools approve files ITEM ...   or --all, or ITEM --digest DIGEST" in done.stdout
     listed = site.run("tools", "list").stdout
     assert "    ! read_file (changed)" in listed
     assert "of these withheld (!): 2" in listed
@@ -58,7 +58,11 @@ def test_without_an_agent_the_server_is_asked_and_its_change_is_shown_and_approv
         None,
     ]
 
-    approved = site.run("tools", "approve", "files", "wipe")
+    shown = done.stdout.split("tool:wipe:")[1].split("digest: ")[1].split()[0]
+    stale = site.run("tools", "approve", "files", "wipe", "--digest", "0" * 12)
+    assert (stale.status, "is not what has this digest; nothing was approved" in stale.stderr) == (1, True)
+    assert "tool:wipe" in kept(site).waiting
+    approved = site.run("tools", "approve", "files", "wipe", "--digest", shown)
     assert approved.stdout.startswith("Approved of files: tool:wipe.\nStill waiting: ")
     assert sorted(kept(site).waiting) == ["tool:other", "tool:read_file"]
     everything = site.run("tools", "approve", "files", "--all", "--json").json
@@ -72,7 +76,13 @@ def test_what_does_not_wait_cannot_be_approved_and_a_form_is_needed(site: Site) 
     nothing = site.run("tools", "approve", "files", "read_file")
     assert (nothing.status, "does not wait for approval" in nothing.stderr) == (Exit.USAGE, True)
     assert "Nothing of files waits" in site.run("tools", "approve", "files", "--all").stdout
-    for wrong in ((), ("read_file", "--all")):
+    for wrong in (
+        (),
+        ("read_file", "--all"),
+        ("--all", "--digest", "0" * 12),
+        ("read_file", "wipe", "--digest", "0" * 12),
+        ("read_file", "--digest", "0" * 11),
+    ):
         assert site.run("tools", "approve", "files", *wrong).status == Exit.USAGE
 
 
